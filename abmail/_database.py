@@ -1,0 +1,90 @@
+"""Opening a database, its migrations, and telling live workers from dead ones; only `abmail.store` imports it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from abmail.errors import ConfigError, MissingExtra
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Run the migrations that a database lacks (alembic, with the scripts that ship inside the package)."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect().execution_options(abmail_write=True) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def create_engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise ConfigError(
+            "the database's URL cannot be read", hint="write it as sqlite:///mail.db or postgresql://user@host/name"
+        ) from error
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed)
+    if parsed.get_backend_name() != "postgresql":
+        raise ConfigError(f"the database {parsed.get_backend_name()} is not supported", hint="use SQLite or PostgreSQL")
+    try:
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    except ImportError as error:
+        raise MissingExtra("PostgreSQL", "postgres") from error
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    in_memory = url.database in {None, "", ":memory:"}
+    options: dict[str, Any] = {"poolclass": sa.pool.StaticPool} if in_memory else {}
+    engine = sa.create_engine(url, connect_args={"timeout": 60, "check_same_thread": False}, **options)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # sqlite3 must not begin transactions on its own
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        writing = connection.get_execution_options().get("abmail_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def worker_name(pid: int | None = None) -> str:
+    """Name this process so that another one on the same machine can tell whether it still lives."""
+    pid = os.getpid() if pid is None else pid
+    return f"{socket.gethostname()}:{pid}:{_started(pid)}"
+
+
+def _started(pid: int) -> str:
+    """The process's start time in clock ticks where the system tells it: tells a reused process id from the old one."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "0"
+
+
+def is_dead(worker: str) -> bool:
+    """Whether a worker certainly no longer runs; False where that cannot be known (another machine)."""
+    host, pid, started = worker.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _started(int(pid)) != started

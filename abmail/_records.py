@@ -1,0 +1,234 @@
+"""What the store hands out, and how rows become values; only `abmail.store` imports this module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from abmail.events import HUMAN_LIKELY, Event, EventType, Verdict
+from abmail.recipient import Recipient
+
+BIN_SECONDS: Final = 600
+"""Width of a bin of the counts, in seconds."""
+
+_LAST_BIN: Final = 30 * 86_400 // BIN_SECONDS
+_COUNTED: Final = frozenset({
+    EventType.OPENED, EventType.CLICKED, EventType.REPLIED, EventType.CONVERTED, EventType.COMPLAINED,
+    EventType.UNSUBSCRIBED, EventType.BOUNCED,
+})  # fmt: skip
+
+
+class State(StrEnum):
+    """Where a message stands; see the module's drawing."""
+
+    QUEUED = "queued"
+    ASSIGNED = "assigned"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    UNCERTAIN = "uncertain"
+    HELD_OUT = "held_out"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+
+
+class Recorded(StrEnum):
+    """What became of an event."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    UNKNOWN_MESSAGE = "unknown_message"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import changed: numbers of rows, and the addresses that another recipient already has (as ids)."""
+
+    new: int
+    updated: int
+    unchanged: int
+    conflicts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredExperiment:
+    """An applied experiment with its newest version."""
+
+    name: str
+    state: str
+    started_at: datetime
+    ended_at: datetime | None
+    verdict: Mapping[str, Any] | None
+    version: int
+    spec_hash: str
+    content_hash: str
+    definition: Mapping[str, Any]
+    template: str
+    text_template: str | None
+    waves: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """The stretch between two re-weightings: weights that were fixed when it opened, and why."""
+
+    number: int
+    version: int
+    opened_at: datetime
+    size: int
+    planned: int
+    weights: tuple[float, ...]
+    policy: Mapping[str, Any]
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A message that one worker may send now."""
+
+    id: str
+    experiment: str
+    version: int
+    epoch: int
+    cell: int
+    attempts: int
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """A row of the ledger as a tracker or a report needs it."""
+
+    id: str
+    experiment: str
+    recipient: str
+    email: str
+    state: State
+    epoch: int | None
+    cell: int | None
+    propensity: float | None
+    attempts: int
+    attempted_at: datetime | None
+    sent_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """The counts of one experiment as they stood at one moment.
+
+    Attributes:
+        n_epochs: Number of epochs.
+        n_cells: Number of cells.
+        epoch: (rows,) index of the epoch.
+        cell: (rows,) index of the cell.
+        metric: (rows,) name: ``sent``, or an outcome such as ``clicked`` (human-likely) and ``clicked_all``.
+        bin: (rows,) 10-minute steps: age of the epoch for ``sent``, delay after the send for outcomes.
+        n: (rows,) messages.
+    """
+
+    n_epochs: int
+    n_cells: int
+    epoch: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    metric: NDArray[np.str_]
+    bin: NDArray[np.int64]
+    n: NDArray[np.int64]
+
+    def matrix(self, metric: str, *, window: float = float("inf")) -> NDArray[np.int64]:
+        """Sum a metric per epoch and cell.
+
+        Args:
+            metric: Its name.
+            window: Longest delay that counts, seconds; every bin that starts before it.
+
+        Returns:
+            (n_epochs, n_cells) int64.
+        """
+        chosen = (self.metric == metric) & (self.bin * BIN_SECONDS < window)
+        total = np.zeros((self.n_epochs, self.n_cells), dtype=np.int64)
+        np.add.at(total, (self.epoch[chosen], self.cell[chosen]), self.n[chosen])
+        return total
+
+    def rows(self, metric: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of one metric: epoch, cell, bin, n."""
+        chosen = self.metric == metric
+        return self.epoch[chosen], self.cell[chosen], self.bin[chosen], self.n[chosen]
+
+
+def bin_of(start: datetime, at: datetime) -> int:
+    """The 10-minute bin of a time after its start; clocks that disagree put nothing before the first bin."""
+    return min(max(int((at - start).total_seconds() // BIN_SECONDS), 0), _LAST_BIN)
+
+
+def metrics_of(event: Event) -> tuple[str, ...]:
+    """The counts that an event belongs to: human-likely ones, and for opens and clicks all of them beside."""
+    if event.type not in _COUNTED:
+        return ()
+    if event.type not in {EventType.OPENED, EventType.CLICKED}:
+        return (event.type.value,) if event.verdict in HUMAN_LIKELY else ()
+    every = f"{event.type}_all"
+    return (event.type.value, every) if event.verdict in HUMAN_LIKELY else (every,)
+
+
+def suppression_reason(event: Event) -> str:
+    if event.type in {EventType.UNSUBSCRIBED, EventType.COMPLAINED} and event.verdict != Verdict.MACHINE:
+        return event.type.value
+    return "bounced" if event.type == EventType.BOUNCED and event.hard else ""
+
+
+def recipient_row(recipient: Recipient, now: datetime) -> dict[str, Any]:
+    return {
+        "id": recipient.id, "email": recipient.email, "attributes": dict(recipient.attributes), "zone": recipient.zone,
+        "imported_at": now,
+    }  # fmt: skip
+
+
+def same_recipient(row: sa.Row[Any], recipient: Recipient) -> bool:
+    return bool(
+        row.email == recipient.email and row.zone == recipient.zone and row.attributes == dict(recipient.attributes)
+    )
+
+
+def to_recipient(row: sa.Row[Any]) -> Recipient:
+    return Recipient(id=row.id, email=row.email, attributes=row.attributes, zone=row.zone)
+
+
+def epoch_row(epoch: Epoch, *, size: int) -> dict[str, Any]:
+    return {
+        "number": epoch.number, "version": epoch.version, "opened_at": epoch.opened_at, "size": size,
+        "planned": epoch.planned, "weights": list(epoch.weights), "policy": dict(epoch.policy), "seed": epoch.seed,
+        "reason": epoch.reason,
+    }  # fmt: skip
+
+
+def to_epoch(row: sa.Row[Any]) -> Epoch:
+    return Epoch(
+        number=row.number, version=row.version, opened_at=row.opened_at, size=row.size, planned=row.planned,
+        weights=tuple(row.weights), policy=row.policy, seed=row.seed, reason=row.reason,
+    )  # fmt: skip
+
+
+def to_message(row: sa.Row[Any]) -> StoredMessage:
+    return StoredMessage(
+        id=row.id, experiment=row.experiment, recipient=row.recipient, email=row.email, state=State(row.state),
+        epoch=row.epoch, cell=row.cell, propensity=row.propensity, attempts=row.attempts,
+        attempted_at=row.attempted_at, sent_at=row.sent_at, error=row.error,
+    )  # fmt: skip
+
+
+def to_tally(rows: Sequence[tuple[int, int, str, int, int]], n_epochs: int, n_cells: int) -> Tally:
+    kept = [row for row in rows if row[4]]
+    epoch, cell, metric, where, n = zip(*kept, strict=True) if kept else ((), (), (), (), ())
+    return Tally(
+        n_epochs=n_epochs, n_cells=n_cells, epoch=np.array(epoch, dtype=np.int64), cell=np.array(cell, dtype=np.int64),
+        metric=np.array(metric, dtype=np.str_), bin=np.array(where, dtype=np.int64), n=np.array(n, dtype=np.int64),
+    )  # fmt: skip

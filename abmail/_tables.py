@@ -1,0 +1,172 @@
+"""The tables of the store. Only `abmail.store` and the migrations import this module."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+__all__ = [
+    "SCHEMA_REVISION",
+    "UTCDateTime",
+    "counts",
+    "epochs",
+    "events",
+    "experiments",
+    "messages",
+    "metadata",
+    "outcomes",
+    "recipients",
+    "suppressions",
+    "versions",
+]
+
+SCHEMA_REVISION = "0001"
+"""The newest migration; a test holds it against alembic's own head."""
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on every database; SQLite, which knows no zones, holds it as naive UTC."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Refuse naive times, and store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value} has no zone, must be an aware datetime")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+recipients = sa.Table(
+    "recipients",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("attributes", sa.JSON, nullable=False),
+    sa.Column("zone", sa.Text),
+    sa.Column("imported_at", UTCDateTime, nullable=False),
+)
+
+suppressions = sa.Table(
+    "suppressions",
+    metadata,
+    sa.Column("email", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", UTCDateTime, nullable=False),
+)
+
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),  # running, finished, stopped
+    sa.Column("started_at", UTCDateTime, nullable=False),
+    sa.Column("ended_at", UTCDateTime),
+    sa.Column("verdict", sa.JSON),  # how the test was settled: {state, arm, reason, then, by}
+)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("experiment", sa.Text, sa.ForeignKey("experiments.name"), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("spec_hash", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),  # definition and templates
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Column("template", sa.Text, nullable=False),
+    sa.Column("text_template", sa.Text),
+    sa.Column("waves", sa.JSON, nullable=False),  # planned size of each epoch
+    sa.Column("applied_at", UTCDateTime, nullable=False),
+)
+
+epochs = sa.Table(
+    "epochs",
+    metadata,
+    sa.Column("experiment", sa.Text, sa.ForeignKey("experiments.name"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("opened_at", UTCDateTime, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("planned", sa.Integer, nullable=False),
+    sa.Column("weights", sa.JSON, nullable=False),
+    sa.Column("policy", sa.JSON, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+messages = sa.Table(
+    "messages",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("experiment", sa.Text, sa.ForeignKey("experiments.name"), nullable=False),
+    sa.Column("recipient", sa.Text, sa.ForeignKey("recipients.id"), nullable=False),
+    sa.Column("step", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),  # the order of the waves: a hash of its own
+    sa.Column("zone", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer),
+    sa.Column("cell", sa.Integer),
+    sa.Column("propensity", sa.Float),
+    sa.Column("due_at", UTCDateTime),
+    sa.Column("worker", sa.Text),
+    sa.Column("lease_until", UTCDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempted_at", UTCDateTime),  # the last time that the transport was called
+    sa.Column("sent_at", UTCDateTime),
+    sa.Column("error", sa.Text),
+    sa.UniqueConstraint("experiment", "recipient", "step"),
+    sa.Index("ix_messages_queue", "experiment", "state", "epoch", "position"),
+    sa.Index("ix_messages_worker", "state", "worker"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("message", sa.String(32), index=True),  # NULL: no message of ours is known by that id
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("at", UTCDateTime, nullable=False),
+    sa.Column("seen_at", UTCDateTime, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),  # the whole event as it came
+)
+
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("message", sa.String(32), sa.ForeignKey("messages.id"), primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("at", UTCDateTime, nullable=False),  # the first such event
+)
+
+counts = sa.Table(
+    "counts",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("cell", sa.Integer, primary_key=True),
+    sa.Column("stratum", sa.Text, primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("bin", sa.Integer, primary_key=True),  # 10-minute steps: age of the epoch for sends, delay for outcomes
+    sa.Column("n", sa.Integer, nullable=False),
+)

@@ -1,0 +1,279 @@
+"""Who gets which cell: a pure function of experiment, recipient and the epoch's weights.
+
+A unit id is hashed with the experiment's salt to 52 bits; the share of the unit interval in which the hash falls names
+the cell, the holdout first. Nothing is drawn and nothing is remembered, so a retry, a second process or a later audit
+finds the same cell. Everything is integer arithmetic, so the scalar and the array form agree to the bit everywhere:
+
+* weights and the holdout are rounded to multiples of 2^-20, and the thresholds are exact multiples of 2^-40;
+* the hash absorbs the id's UTF-8 bytes in 8-byte little-endian words with the finaliser of SplitMix64 (Steele, Lea &
+  Flood 2014, "Fast splittable pseudorandom number generators", with Stafford's variant 13 of the constants), from a
+  start that is BLAKE2b of the salt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HOLDOUT", "Assignable", "Assignment", "assign", "assign_array", "hash52", "hash52_array", "unit_of"]
+
+HOLDOUT: Final = -1
+"""The cell of a recipient who is deliberately not mailed."""
+
+_BITS: Final = 52
+_WEIGHT_UNIT: Final = 1 << 20
+_MASK: Final = (1 << 64) - 1
+_M1: Final = 0xBF58476D1CE4E5B9
+_M2: Final = 0x94D049BB133111EB
+_CHUNK: Final = 1 << 14  # rows whose intermediate words stay in the processor's cache
+
+
+class Assignable(Protocol):
+    """The part of an experiment that assignment reads (`abmail.Experiment` has it)."""
+
+    @property
+    def salt_text(self) -> str:
+        """Keys the hash; two experiments with different salts split people independently."""
+        ...
+
+    @property
+    def holdout_share(self) -> float:
+        """Fraction in [0, 1) that is not mailed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What one recipient gets in one epoch.
+
+    Attributes:
+        cell: Index of the cell, or -1 for the holdout.
+        propensity: Chance in (0, 1] that this recipient had of this cell, holdout included in the reckoning.
+        epoch: Number of the epoch whose weights were used, where the caller named it.
+        u: The hash as a fraction in [0, 1), a multiple of 2^-52.
+    """
+
+    cell: int
+    propensity: float
+    epoch: int | None = None
+    u: float
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the recipient gets no mail."""
+        return self.cell == HOLDOUT
+
+
+def unit_of(recipient_id: str, domain: str, unit: str) -> str:
+    """The text that is hashed: the recipient's id, or with ``unit="company"`` the mail domain, shared by colleagues."""
+    return domain if unit == "company" else recipient_id
+
+
+def hash52(salt: str, unit_id: str) -> int:
+    """Hash one unit id to an integer in [0, 2^52).
+
+    Args:
+        salt: The experiment's salt, any text.
+        unit_id: The unit's id, any text.
+    """
+    body = unit_id.encode()
+    state = _start(salt)
+    for offset in range(0, len(body), 8):
+        state = _mix(state ^ int.from_bytes(body[offset : offset + 8], "little"))
+    return _mix(state ^ len(body)) >> (64 - _BITS)
+
+
+def hash52_array(salt: str, unit_ids: Sequence[str] | NDArray[np.generic]) -> NDArray[np.int64]:
+    """Hash many unit ids; the same bits as `hash52` for each.
+
+    Args:
+        salt: The experiment's salt.
+        unit_ids: (n,) ids: a sequence of str, or a numpy array of str, of UTF-8 bytes, or of integers, which stand for
+            their decimal text. No id may end in a NUL character, which numpy's fixed-width text cannot hold.
+
+    Returns:
+        (n,) int64 in [0, 2^52).
+
+    Raises:
+        TypeError: The ids are neither text nor integers.
+        ValueError: The ids are not one-dimensional, or one holds a trailing NUL.
+    """
+    rows = _utf8_rows(unit_ids)
+    start = np.uint64(_start(salt))
+    hashed = np.empty(len(rows), dtype=np.int64)
+    for begin in range(0, len(rows), _CHUNK):
+        hashed[begin : begin + _CHUNK] = _hash_rows(rows[begin : begin + _CHUNK], start)
+    return hashed
+
+
+def assign(
+    experiment: Assignable,
+    unit_id: str,
+    *,
+    weights: Sequence[float] | NDArray[np.float64],
+    epoch: int | None = None,
+) -> Assignment:
+    """Assign one unit to a cell under the epoch's weights.
+
+    Args:
+        experiment: The definition; its salt and holdout are used.
+        unit_id: The recipient's id (the mail domain where the unit is the company, see `unit_of`).
+        weights: (n_cells,) shares that sum to 1.
+        epoch: Number of the epoch, copied into the result.
+
+    Raises:
+        ValueError: The weights are negative, not finite or do not sum to 1.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> exp = SimpleNamespace(salt_text="spring", holdout_share=0.0)
+        >>> assign(exp, "u-1017", weights=[0.5, 0.5]).cell
+        1
+    """
+    thresholds = _thresholds(weights, experiment.holdout_share)
+    hashed = hash52(experiment.salt_text, unit_id)
+    cell = int(np.searchsorted(thresholds, hashed, side="right")) - 1
+    low = int(thresholds[cell]) if cell >= 0 else 0
+    high = int(thresholds[cell + 1]) if cell + 1 < len(thresholds) else 1 << _BITS
+    return Assignment(cell=cell, propensity=(high - low) / (1 << _BITS), epoch=epoch, u=hashed / (1 << _BITS))
+
+
+def assign_array(
+    experiment: Assignable,
+    unit_ids: Sequence[str] | NDArray[np.generic],
+    *,
+    weights: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Assign many units under one epoch's weights; the same bits as `assign` for each.
+
+    Args:
+        experiment: The definition; its salt and holdout are used.
+        unit_ids: (n,) ids as for `hash52_array`.
+        weights: (n_cells,) shares that sum to 1.
+
+    Returns:
+        (n,) int64 cell indices, -1 for the holdout.
+
+    Raises:
+        TypeError: The ids are neither text nor integers.
+        ValueError: The weights are not shares that sum to 1, or the ids cannot be hashed.
+    """
+    thresholds = _thresholds(weights, experiment.holdout_share)
+    return np.searchsorted(thresholds, hash52_array(experiment.salt_text, unit_ids), side="right") - 1
+
+
+def _thresholds(weights: Sequence[float] | NDArray[np.float64], holdout: float) -> NDArray[np.int64]:
+    """Lower ends of the cells in [0, 2^52), exact: hash >= threshold k and < threshold k + 1 means cell k."""
+    shares = np.asarray(weights, dtype=np.float64)
+    if shares.ndim != 1 or not len(shares):
+        raise ValueError(f"weights have shape {shares.shape}, must be (n_cells,)")
+    if not np.isfinite(shares).all() or (shares < 0).any() or abs(float(shares.sum()) - 1) > 1e-6:
+        raise ValueError(f"weights are {shares.tolist()}, must be shares >= 0 that sum to 1")
+    if not 0 <= holdout < 1:
+        raise ValueError(f"holdout is {holdout}, must be in [0, 1)")
+    cumulated = np.rint(np.cumsum(shares)[:-1] * _WEIGHT_UNIT).astype(np.int64)
+    held = round(holdout * _WEIGHT_UNIT)
+    lower = held * _WEIGHT_UNIT + np.concatenate([[0], cumulated]).astype(np.int64) * (_WEIGHT_UNIT - held)
+    return lower << (_BITS - 40)
+
+
+def _start(salt: str) -> int:
+    return int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8, person=b"abmail-assign-1").digest(), "little")
+
+
+def _mix(value: int) -> int:
+    value = ((value ^ (value >> 30)) * _M1) & _MASK
+    value = ((value ^ (value >> 27)) * _M2) & _MASK
+    return value ^ (value >> 31)
+
+
+def _utf8_rows(unit_ids: Sequence[str] | NDArray[np.generic]) -> NDArray[np.bytes_]:
+    if not isinstance(unit_ids, np.ndarray):
+        return _encoded_list(unit_ids)
+    if unit_ids.ndim != 1:
+        raise ValueError(f"ids have shape {unit_ids.shape}, must be (n,)")
+    match unit_ids.dtype.kind:
+        case "S":
+            return unit_ids.astype(np.bytes_, copy=False)
+        case "U":
+            return _encoded(unit_ids)
+        case "i" | "u":
+            return _decimal(unit_ids)
+        case "O":
+            return _encoded_list(unit_ids.tolist())
+    raise TypeError(f"ids are of type {unit_ids.dtype}, must be text, UTF-8 bytes or integers")
+
+
+def _encoded_list(unit_ids: Sequence[str]) -> NDArray[np.bytes_]:
+    if not all(isinstance(i, str) for i in unit_ids):
+        raise TypeError("ids must all be text (or pass a numpy array of integers)")
+    if any(i.endswith("\0") for i in unit_ids):
+        raise ValueError("an id ends in a NUL character, which cannot be told from padding")
+    return np.array([i.encode() for i in unit_ids], dtype=np.bytes_)
+
+
+def _encoded(ids: NDArray[np.generic]) -> NDArray[np.bytes_]:
+    """Fixed-width text to UTF-8; ASCII, the usual case, by narrowing its code points."""
+    width = ids.dtype.itemsize // 4
+    if not width or not len(ids):
+        return ids.astype("S1")
+    codes = np.ascontiguousarray(ids).astype(ids.dtype.newbyteorder("="), copy=False).view(np.uint32)
+    if codes.max(initial=0) < 128:
+        return codes.astype(np.uint8).view(f"S{width}")
+    encoded: NDArray[np.bytes_] = np.char.encode(ids.astype("U"), "utf-8")
+    return encoded
+
+
+def _decimal(ids: NDArray[np.generic]) -> NDArray[np.bytes_]:
+    """Integers to the text that ``str`` would give them.
+
+    Digits enter from the last to the first, so that the first ends up in the lowest byte of the little-endian words.
+    """
+    if ids.dtype.kind == "i" and ids.min(initial=0) < 0:
+        return ids.astype("S20")
+    n_words = -(-len(str(int(ids.max(initial=0)))) // 8)
+    words = np.empty((len(ids), n_words), dtype="<u8")
+    for begin in range(0, len(ids), _CHUNK):
+        words[begin : begin + _CHUNK] = _decimal_words(ids[begin : begin + _CHUNK].astype(np.uint64), n_words)
+    return words.view(f"S{8 * n_words}").reshape(-1)
+
+
+def _decimal_words(values: NDArray[np.uint64], n_words: int) -> NDArray[np.uint64]:
+    words = np.zeros((n_words, len(values)), dtype=np.uint64)
+    unwritten = np.ones(len(values), dtype=bool)
+    while unwritten.any():
+        tens = values // np.uint64(10)
+        digit = values - np.uint64(10) * tens + np.uint64(ord("0"))
+        for k in range(n_words - 1, -1, -1):
+            carried = words[k - 1] >> np.uint64(56) if k else digit
+            np.copyto(words[k], words[k] << np.uint64(8) | carried, where=unwritten)
+        values = tens
+        unwritten = values > 0
+    return words.T
+
+
+def _hash_rows(rows: NDArray[np.bytes_], start: np.uint64) -> NDArray[np.int64]:
+    n_words = max(1, -(-rows.dtype.itemsize // 8))
+    words = np.ascontiguousarray(rows.astype(f"S{8 * n_words}")).view("<u8").reshape(len(rows), n_words)
+    lengths = np.char.str_len(rows).astype(np.uint64)
+    shortest = int(lengths.min())
+    state = np.full(len(rows), start, dtype=np.uint64)
+    for k in range(n_words):
+        absorbed = _mix_array(state ^ words[:, k])
+        state = absorbed if shortest > 8 * k else np.where(lengths > 8 * k, absorbed, state)
+    return (_mix_array(state ^ lengths) >> np.uint64(64 - _BITS)).astype(np.int64)
+
+
+def _mix_array(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser in place; ``value`` is scratch."""
+    value ^= value >> np.uint64(30)
+    value *= np.uint64(_M1)
+    value ^= value >> np.uint64(27)
+    value *= np.uint64(_M2)
+    value ^= value >> np.uint64(31)
+    return value

@@ -1,0 +1,620 @@
+"""What happened to a message: events, signed tracking tokens, and verdicts on machine traffic.
+
+Pure: no clock, no network. An event is never thrown away for coming from a machine; it is kept with a verdict and the
+reasons for it, so that the counts can be made again when a rule changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = [
+    "HUMAN_LIKELY",
+    "Event",
+    "EventProblem",
+    "EventType",
+    "Judgement",
+    "Signer",
+    "Token",
+    "TokenKind",
+    "Verdict",
+    "judge",
+    "read_jsonl",
+]
+
+TokenKind = Literal["o", "c", "u"]
+"""What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe."""
+
+MAX_LINK: Final = 0xFFFF
+_FUTURE = timedelta(days=1)
+
+
+class EventType(StrEnum):
+    """One vocabulary for all sources: the own tracker, SMTP, files and the providers' webhooks."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    READ = "read"
+    REPLIED = "replied"
+    CONVERTED = "converted"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    UNKNOWN = "unknown"
+
+
+class Verdict(StrEnum):
+    """Who caused an event."""
+
+    HUMAN = "human"
+    PROXY = "proxy"  # a mailbox provider's image proxy, which fetches because a person opened
+    SUSPECTED = "suspected"
+    MACHINE = "machine"
+
+
+HUMAN_LIKELY: Final = frozenset({Verdict.HUMAN, Verdict.PROXY})
+"""The verdicts that count as a person's act in the default view of a result."""
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to one message.
+
+    Attributes:
+        type: What happened.
+        at: When, aware UTC datetime.
+        message_id: The message's id from `Signer.message_id`; empty when ``experiment`` and ``recipient`` are given.
+        experiment: Name of the experiment; needed without ``message_id``.
+        recipient: Id of the recipient; needed without ``message_id``.
+        verdict: Who caused it.
+        reasons: Why that verdict; names of rules, see `judge`.
+        link: Number of the clicked link in the mail, 0 to 65535.
+        source: Who reports it: ``own``, ``smtp``, or a provider's name.
+        key: Two events with the same key are one event; when empty, made from source, type, message, link and second.
+        detail: Text for people, such as a bounce's diagnostic; characters that a database refuses are replaced.
+        hard: For a bounce: the address is dead for good.
+
+    Raises:
+        ValueError: ``at`` is not aware UTC, no message is named, or a field cannot be stored.
+    """
+
+    type: EventType
+    at: datetime
+    message_id: str = ""
+    experiment: str = ""
+    recipient: str = ""
+    verdict: Verdict = Verdict.HUMAN
+    reasons: tuple[str, ...] = ()
+    link: int | None = None
+    source: str = "own"
+    key: str = ""
+    detail: str = ""
+    hard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.at.utcoffset() != timedelta(0):
+            raise ValueError(f"an event's time must be an aware UTC datetime, not {self.at.isoformat()}")
+        if not (self.message_id or (self.experiment and self.recipient)):
+            raise ValueError("an event names its message: give message_id, or both experiment and recipient")
+        if self.link is not None and not 0 <= self.link <= MAX_LINK:
+            raise ValueError(f"link is {self.link}, must be in 0..{MAX_LINK}")
+        for name in ("message_id", "experiment", "recipient", "source", "key"):
+            _require_storable(name, getattr(self, name))
+        for reason in self.reasons:
+            _require_storable("reasons", reason)
+        object.__setattr__(self, "detail", _storable(self.detail))
+        object.__setattr__(self, "key", self.key or self._default_key())
+
+    def _default_key(self) -> str:
+        message = [self.message_id] if self.message_id else [self.experiment, self.recipient]
+        parts = [self.source, self.type.value, message, self.link, int(self.at.timestamp())]
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields as JSON values; times in ISO 8601. `from_dict` gives the same event back, with the same key."""
+        return {
+            "type": self.type.value,
+            "at": self.at.astimezone(UTC).isoformat(),
+            "message_id": self.message_id,
+            "experiment": self.experiment,
+            "recipient": self.recipient,
+            "verdict": self.verdict.value,
+            "reasons": list(self.reasons),
+            "link": self.link,
+            "source": self.source,
+            "key": self.key,
+            "detail": self.detail,
+            "hard": self.hard,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> Event:
+        """Read an event from JSON values; only ``type``, ``at`` and the message are required.
+
+        Args:
+            fields: Names as in `to_dict`; ``at`` is ISO 8601 text with an offset, which is converted to UTC.
+
+        Raises:
+            ValueError: A field is missing, unknown or of the wrong kind; the message names it and its value.
+
+        >>> Event.from_dict({"type": "opened", "at": "2026-03-01T10:00:00+09:00", "message_id": "ab"}).at.hour
+        1
+        """
+        unknown = sorted(set(fields) - set(_READERS))
+        if unknown:
+            raise ValueError(f"unknown field {unknown[0]!r}{_nearest(unknown[0], _READERS)}")
+        for name in ("type", "at"):
+            if name not in fields:
+                raise ValueError(f"the field {name!r} is missing")
+        read = {name: _READERS[name](name, value) for name, value in fields.items()}
+        return cls(**read)  # type: ignore[arg-type]  # each reader returns its field's type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventProblem:
+    """A line that holds no event.
+
+    Attributes:
+        line: 1-based line of the file.
+        message: What is wrong with it.
+        text: The whole line (undecodable bytes as hexadecimal escapes), so that nothing is lost. Not for logs.
+    """
+
+    line: int
+    message: str
+    text: str
+
+
+def read_jsonl(lines: Iterable[bytes | str], *, now: datetime) -> Iterator[Event | EventProblem]:
+    """Read events from JSON lines; a bad line becomes a problem and the rest goes on.
+
+    Args:
+        lines: One JSON object a line, UTF-8 with or without a byte order mark; blank lines are skipped.
+        now: Aware UTC datetime; an event more than a day after it is refused as a clock error.
+
+    Yields:
+        One event or problem for each line that is not blank, in order.
+    """
+    for number, raw in enumerate(lines, start=1):
+        text = raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
+        text = text.removeprefix("\ufeff").strip() if number == 1 else text.strip()
+        if not text:
+            continue
+        try:
+            yield _event_of_line(raw, now)
+        except (ValueError, RecursionError) as error:
+            message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            yield EventProblem(line=number, message=message, text=text)
+
+
+def _event_of_line(raw: bytes | str, now: datetime) -> Event:
+    try:
+        found = json.loads(raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw.removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"not UTF-8: byte {error.start + 1} of the line is 0x{error.object[error.start]:02x}"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except ValueError:
+        raise ValueError("a number has too many digits") from None
+    if not isinstance(found, dict):
+        raise _wrong_kind("a line", "a JSON object", found)
+    event = Event.from_dict(found)
+    if event.at > now + _FUTURE:
+        raise ValueError(f"'at' is {event.at.isoformat()}, more than a day in the future; check the sender's clock")
+    return event
+
+
+def _read_text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong_kind(repr(name), "text", value)
+    return value
+
+
+def _read_type(name: str, value: object) -> EventType:
+    text = _read_text(name, value)
+    try:
+        return EventType(text)
+    except ValueError:
+        hint = _nearest(text, EventType)
+        raise ValueError(f"{name!r} is {_short(text)}, which is no event type{hint}") from None
+
+
+def _read_verdict(name: str, value: object) -> Verdict:
+    text = _read_text(name, value)
+    try:
+        return Verdict(text)
+    except ValueError:
+        raise ValueError(f"{name!r} is {_short(text)}, must be one of {', '.join(Verdict)}") from None
+
+
+def _read_time(name: str, value: object) -> datetime:
+    text = _read_text(name, value)
+    try:
+        at = datetime.fromisoformat(text)
+        if at.utcoffset() is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name!r} is {_short(text)}, not a time such as 2026-03-01T10:00:00Z") from None
+    raise ValueError(f"{name!r} is {_short(text)}, which has no UTC offset; write for instance {_short(text)[1:-1]}Z")
+
+
+def _read_link(name: str, value: object) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise _wrong_kind(repr(name), "a whole number or null", value)
+    return value
+
+
+def _read_reasons(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _wrong_kind(repr(name), "a list of texts", value)
+    return tuple(_read_text(name, item) for item in value)
+
+
+def _read_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong_kind(repr(name), "true or false", value)
+    return value
+
+
+_READERS: Final = {
+    "type": _read_type,
+    "at": _read_time,
+    "message_id": _read_text,
+    "experiment": _read_text,
+    "recipient": _read_text,
+    "verdict": _read_verdict,
+    "reasons": _read_reasons,
+    "link": _read_link,
+    "source": _read_text,
+    "key": _read_text,
+    "detail": _read_text,
+    "hard": _read_flag,
+}
+
+
+def _require_storable(name: str, text: str) -> None:
+    if _storable(text) != text:
+        raise ValueError(f"{name} holds a NUL or half a surrogate pair, which no database takes: {_short(text)}")
+
+
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL or UTF-8 refuse: NUL and lone surrogates become U+FFFD."""
+    if text.isascii():
+        return text.replace("\0", "\ufffd")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+
+
+def _nearest(text: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(text, list(known), n=1)
+    return f"; did you mean {str(found[0])!r}?" if found else ""
+
+
+def _wrong_kind(what: str, wanted: str, value: object) -> ValueError:
+    """A ValueError on purpose: what has the wrong kind is a value in somebody's file."""
+    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    found = "null" if value is None else names.get(type(value), type(value).__name__)
+    return ValueError(f"{what} must be {wanted}, not {found}")
+
+
+def _short(text: str) -> str:
+    return ascii(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What a valid token says.
+
+    Attributes:
+        kind: ``o``, ``c`` or ``u``.
+        message_id: 32 hexadecimal digits.
+        link: Number of the link for ``c``, None otherwise.
+    """
+
+    kind: TokenKind
+    message_id: str
+    link: int | None = None
+
+
+_VERSION = 1
+_TAG = 16
+_HEAD = 19  # version, kind, key id, message id
+_LENGTHS: Final[dict[TokenKind, int]] = {"o": 47, "c": 50, "u": 47}
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
+_MIN_SECRET = 16
+
+
+class Signer:
+    """Makes message ids and signs the tokens in a mail's links.
+
+    A token is base64url without padding of: version (1 byte), kind (1), key id (1), message id (16), for clicks the
+    link's number (2), and a tag of 16 bytes: keyed BLAKE2b-128 (RFC 7693) over all before it and, for clicks, the
+    target URL. Keys are derived per kind. A token never expires.
+
+    Args:
+        secret: Signing key, at least 16 random bytes.
+        previous: Older secrets whose tokens stay valid; never used to sign.
+
+    Raises:
+        ValueError: A secret is too short.
+
+    >>> signer = Signer(b"sixteen bytes or more")
+    >>> token = signer.sign("c", signer.message_id("spring", "17"), link=2, target="https://example.com/")
+    >>> signer.verify("c", token, target="https://example.com/").link
+    2
+    >>> signer.verify("c", token, target="https://example.org/") is None
+    True
+    """
+
+    __slots__ = ("_current", "_rings")
+
+    def __init__(self, secret: bytes, previous: Sequence[bytes] = ()) -> None:
+        self._rings = tuple(_KeyRing.derive(each) for each in (secret, *previous))
+        self._current = self._rings[0]
+
+    def __repr__(self) -> str:
+        return f"<Signer with {len(self._rings)} key(s)>"
+
+    def message_id(self, experiment: str, recipient_id: str, step: int = 0) -> str:
+        """The id of the one message that a recipient gets in a step: always the same under the same secret.
+
+        Opaque: without the secret nothing about the recipient can be learned or guessed from it.
+
+        Args:
+            experiment: Name of the experiment.
+            recipient_id: Id of the recipient.
+            step: Number of the step mail, 0 for a single mailing.
+
+        Returns:
+            32 hexadecimal digits.
+        """
+        # JSON keeps the parts apart: ("a", "bc") and ("ab", "c") are different messages.
+        named = json.dumps([experiment, recipient_id, step]).encode()
+        return hashlib.blake2b(named, key=self._current.message, digest_size=16).hexdigest()
+
+    def sign(self, kind: TokenKind, message_id: str, *, link: int | None = None, target: str | None = None) -> str:
+        """Make a token.
+
+        Args:
+            kind: ``o``, ``c`` or ``u``.
+            message_id: 32 hexadecimal digits, see `message_id`.
+            link: For ``c``: the link's number in the mail, 0 to 65535.
+            target: For ``c``: the URL to redirect to, which travels beside the token and is covered by its tag.
+
+        Returns:
+            50 characters for ``c``, else 47; safe in a URL's path.
+
+        Raises:
+            ValueError: The id is none of ours, or link and target don't fit the kind.
+        """
+        body = bytes([_VERSION, ord(kind), self._current.number]) + _id_bytes(message_id) + _link_bytes(kind, link)
+        if (target is not None) != (kind == "c"):
+            raise ValueError(f"a token of kind {kind!r} {'needs a' if kind == 'c' else 'takes no'} target")
+        return _encode(body + self._current.tag(kind, body, _target_bytes(target)))
+
+    def verify(self, kind: TokenKind, token: str, *, target: str | None = None) -> Token | None:
+        """Read a token; None for anything that this signer did not make for this kind and target. Never raises.
+
+        Each token has one spelling only, and the tag is compared in constant time.
+
+        Args:
+            kind: The kind that is expected here.
+            token: What came in the URL.
+            target: For ``c``: the URL that came with it.
+        """
+        whole = _decode(kind, token)
+        if whole is None or whole[0] != _VERSION or whole[1] != ord(kind) or (kind == "c" and target is None):
+            return None
+        body, tag = whole[:-_TAG], whole[-_TAG:]
+        try:
+            covered = _target_bytes(target if kind == "c" else None)
+        except ValueError:
+            return None
+        rings = [ring for ring in self._rings if ring.number == body[2]]
+        if not any(hmac.compare_digest(ring.tag(kind, body, covered), tag) for ring in rings):
+            return None
+        link = int.from_bytes(body[_HEAD:], "big") if kind == "c" else None
+        return Token(kind=kind, message_id=body[3:_HEAD].hex(), link=link)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyRing:
+    """The keys that come from one secret; the secret itself is not kept."""
+
+    number: int
+    message: bytes = field(repr=False)
+    tokens: dict[str, bytes] = field(repr=False)
+
+    @classmethod
+    def derive(cls, secret: bytes) -> _KeyRing:
+        if len(secret) < _MIN_SECRET:
+            raise ValueError(f"a signing secret has {len(secret)} bytes, must have at least {_MIN_SECRET}")
+        master = hashlib.blake2b(secret, digest_size=32, person=b"abmail secret").digest()
+
+        def key(purpose: str) -> bytes:
+            return hashlib.blake2b(purpose.encode(), key=master, digest_size=32).digest()
+
+        return cls(key("key id")[0], key("message id"), {kind: key(f"token {kind}") for kind in _LENGTHS})
+
+    def tag(self, kind: TokenKind, body: bytes, covered: bytes) -> bytes:
+        return hashlib.blake2b(body + covered, key=self.tokens[kind], digest_size=_TAG).digest()
+
+
+def _id_bytes(message_id: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-f]{32}", message_id):
+        raise ValueError(f"a message id has 32 hexadecimal digits in lower case, this one is {_short(message_id)}")
+    return bytes.fromhex(message_id)
+
+
+def _link_bytes(kind: TokenKind, link: int | None) -> bytes:
+    if kind != "c":
+        if link is not None:
+            raise ValueError(f"a token of kind {kind!r} takes no link number")
+        return b""
+    if link is None or not 0 <= link <= MAX_LINK:
+        raise ValueError(f"link is {link}, must be in 0..{MAX_LINK}")
+    return link.to_bytes(2, "big")
+
+
+def _target_bytes(target: str | None) -> bytes:
+    try:
+        return (target or "").encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the target {_short(target or '')} cannot be written in UTF-8") from None
+
+
+def _encode(whole: bytes) -> str:
+    return base64.urlsafe_b64encode(whole).rstrip(b"=").decode("ascii")
+
+
+def _decode(kind: TokenKind, token: str) -> bytes | None:
+    if len(token) != _LENGTHS[kind] or not _BASE64URL.fullmatch(token):
+        return None
+    try:
+        whole = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except binascii.Error:  # pragma: no cover - the length and alphabet were checked
+        return None
+    # The last character has spare bits: only the spelling with zeros there is the token.
+    return whole if _encode(whole) == token else None
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict and the names of the rules that led to it (empty for a plain human)."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+_PREFETCH_HEADERS: Final = ("purpose", "sec-purpose", "x-purpose", "x-moz")
+_IMAGE_PROXY = re.compile(r"GoogleImageProxy|YahooMailProxy", re.IGNORECASE)
+# Gmail's prefetcher poses as Edge 12 on Chrome 42, a browser of 2015.
+_GMAIL_PREFETCH = re.compile(r"Chrome/42\..* Edge/12\.246")
+_MACHINE = re.compile(
+    r"(?<!cu)bots?(?![a-z])|crawl|spider|slurp|scan(?:ner)?\b|scrap(?:er|y)|fetch|monitor|preview|unfurl|prefetch"
+    r"|headless|phantomjs|puppeteer|playwright|selenium|lighthouse|validator|link-?check|check-?link|archive|feed"
+    r"|barracuda|proofpoint|mimecast|fireeye|symantec|messagelabs|ironport|trendmicro|sophos|forcepoint|zscaler"
+    r"|facebookexternalhit|^whatsapp|skypeuri|slack-imgproxy|mediapartners-google|appengine-google|google-safety"
+    r"|https?://|^Mozilla/5\.0 \(compatible(?:\)|; (?!MSIE|Konqueror))"  # a browser never names its home page
+    r"|libwww|^(?:curl|wget|python|libwww|java|go-http|apache-httpclient|axios|node|ruby|php|guzzle|perl|aiohttp|httpx)\b",
+    re.IGNORECASE,
+)
+_BROWSER = re.compile(r"(?:Mozilla|Opera)/\d")
+_APPLE_PRIVACY = "Mozilla/5.0"
+_EARLY_PROXY_SECONDS = 10.0
+_FAST_CLICK_SECONDS = 5.0
+_MAX_AGENT = 1_000  # characters looked at; real ones have a tenth of it
+
+
+def judge(
+    *,
+    type: EventType,  # noqa: A002 - the event's own word for it
+    method: str,
+    user_agent: str,
+    headers: Mapping[str, str],
+    seconds_since_sent: float | None,
+) -> Judgement:
+    """Judge one request by what it says of itself; what needs the message's other events is judged later.
+
+    ============================  =========  ==========================================================================
+    reason                        verdict    rule
+    ============================  =========  ==========================================================================
+    ``head_request``              machine    HEAD shows nothing to a person
+    ``prefetch_header``           machine    Purpose, Sec-Purpose, X-Purpose or X-Moz says prefetch, prerender, preview
+    ``no_user_agent``             machine    empty User-Agent
+    ``apple_privacy``             machine    User-Agent exactly ``Mozilla/5.0``: Apple's prefetching mail privacy
+    ``gmail_prefetch``            machine    Gmail's prefetcher in the guise of Edge 12
+    ``image_proxy_early``         machine    Gmail's or Yahoo's image proxy within 10 s of sending
+    ``image_proxy_click``         machine    an image proxy follows a link
+    ``known_machine``             machine    crawlers, scanners, link previews, HTTP libraries
+    ``image_proxy``               proxy      Gmail's or Yahoo's image proxy later: a person opened, the device is hidden
+    ``fast_click``                suspected  a click within 5 s of sending
+    ``not_a_browser``             suspected  a click from what does not even claim to be a browser
+    ============================  =========  ==========================================================================
+
+    Two suspicions together are a machine. Events other than opens and clicks are taken as a person's.
+
+    Args:
+        type: The event to be recorded.
+        method: HTTP method.
+        user_agent: The request's User-Agent, empty where it had none.
+        headers: Its other headers; names in any case.
+        seconds_since_sent: Seconds between the server's acceptance of the mail and now; None where not known.
+    """
+    if type not in (EventType.OPENED, EventType.CLICKED):
+        return Judgement(verdict=Verdict.HUMAN)
+    agent = user_agent[:_MAX_AGENT].strip()
+    found = _self_declared(method, headers) or _known_agent(type, agent, seconds_since_sent)
+    return found or _by_suspicion(type, agent, seconds_since_sent)
+
+
+def _self_declared(method: str, headers: Mapping[str, str]) -> Judgement | None:
+    if method.upper() == "HEAD":
+        return _machine("head_request")
+    given = {name.lower(): value.lower() for name, value in headers.items() if name.lower() in _PREFETCH_HEADERS}
+    if any(word in value for value in given.values() for word in ("prefetch", "preview", "prerender")):
+        return _machine("prefetch_header")
+    return None
+
+
+def _known_agent(type_: EventType, agent: str, seconds: float | None) -> Judgement | None:
+    if not agent:
+        return _machine("no_user_agent")
+    if agent == _APPLE_PRIVACY:
+        return _machine("apple_privacy")
+    if _GMAIL_PREFETCH.search(agent):
+        return _machine("gmail_prefetch")
+    if _IMAGE_PROXY.search(agent):
+        return _judge_proxy(type_, seconds)
+    return _machine("known_machine") if _MACHINE.search(agent) else None
+
+
+def _judge_proxy(type_: EventType, seconds: float | None) -> Judgement:
+    if type_ is EventType.CLICKED:
+        return _machine("image_proxy_click")
+    if seconds is not None and seconds < _EARLY_PROXY_SECONDS:
+        return _machine("image_proxy_early")
+    return Judgement(verdict=Verdict.PROXY, reasons=("image_proxy",))
+
+
+def _by_suspicion(type_: EventType, agent: str, seconds: float | None) -> Judgement:
+    if type_ is not EventType.CLICKED:
+        return Judgement(verdict=Verdict.HUMAN)
+    fast = seconds is not None and seconds < _FAST_CLICK_SECONDS
+    signs = {"fast_click": fast, "not_a_browser": not _BROWSER.match(agent)}
+    reasons = tuple(name for name, seen in signs.items() if seen)
+    verdict = (Verdict.HUMAN, Verdict.SUSPECTED, Verdict.MACHINE)[len(reasons)]
+    return Judgement(verdict=verdict, reasons=reasons)
+
+
+def _machine(reason: str) -> Judgement:
+    return Judgement(verdict=Verdict.MACHINE, reasons=(reason,))

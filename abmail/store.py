@@ -1,0 +1,811 @@
+"""The database: recipients, experiment versions, epochs, the message ledger, events, suppressions and counts.
+
+SQLite (in WAL mode) by default, PostgreSQL by URL; both through SQLAlchemy, with the same behaviour. Every method is
+one transaction. Nothing here decides anything: which cell, which weights and when is the engine's part.
+
+The ledger. A message is a row from the moment an experiment is applied::
+
+    queued -> assigned -> sending -> sent
+                 ^           |-> failed | uncertain
+                 '-- retry --'
+    held_out | suppressed | cancelled       (never sent)
+
+``sending`` is committed before the transport is called, ``sent`` after. A row that is found ``sending`` when its worker
+is gone may or may not have reached the server; it becomes ``uncertain`` and is never sent again on its own.
+
+Counts are one additive table: experiment x epoch x cell x stratum x metric x 10-minute bin. Sends are binned by the age
+of their epoch, outcomes by their delay after the send; from it come the totals, the delay histogram and the exposure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from abmail import _tables as t
+from abmail._database import create_engine, is_dead, migrate, worker_name
+from abmail._records import (
+    BIN_SECONDS,
+    Claimed,
+    Epoch,
+    Imported,
+    Recorded,
+    State,
+    StoredExperiment,
+    StoredMessage,
+    Tally,
+    bin_of,
+    epoch_row,
+    metrics_of,
+    recipient_row,
+    same_recipient,
+    suppression_reason,
+    to_epoch,
+    to_message,
+    to_recipient,
+    to_tally,
+)
+from abmail.errors import NotMigrated, StalePlan, StoreError, UnknownExperiment
+from abmail.events import HUMAN_LIKELY, Event, EventType
+from abmail.recipient import Recipient
+
+__all__ = [
+    "BIN_SECONDS",
+    "Claimed",
+    "Epoch",
+    "Imported",
+    "Recorded",
+    "State",
+    "Store",
+    "StoredExperiment",
+    "StoredMessage",
+    "Tally",
+    "worker_name",
+]
+
+_BATCH: Final = 1_000
+_LEASE: Final = timedelta(minutes=15)
+_T = TypeVar("_T")
+
+
+_ENGAGED: Final = frozenset({
+    EventType.DELIVERED, EventType.OPENED, EventType.CLICKED, EventType.READ, EventType.REPLIED, EventType.CONVERTED,
+    EventType.COMPLAINED, EventType.UNSUBSCRIBED,
+})  # fmt: skip
+
+
+class Store:
+    """A database of abmail.
+
+    Args:
+        url: An SQLAlchemy URL: ``sqlite:///mail.db``, ``postgresql://user@host/name``.
+
+    Raises:
+        ConfigError: The URL is not one that abmail can use.
+        NotMigrated: The database belongs to an older or newer version of abmail.
+        StoreError: The database cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_engine(url)
+        try:
+            if self.revision() is None and self._is_empty():
+                self.upgrade()
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreError(f"cannot open the database {self.url}: {str(error).partition(chr(10))[0]}") from error
+        self._require_current()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+    @property
+    def url(self) -> str:
+        """The database's URL with the password hidden."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    # -- migrations -------------------------------------------------------------------------------------------------
+
+    def revision(self) -> str | None:
+        """The migration that the database stands at; None where there is none yet."""
+        with self._engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+    def upgrade(self) -> None:
+        """Bring the tables to this version of abmail; does nothing where they are."""
+        migrate(self._engine)
+
+    def _is_empty(self) -> bool:
+        return not sa.inspect(self._engine).get_table_names()
+
+    def _require_current(self) -> None:
+        found = self.revision()
+        if found != t.SCHEMA_REVISION:
+            self.close()
+            raise NotMigrated(
+                f"the database {self.url} is at revision {found}, this version of abmail needs {t.SCHEMA_REVISION}",
+                hint="run `abmail db upgrade`, after a backup",
+            )
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        """A transaction that may write; on SQLite it takes the write lock at once, so that it cannot fail half-way."""
+        with self._engine.connect().execution_options(abmail_write=True) as connection, connection.begin():
+            yield connection
+
+    # -- recipients and suppressions --------------------------------------------------------------------------------
+
+    def import_recipients(self, recipients: Iterable[Recipient], *, now: datetime) -> Imported:
+        """Insert or update recipients; the id decides who is who.
+
+        A recipient whose address another id already has is left out and named in the result.
+        """
+        new = updated = unchanged = 0
+        conflicts: list[str] = []
+        with self._write() as db:
+            for batch in _batches(recipients):
+                known = {row.id: row for row in db.execute(_by(t.recipients, "id", [r.id for r in batch]))}
+                owner = {row.email: row.id for row in db.execute(_by(t.recipients, "email", [r.email for r in batch]))}
+                rows = []
+                for recipient in batch:
+                    before = known.get(recipient.id)
+                    if owner.get(recipient.email, recipient.id) != recipient.id:
+                        conflicts.append(recipient.id)
+                    elif before is not None and same_recipient(before, recipient):
+                        unchanged += 1
+                    else:
+                        new, updated = (new + 1, updated) if before is None else (new, updated + 1)
+                        rows.append(recipient_row(recipient, now))
+                if rows:
+                    self._upsert(db, t.recipients, rows, ["email", "attributes", "zone"])
+        return Imported(new=new, updated=updated, unchanged=unchanged, conflicts=tuple(conflicts))
+
+    def recipients(self) -> Iterator[Recipient]:
+        """All recipients, by id."""
+        with self._read() as db:
+            result = db.execution_options(yield_per=_BATCH).execute(sa.select(t.recipients).order_by(t.recipients.c.id))
+            for row in result:
+                yield to_recipient(row)
+
+    def count_recipients(self) -> int:
+        """Number of recipients."""
+        with self._read() as db:
+            return db.execute(sa.select(sa.func.count()).select_from(t.recipients)).scalar_one()
+
+    def suppress(self, emails: Iterable[str], *, reason: str, now: datetime) -> int:
+        """Never mail these addresses again; returns how many were not suppressed before."""
+        with self._write() as db:
+            return sum(
+                self._insert_new(db, t.suppressions, [{"email": e, "reason": reason, "at": now} for e in batch])
+                for batch in _batches(emails)
+            )
+
+    def suppressed(self) -> dict[str, str]:
+        """Suppressed addresses with the reason."""
+        with self._read() as db:
+            return {row.email: row.reason for row in db.execute(sa.select(t.suppressions))}
+
+    # -- experiments and epochs -------------------------------------------------------------------------------------
+
+    def experiments(self) -> tuple[StoredExperiment, ...]:
+        """All applied experiments with their newest version, by name."""
+        with self._read() as db:
+            names = db.execute(sa.select(t.experiments.c.name).order_by(t.experiments.c.name)).scalars().all()
+            return tuple(_experiment(db, name) for name in names)
+
+    def experiment(self, name: str) -> StoredExperiment:
+        """One applied experiment with its newest version.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+        """
+        with self._read() as db:
+            return _experiment(db, name)
+
+    def version(self, name: str, number: int) -> StoredExperiment:
+        """One applied experiment as an older version of it stands."""
+        with self._read() as db:
+            return _experiment(db, name, number)
+
+    def apply(
+        self,
+        name: str,
+        *,
+        spec_hash: str,
+        content_hash: str,
+        definition: Mapping[str, Any],
+        template: str,
+        text_template: str | None,
+        waves: Sequence[int],
+        messages: Iterable[Mapping[str, Any]],
+        after_version: int,
+        now: datetime,
+    ) -> tuple[int, int]:
+        """Store a version and its outbox rows, all or nothing.
+
+        Args:
+            name: The experiment.
+            spec_hash: Hash of the definition.
+            content_hash: Hash of definition and templates; an unchanged one adds no version.
+            definition: The resolved definition, JSON-able.
+            template: The HTML template's source.
+            text_template: The text template's source.
+            waves: Planned size of each epoch.
+            messages: Rows with id, recipient, state, position, zone and propensity; those already in the ledger stay.
+            after_version: The version that the plan was made against, 0 for none.
+            now: Time of the deed.
+
+        Returns:
+            The version in force and the number of new ledger rows.
+
+        Raises:
+            StalePlan: Another version was applied since.
+        """
+        with self._write() as db:
+            current = _version_number(db, name)
+            if current != after_version:
+                raise StalePlan(
+                    f"experiment {name} is at version {current}, the plan was made against version {after_version}",
+                    hint="make the plan again",
+                )
+            if current == 0:
+                db.execute(t.experiments.insert().values(name=name, state="running", started_at=now))
+            version = current
+            if current == 0 or _experiment(db, name).content_hash != content_hash:
+                version = current + 1
+                db.execute(
+                    t.versions.insert().values(
+                        experiment=name, version=version, spec_hash=spec_hash, content_hash=content_hash,
+                        definition=dict(definition), template=template, text_template=text_template,
+                        waves=list(waves), applied_at=now,
+                    )
+                )  # fmt: skip
+            added = sum(
+                self._insert_new(db, t.messages, [{"experiment": name, "step": 0, **row} for row in batch])
+                for batch in _batches(messages)
+            )
+            return version, added
+
+    def in_ledger(self, name: str) -> frozenset[str]:
+        """Ids of the recipients who already have a row in this experiment."""
+        with self._read() as db:
+            query = sa.select(t.messages.c.recipient).where(t.messages.c.experiment == name)
+            return frozenset(db.execute(query).scalars())
+
+    def end_experiment(self, name: str, *, state: str, verdict: Mapping[str, Any], now: datetime) -> None:
+        """Note how the experiment was settled, and leave what is still queued to the caller."""
+        with self._write() as db:
+            db.execute(
+                t.experiments.update()
+                .where(t.experiments.c.name == name)
+                .values(state=state, verdict=dict(verdict), ended_at=now)
+            )
+
+    def note_verdict(self, name: str, verdict: Mapping[str, Any]) -> None:
+        """Note the decision of a running experiment; the first one stays."""
+        with self._write() as db:
+            running = (t.experiments.c.name == name) & t.experiments.c.verdict.is_(sa.null())
+            db.execute(t.experiments.update().where(running).values(verdict=dict(verdict)))
+
+    def cancel_queued(self, name: str) -> int:
+        """Cancel every message that was not handed to a transport; returns how many."""
+        with self._write() as db:
+            waiting = (t.messages.c.experiment == name) & t.messages.c.state.in_([State.QUEUED, State.ASSIGNED])
+            return db.execute(t.messages.update().where(waiting).values(state=State.CANCELLED)).rowcount
+
+    def epochs(self, name: str) -> tuple[Epoch, ...]:
+        """The epochs of an experiment, first to last."""
+        with self._read() as db:
+            query = sa.select(t.epochs).where(t.epochs.c.experiment == name).order_by(t.epochs.c.number)
+            return tuple(to_epoch(row) for row in db.execute(query))
+
+    def queued(self, name: str, *, zones: Sequence[str] | None = None) -> int:
+        """Number of messages that wait for an epoch, in some zones or in all."""
+        with self._read() as db:
+            where = (t.messages.c.experiment == name) & (t.messages.c.state == State.QUEUED)
+            if zones is not None:
+                where &= t.messages.c.zone.in_(zones)
+            return db.execute(sa.select(sa.func.count()).select_from(t.messages).where(where)).scalar_one()
+
+    def zones(self, name: str) -> tuple[str, ...]:
+        """Time zones of the messages that still wait."""
+        with self._read() as db:
+            waiting = t.messages.c.state.in_([State.QUEUED, State.ASSIGNED])
+            query = sa.select(t.messages.c.zone).where((t.messages.c.experiment == name) & waiting).distinct()
+            return tuple(sorted(db.execute(query).scalars()))
+
+    def open_epoch(
+        self,
+        name: str,
+        epoch: Epoch,
+        *,
+        zones: Sequence[str],
+        assign: Callable[[Sequence[Recipient]], Sequence[tuple[int, float]]],
+        now: datetime,
+    ) -> int:
+        """Open an epoch: take its recipients from the queue and fix their cells, all or nothing.
+
+        Args:
+            name: The experiment.
+            epoch: Number, weights and the rest; ``planned`` is the number of recipients to take at most.
+            zones: Only recipients in these zones.
+            assign: Gives (cell, propensity) for each recipient.
+            now: When the messages fall due.
+
+        Returns:
+            The number of recipients taken; 0 leaves no epoch behind.
+
+        Raises:
+            StoreError: Another process opened this epoch first.
+        """
+        with self._write() as db:
+            last = sa.select(sa.func.coalesce(sa.func.max(t.epochs.c.number), -1)).where(t.epochs.c.experiment == name)
+            db.execute(sa.select(t.experiments.c.name).where(t.experiments.c.name == name).with_for_update())
+            if db.execute(last).scalar_one() != epoch.number - 1:
+                raise StoreError(f"epoch {epoch.number} of {name} was opened by another process")
+            taken = db.execute(_next_in_queue(name, zones, epoch.planned)).all()
+            if not taken:
+                return 0
+            db.execute(t.epochs.insert().values(experiment=name, **epoch_row(epoch, size=len(taken))))
+            cells = assign([to_recipient(row) for row in taken])
+            update = (
+                t.messages.update()
+                .where(t.messages.c.id == sa.bindparam("message"))
+                .values(
+                    state=State.ASSIGNED, epoch=epoch.number, due_at=now,
+                    cell=sa.bindparam("c"), propensity=sa.bindparam("p"),
+                )
+            )  # fmt: skip
+            pairs = zip(taken, cells, strict=True)
+            db.execute(update, [{"message": row.message, "c": c, "p": p} for row, (c, p) in pairs])
+            return len(taken)
+
+    # -- the outbox -------------------------------------------------------------------------------------------------
+
+    def claim(
+        self, *, worker: str, limit: int, now: datetime, open_zones: Mapping[str, Sequence[str]]
+    ) -> list[Claimed]:
+        """Lease due messages of running experiments to a worker, in the order of the waves.
+
+        Args:
+            worker: `worker_name` of the caller.
+            limit: At most so many.
+            now: Decides what is due.
+            open_zones: Per running experiment, the zones in which mail may go out now.
+        """
+        claimable = sa.or_(
+            *(
+                (t.messages.c.experiment == name) & t.messages.c.zone.in_(zones)
+                for name, zones in open_zones.items()
+                if zones
+            ),
+            sa.false(),
+        )
+        due = (
+            sa.select(t.messages.c.id)
+            .where(t.messages.c.state == State.ASSIGNED, claimable, t.messages.c.due_at <= now)
+            .where(t.messages.c.lease_until.is_(None) | (t.messages.c.lease_until <= now))
+            .order_by(t.messages.c.epoch, t.messages.c.position)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self._write() as db:
+            ids = list(db.execute(due).scalars())
+            if not ids:
+                return []
+            for batch in _batches(ids):
+                lease = t.messages.update().where(t.messages.c.id.in_(batch))
+                db.execute(lease.values(worker=worker, lease_until=now + _LEASE))
+            return self._claimed(db, ids)
+
+    def _claimed(self, db: sa.Connection, ids: Sequence[str]) -> list[Claimed]:
+        found: dict[str, Claimed] = {}
+        joined = t.messages.join(t.recipients).join(
+            t.epochs,
+            (t.epochs.c.experiment == t.messages.c.experiment) & (t.epochs.c.number == t.messages.c.epoch),
+        )
+        for batch in _batches(ids):
+            query = (
+                sa.select(
+                    t.messages.c.id.label("message"), t.messages.c.experiment, t.messages.c.epoch, t.messages.c.cell,
+                    t.messages.c.attempts, t.epochs.c.version, t.recipients,
+                )
+                .select_from(joined)
+                .where(t.messages.c.id.in_(batch))
+            )  # fmt: skip
+            for row in db.execute(query):
+                found[row.message] = Claimed(
+                    id=row.message, experiment=row.experiment, version=row.version, epoch=row.epoch, cell=row.cell,
+                    attempts=row.attempts, recipient=to_recipient(row),
+                )  # fmt: skip
+        return [found[i] for i in ids]
+
+    def mark_sending(self, message: str, *, worker: str, now: datetime) -> bool:
+        """Commit the intent to send, before the transport is called.
+
+        Returns:
+            False where the message is no longer this worker's to send: cancelled, leased to another, or suppressed.
+        """
+        suppressed = sa.exists().where(
+            t.recipients.c.id == t.messages.c.recipient, t.suppressions.c.email == t.recipients.c.email
+        )
+        mine = (t.messages.c.id == message) & (t.messages.c.worker == worker) & (t.messages.c.state == State.ASSIGNED)
+        intent = {
+            "state": State.SENDING, "attempted_at": now, "attempts": t.messages.c.attempts + 1,
+            "lease_until": now + _LEASE,
+        }  # fmt: skip
+        with self._write() as db:
+            if db.execute(t.messages.update().where(mine & ~suppressed).values(**intent)).rowcount:
+                return True
+            db.execute(t.messages.update().where(mine & suppressed).values(state=State.SUPPRESSED))
+            return False
+
+    def mark_sent(self, message: str, *, now: datetime) -> None:
+        """Commit that the server accepted the message."""
+        with self._write() as db:
+            row = _message(db, message, lock=True)
+            if row is not None and row.state in {State.SENDING, State.UNCERTAIN}:
+                self._settle_sent(db, row, now)
+
+    def mark_retry(self, message: str, *, due_at: datetime, error: str) -> None:
+        """Put a message back, to be tried again from ``due_at`` on."""
+        self._finish(message, state=State.ASSIGNED, due_at=due_at, error=error, worker=None, lease_until=None)
+
+    def mark_failed(self, message: str, *, error: str) -> None:
+        """Commit that the message will never be sent."""
+        self._finish(message, state=State.FAILED, error=error)
+
+    def mark_uncertain(self, message: str, *, error: str) -> None:
+        """Commit that nobody knows whether the server has the message."""
+        self._finish(message, state=State.UNCERTAIN, error=error)
+
+    def _finish(self, message: str, **values: Any) -> None:
+        with self._write() as db:
+            sending = (t.messages.c.id == message) & (t.messages.c.state == State.SENDING)
+            db.execute(t.messages.update().where(sending).values(**values))
+
+    def release(self, worker: str) -> int:
+        """Give back what a worker holds but has not begun to send."""
+        with self._write() as db:
+            held = (t.messages.c.worker == worker) & (t.messages.c.state == State.ASSIGNED)
+            return db.execute(t.messages.update().where(held).values(worker=None, lease_until=None)).rowcount
+
+    def fail_claimed(self, message: str, *, worker: str, error: str) -> None:
+        """Commit that a claimed message cannot be made (its mail does not render)."""
+        with self._write() as db:
+            mine = (t.messages.c.id == message) & (t.messages.c.worker == worker)
+            db.execute(
+                t.messages.update()
+                .where(mine & (t.messages.c.state == State.ASSIGNED))
+                .values(state=State.FAILED, error=error)
+            )
+
+    def recover(self, *, now: datetime) -> int:
+        """Settle what dead workers left: leases go back, half-sent messages become ``uncertain``; returns how many are.
+
+        A worker is dead when its process is gone (seen on the same machine) or its lease is over.
+        """
+        held = t.messages.c.worker.is_not(None) & t.messages.c.state.in_([State.ASSIGNED, State.SENDING])
+        with self._read() as db:
+            workers = db.execute(sa.select(t.messages.c.worker).where(held).distinct()).scalars().all()
+        dead = [worker for worker in workers if worker and is_dead(worker)]
+        gone = held & (t.messages.c.worker.in_(dead) | (t.messages.c.lease_until <= now))
+        with self._write() as db:
+            lost = db.execute(
+                t.messages.update()
+                .where(gone & (t.messages.c.state == State.SENDING))
+                .values(state=State.UNCERTAIN, error="the sender ended before the server's answer was noted")
+            ).rowcount
+            db.execute(
+                t.messages.update()
+                .where(gone & (t.messages.c.state == State.ASSIGNED))
+                .values(worker=None, lease_until=None)
+            )
+        return lost
+
+    def settle(self, message: str, *, sent: bool, now: datetime) -> bool:
+        """An operator's word on an ``uncertain`` message; returns False where it is not uncertain."""
+        with self._write() as db:
+            row = _message(db, message, lock=True)
+            if row is None or row.state != State.UNCERTAIN:
+                return False
+            if sent:
+                self._settle_sent(db, row, now)
+            else:
+                db.execute(t.messages.update().where(t.messages.c.id == message).values(state=State.FAILED))
+            return True
+
+    def _settle_sent(self, db: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
+        sent = {"state": State.SENT, "sent_at": now, "error": None}
+        db.execute(t.messages.update().where(t.messages.c.id == row.id).values(**sent))
+        opened = sa.select(t.epochs.c.opened_at).where(
+            t.epochs.c.experiment == row.experiment, t.epochs.c.number == row.epoch
+        )
+        age = bin_of(db.execute(opened).scalar_one(), row.attempted_at)
+        self._add(db, row, [("sent", age, 1)])
+        for body in db.execute(sa.select(t.events.c.body).where(t.events.c.message == row.id)).scalars():
+            self._count(db, row, Event.from_dict(body))
+
+    def message(self, message: str) -> StoredMessage | None:
+        """One row of the ledger; None where there is none."""
+        with self._read() as db:
+            row = _message(db, message)
+            return None if row is None else to_message(row)
+
+    def messages(self, name: str, *, states: Sequence[State] | None = None) -> Iterator[StoredMessage]:
+        """Rows of the ledger of one experiment, in the order of the waves."""
+        query = _message_query().where(t.messages.c.experiment == name).order_by(t.messages.c.position)
+        if states is not None:
+            query = query.where(t.messages.c.state.in_(states))
+        with self._read() as db:
+            for row in db.execution_options(yield_per=_BATCH).execute(query):
+                yield to_message(row)
+
+    def states(self, name: str, *, epoch: int | None = None) -> dict[State, int]:
+        """Number of messages in each state, of one experiment or one of its epochs."""
+        where = t.messages.c.experiment == name
+        if epoch is not None:
+            where &= t.messages.c.epoch == epoch
+        query = sa.select(t.messages.c.state, sa.func.count()).where(where).group_by(t.messages.c.state)
+        with self._read() as db:
+            return {State(state): n for state, n in db.execute(query)}
+
+    def next_due(self, name: str) -> datetime | None:
+        """When the next assigned message falls due; None where none is assigned."""
+        with self._read() as db:
+            where = (t.messages.c.experiment == name) & (t.messages.c.state == State.ASSIGNED)
+            return db.execute(sa.select(sa.func.min(t.messages.c.due_at)).where(where)).scalar()
+
+    # -- events and counts ------------------------------------------------------------------------------------------
+
+    def record(self, events: Iterable[Event], *, now: datetime) -> list[Recorded]:
+        """Append events and bring the counts, the ledger and the suppressions up to date with them.
+
+        Events may come in any order, late and more than once. One whose message is not known is kept apart.
+
+        Args:
+            events: The events.
+            now: When they reached us.
+
+        Returns:
+            What became of each, in order.
+        """
+        with self._write() as db:
+            return [self._record(db, event, now) for event in events]
+
+    def _record(self, db: sa.Connection, event: Event, now: datetime) -> Recorded:
+        row = self._find(db, event)
+        entry = {
+            "key": event.key, "message": None if row is None else row.id, "type": event.type, "at": event.at,
+            "seen_at": now, "verdict": event.verdict, "body": event.to_dict(),
+        }  # fmt: skip
+        if not self._insert_new(db, t.events, [entry]):
+            return Recorded.DUPLICATE
+        if row is None:
+            return Recorded.UNKNOWN_MESSAGE
+        if row.state == State.SENT:
+            self._count(db, row, event)
+        elif row.attempted_at is not None and _proves_delivery(row.state, event):
+            self._settle_sent(db, row, now)
+        if reason := suppression_reason(event):
+            self._insert_new(db, t.suppressions, [{"email": row.email, "reason": reason, "at": event.at}])
+        return Recorded.NEW
+
+    def _find(self, db: sa.Connection, event: Event) -> sa.Row[Any] | None:
+        if event.message_id:
+            return _message(db, event.message_id, lock=True)
+        where = (t.messages.c.experiment == event.experiment) & (t.messages.c.recipient == event.recipient)
+        newest = sa.select(t.messages.c.id).where(where).order_by(t.messages.c.step.desc()).limit(1)
+        message = db.execute(newest).scalar()
+        return None if message is None else _message(db, message, lock=True)
+
+    def _count(self, db: sa.Connection, row: sa.Row[Any], event: Event) -> None:
+        for metric in metrics_of(event):
+            self._note_first(db, row, metric, event.at)
+
+    def _note_first(self, db: sa.Connection, row: sa.Row[Any], metric: str, at: datetime) -> None:
+        where = (t.outcomes.c.message == row.id) & (t.outcomes.c.metric == metric)
+        before = db.execute(sa.select(t.outcomes.c.at).where(where)).scalar()
+        if before is None:
+            db.execute(t.outcomes.insert().values(message=row.id, metric=metric, at=at))
+            self._add(db, row, [(metric, bin_of(row.attempted_at, at), 1)])
+        elif at < before:
+            db.execute(t.outcomes.update().where(where).values(at=at))
+            old, new = bin_of(row.attempted_at, before), bin_of(row.attempted_at, at)
+            if old != new:
+                self._add(db, row, [(metric, old, -1), (metric, new, 1)])
+
+    def _add(self, db: sa.Connection, row: sa.Row[Any], steps: Sequence[tuple[str, int, int]]) -> None:
+        insert = self._insert(t.counts)
+        keys = list(t.counts.primary_key.columns)
+        for metric, where, step in sorted(steps):
+            values = {
+                "experiment": row.experiment, "epoch": row.epoch, "cell": row.cell, "stratum": "", "metric": metric,
+                "bin": where, "n": step,
+            }  # fmt: skip
+            db.execute(
+                insert.values(**values).on_conflict_do_update(
+                    index_elements=keys, set_={"n": t.counts.c.n + insert.excluded.n}
+                )
+            )
+
+    def tally(self, name: str, *, n_cells: int) -> Tally:
+        """The counts of one experiment."""
+        with self._read() as db:
+            n_epochs = db.execute(
+                sa.select(sa.func.count()).select_from(t.epochs).where(t.epochs.c.experiment == name)
+            ).scalar_one()
+            c = t.counts.c
+            query = (
+                sa.select(c.epoch, c.cell, c.metric, c.bin, sa.func.sum(c.n))
+                .where(c.experiment == name)
+                .group_by(c.epoch, c.cell, c.metric, c.bin)
+                .order_by(c.epoch, c.cell, c.metric, c.bin)
+            )
+            return to_tally(db.execute(query).all(), n_epochs, n_cells)
+
+    def recount(self, name: str, *, n_cells: int) -> Tally:
+        """The same counts, made anew from the ledger and the events; what `tally` must equal."""
+        with self._read() as db:
+            opened = {
+                row.number: row.opened_at
+                for row in db.execute(sa.select(t.epochs).where(t.epochs.c.experiment == name))
+            }
+            ledger = {
+                row.id: row
+                for row in db.execute(_message_query().where(t.messages.c.experiment == name))
+                if row.state == State.SENT
+            }
+            firsts: dict[tuple[str, str], datetime] = {}
+            for body in db.execute(sa.select(t.events.c.body, t.events.c.message)):
+                event = Event.from_dict(body[0])
+                if body[1] in ledger:
+                    for metric in metrics_of(event):
+                        firsts[body[1], metric] = min(event.at, firsts.get((body[1], metric), event.at))
+            total: dict[tuple[int, int, str, int], int] = {}
+            for row in ledger.values():
+                key = (row.epoch, row.cell, "sent", bin_of(opened[row.epoch], row.attempted_at))
+                total[key] = total.get(key, 0) + 1
+            for (message, metric), at in firsts.items():
+                row = ledger[message]
+                key = (row.epoch, row.cell, metric, bin_of(row.attempted_at, at))
+                total[key] = total.get(key, 0) + 1
+            return to_tally([(*key, n) for key, n in sorted(total.items())], len(opened), n_cells)
+
+    def last_send(self, name: str) -> dict[int, datetime]:
+        """Per epoch, when its last message was handed over."""
+        query = (
+            sa.select(t.messages.c.epoch, sa.func.max(t.messages.c.attempted_at))
+            .where(t.messages.c.experiment == name, t.messages.c.attempted_at.is_not(None))
+            .group_by(t.messages.c.epoch)
+        )
+        with self._read() as db:
+            return dict(db.execute(query).all())
+
+    def unsettled(self, name: str) -> dict[int, int]:
+        """Per epoch, the number of messages that may still go out."""
+        query = (
+            sa.select(t.messages.c.epoch, sa.func.count())
+            .where(t.messages.c.experiment == name, t.messages.c.epoch.is_not(None))
+            .where(t.messages.c.state.in_([State.ASSIGNED, State.SENDING]))
+            .group_by(t.messages.c.epoch)
+        )
+        with self._read() as db:
+            return dict(db.execute(query).all())
+
+    def events(self, name: str) -> Iterator[Event]:
+        """The events of one experiment's messages, by time."""
+        query = (
+            sa.select(t.events.c.body)
+            .join(t.messages, t.messages.c.id == t.events.c.message)
+            .where(t.messages.c.experiment == name)
+            .order_by(t.events.c.at, t.events.c.key)
+        )
+        with self._read() as db:
+            for (body,) in db.execution_options(yield_per=_BATCH).execute(query):
+                yield Event.from_dict(body)
+
+    # -- dialects ---------------------------------------------------------------------------------------------------
+
+    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
+
+    def _insert_new(self, db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Insert the rows whose key is not there yet; returns how many."""
+        added = 0
+        for batch in _batches(rows, size=500):
+            statement = self._insert(table).values(list(batch)).on_conflict_do_nothing()
+            added += len(db.execute(statement.returning(*table.primary_key.columns)).all())
+        return added
+
+    def _upsert(
+        self, db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], columns: list[str]
+    ) -> None:
+        insert = self._insert(table)
+        keys = list(table.primary_key.columns)
+        update = insert.on_conflict_do_update(index_elements=keys, set_={c: insert.excluded[c] for c in columns})
+        db.execute(update, list(rows))
+
+
+def _proves_delivery(state: str, event: Event) -> bool:
+    """Whether an event shows that the server took a message of which we did not know it (or were told otherwise)."""
+    if state == State.FAILED:
+        return event.type in _ENGAGED and event.verdict in HUMAN_LIKELY
+    return state in {State.SENDING, State.UNCERTAIN} and event.type in _ENGAGED | {EventType.SENT, EventType.BOUNCED}
+
+
+def _batches(items: Iterable[_T], *, size: int = _BATCH) -> Iterator[list[_T]]:
+    batch: list[_T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _by(table: sa.Table, column: str, values: Sequence[str]) -> sa.Select[Any]:
+    return sa.select(table).where(table.c[column].in_(values))
+
+
+def _version_number(db: sa.Connection, name: str) -> int:
+    newest = sa.select(sa.func.coalesce(sa.func.max(t.versions.c.version), 0)).where(t.versions.c.experiment == name)
+    return int(db.execute(newest).scalar_one())
+
+
+def _experiment(db: sa.Connection, name: str, version: int | None = None) -> StoredExperiment:
+    number = _version_number(db, name) if version is None else version
+    query = (
+        sa.select(t.experiments, t.versions)
+        .join(t.versions)
+        .where(t.experiments.c.name == name, t.versions.c.version == number)
+    )
+    row = db.execute(query).one_or_none()
+    if row is None:
+        raise UnknownExperiment(
+            f"no experiment '{name}' was applied",
+            hint=f"run `abmail apply {name}` first; `abmail status` lists them all",
+        )
+    return StoredExperiment(
+        name=row.name, state=row.state, started_at=row.started_at, ended_at=row.ended_at, verdict=row.verdict,
+        version=row.version, spec_hash=row.spec_hash, content_hash=row.content_hash, definition=row.definition,
+        template=row.template, text_template=row.text_template, waves=tuple(row.waves),
+    )  # fmt: skip
+
+
+def _next_in_queue(name: str, zones: Sequence[str], limit: int) -> sa.Select[Any]:
+    return (
+        sa.select(t.messages.c.id.label("message"), t.recipients)
+        .join(t.recipients)
+        .where(t.messages.c.experiment == name, t.messages.c.state == State.QUEUED, t.messages.c.zone.in_(zones))
+        .order_by(t.messages.c.position, t.messages.c.id)
+        .limit(limit)
+    )
+
+
+def _message_query() -> sa.Select[Any]:
+    return sa.select(t.messages, t.recipients.c.email).join(t.recipients)
+
+
+def _message(db: sa.Connection, message: str, *, lock: bool = False) -> sa.Row[Any] | None:
+    query = _message_query().where(t.messages.c.id == message)
+    return db.execute(query.with_for_update(of=t.messages) if lock else query).one_or_none()
