@@ -12,6 +12,14 @@ import sqlalchemy as sa
 from abmail.errors import ConfigError, MissingExtra
 
 
+def revision_of(engine: sa.Engine) -> str | None:
+    """The migration that a database stands at; None where there is none yet."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
 def migrate(engine: sa.Engine) -> None:
     """Run the migrations that a database lacks (alembic, with the scripts that ship inside the package)."""
     from alembic import command

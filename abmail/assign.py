@@ -15,12 +15,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HOLDOUT", "Assignable", "Assignment", "assign", "assign_array", "hash52", "hash52_array", "unit_of"]
+from abmail.spec import Experiment
+
+__all__ = ["HOLDOUT", "Assignment", "assign", "assign_array", "hash52", "hash52_array", "salt_of", "unit_of"]
 
 HOLDOUT: Final = -1
 """The cell of a recipient who is deliberately not mailed."""
@@ -31,20 +33,6 @@ _MASK: Final = (1 << 64) - 1
 _M1: Final = 0xBF58476D1CE4E5B9
 _M2: Final = 0x94D049BB133111EB
 _CHUNK: Final = 1 << 14  # rows whose intermediate words stay in the processor's cache
-
-
-class Assignable(Protocol):
-    """The part of an experiment that assignment reads (`abmail.Experiment` has it)."""
-
-    @property
-    def salt_text(self) -> str:
-        """Keys the hash; two experiments with different salts split people independently."""
-        ...
-
-    @property
-    def holdout_share(self) -> float:
-        """Fraction in [0, 1) that is not mailed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +60,11 @@ class Assignment:
 def unit_of(recipient_id: str, domain: str, unit: str) -> str:
     """The text that is hashed: the recipient's id, or with ``unit="company"`` the mail domain, shared by colleagues."""
     return domain if unit == "company" else recipient_id
+
+
+def salt_of(experiment: Experiment) -> str:
+    """What keys the hash: the definition's salt, its name by default; different salts split people independently."""
+    return experiment.salt or experiment.name
 
 
 def hash52(salt: str, unit_id: str) -> int:
@@ -112,7 +105,7 @@ def hash52_array(salt: str, unit_ids: Sequence[str] | NDArray[np.generic]) -> ND
 
 
 def assign(
-    experiment: Assignable,
+    experiment: Experiment,
     unit_id: str,
     *,
     weights: Sequence[float] | NDArray[np.float64],
@@ -130,13 +123,16 @@ def assign(
         ValueError: The weights are negative, not finite or do not sum to 1.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> exp = SimpleNamespace(salt_text="spring", holdout_share=0.0)
-        >>> assign(exp, "u-1017", weights=[0.5, 0.5]).cell
-        1
+        >>> from abmail.spec import Experiment
+        >>> exp = Experiment.from_dict({
+        ...     "spec": 1, "name": "spring", "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
+        ...     "control": {"subject": "plain"}, "message": {"template": "mails/spring.html.j2", "from": "a@example.com"},
+        ... })
+        >>> assign(exp, "u-1017", weights=[0.5, 0.5]).cell in (0, 1)
+        True
     """
-    thresholds = _thresholds(weights, experiment.holdout_share)
-    hashed = hash52(experiment.salt_text, unit_id)
+    thresholds = _thresholds(weights, experiment.audience.holdout)
+    hashed = hash52(salt_of(experiment), unit_id)
     cell = int(np.searchsorted(thresholds, hashed, side="right")) - 1
     low = int(thresholds[cell]) if cell >= 0 else 0
     high = int(thresholds[cell + 1]) if cell + 1 < len(thresholds) else 1 << _BITS
@@ -144,7 +140,7 @@ def assign(
 
 
 def assign_array(
-    experiment: Assignable,
+    experiment: Experiment,
     unit_ids: Sequence[str] | NDArray[np.generic],
     *,
     weights: Sequence[float] | NDArray[np.float64],
@@ -163,8 +159,8 @@ def assign_array(
         TypeError: The ids are neither text nor integers.
         ValueError: The weights are not shares that sum to 1, or the ids cannot be hashed.
     """
-    thresholds = _thresholds(weights, experiment.holdout_share)
-    return np.searchsorted(thresholds, hash52_array(experiment.salt_text, unit_ids), side="right") - 1
+    thresholds = _thresholds(weights, experiment.audience.holdout)
+    return np.searchsorted(thresholds, hash52_array(salt_of(experiment), unit_ids), side="right") - 1
 
 
 def _thresholds(weights: Sequence[float] | NDArray[np.float64], holdout: float) -> NDArray[np.int64]:

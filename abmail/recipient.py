@@ -19,7 +19,7 @@ __all__ = ["Recipient", "email_domain", "normalise_email"]
 
 _MAX_ADDRESS = 254  # octets; RFC 5321 section 4.5.3.1.3 less the angle brackets
 _MAX_SHOWN = 80
-_PLAIN = re.compile(r"([a-z0-9_!#$%&'*+\-/=?^`{|}~]+(?:\.[a-z0-9_!#$%&'*+\-/=?^`{|}~]+)*)@([a-z0-9.\-]+)")
+_PLAIN_LOCAL = re.compile(r"[A-Za-z0-9_!#$%&'*+\-/=?^`{|}~]+(?:\.[A-Za-z0-9_!#$%&'*+\-/=?^`{|}~]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,21 +95,25 @@ def email_domain(email: str) -> str:
 
 
 def _plain_address(address: str) -> str | None:
-    """The address itself where the cheap rules suffice to know the library's verdict; None means: ask the library."""
-    if not address.isascii() or len(address) > _MAX_ADDRESS:
+    """The identity where a plain local part and a known domain suffice to know the verdict; None: ask the library."""
+    local, _, domain = address.partition("@")
+    if not _PLAIN_LOCAL.fullmatch(local):
         return None
-    lowered = address.lower()
-    match = _PLAIN.fullmatch(lowered)
-    return lowered if match and _is_plain_domain(match[2]) else None
+    known = _known_domain(domain.lower() if domain.isascii() else domain)
+    if known is None or len(local) + 1 + known[1] > _MAX_ADDRESS:
+        return None
+    return f"{local.lower()}@{known[0]}"
 
 
-@lru_cache(maxsize=16_384)
-def _is_plain_domain(domain: str) -> bool:
-    """Whether the library takes this lower-case ASCII domain as it is (lists have few domains and many addresses)."""
+@lru_cache(maxsize=65_536)
+def _known_domain(domain: str) -> tuple[str, int] | None:
+    """A domain that the library takes: its A-labels, and the octets of its longest form. Lists repeat their domains."""
     try:
-        return validate_email(f"a@{domain}", check_deliverability=False).domain == domain
+        found = validate_email(f"a@{domain}", check_deliverability=False)
     except EmailNotValidError:
-        return False
+        return None
+    forms = (domain, found.domain, found.ascii_domain)
+    return found.ascii_domain, max(len(form.encode()) for form in forms)
 
 
 def _checked_address(address: str) -> str:

@@ -25,10 +25,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self, TypeVar
 
 import sqlalchemy as sa
+from alembic.util import CommandError as AlembicError
 from sqlalchemy.dialects import postgresql, sqlite
 
 from abmail import _tables as t
-from abmail._database import create_engine, is_dead, migrate, worker_name
+from abmail._database import create_engine, is_dead, migrate, revision_of, worker_name
 from abmail._records import (
     BIN_SECONDS,
     Claimed,
@@ -65,11 +66,13 @@ __all__ = [
     "StoredExperiment",
     "StoredMessage",
     "Tally",
+    "upgrade",
     "worker_name",
 ]
 
 _BATCH: Final = 1_000
 _LEASE: Final = timedelta(minutes=15)
+_LOOK_AGAIN: Final = timedelta(seconds=1)
 _T = TypeVar("_T")
 
 
@@ -95,7 +98,7 @@ class Store:
         self._engine = create_engine(url)
         try:
             if self.revision() is None and self._is_empty():
-                self.upgrade()
+                migrate(self._engine)
         except sa.exc.SQLAlchemyError as error:
             raise StoreError(f"cannot open the database {self.url}: {str(error).partition(chr(10))[0]}") from error
         self._require_current()
@@ -119,14 +122,7 @@ class Store:
 
     def revision(self) -> str | None:
         """The migration that the database stands at; None where there is none yet."""
-        with self._engine.connect() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-
-    def upgrade(self) -> None:
-        """Bring the tables to this version of abmail; does nothing where they are."""
-        migrate(self._engine)
+        return revision_of(self._engine)
 
     def _is_empty(self) -> bool:
         return not sa.inspect(self._engine).get_table_names()
@@ -351,16 +347,14 @@ class Store:
             now: When the messages fall due.
 
         Returns:
-            The number of recipients taken; 0 leaves no epoch behind.
-
-        Raises:
-            StoreError: Another process opened this epoch first.
+            The number of recipients taken; 0 leaves no epoch behind: nobody waits in these zones, or another process
+            opened this epoch first.
         """
         with self._write() as db:
             last = sa.select(sa.func.coalesce(sa.func.max(t.epochs.c.number), -1)).where(t.epochs.c.experiment == name)
             db.execute(sa.select(t.experiments.c.name).where(t.experiments.c.name == name).with_for_update())
             if db.execute(last).scalar_one() != epoch.number - 1:
-                raise StoreError(f"epoch {epoch.number} of {name} was opened by another process")
+                return 0
             taken = db.execute(_next_in_queue(name, zones, epoch.planned)).all()
             if not taken:
                 return 0
@@ -465,9 +459,12 @@ class Store:
             if row is not None and row.state in {State.SENDING, State.UNCERTAIN}:
                 self._settle_sent(db, row, now)
 
-    def mark_retry(self, message: str, *, due_at: datetime, error: str) -> None:
-        """Put a message back, to be tried again from ``due_at`` on."""
-        self._finish(message, state=State.ASSIGNED, due_at=due_at, error=error, worker=None, lease_until=None)
+    def mark_retry(self, message: str, *, due_at: datetime, error: str, attempted: bool = True) -> None:
+        """Put a message back, to be tried again from ``due_at`` on; ``attempted=False`` does not count the try."""
+        attempts = t.messages.c.attempts if attempted else t.messages.c.attempts - 1
+        self._finish(
+            message, state=State.ASSIGNED, due_at=due_at, error=error, worker=None, lease_until=None, attempts=attempts
+        )
 
     def mark_failed(self, message: str, *, error: str) -> None:
         """Commit that the message will never be sent."""
@@ -568,11 +565,19 @@ class Store:
         with self._read() as db:
             return {State(state): n for state, n in db.execute(query)}
 
-    def next_due(self, name: str) -> datetime | None:
-        """When the next assigned message falls due; None where none is assigned."""
+    def next_due(self, name: str, *, now: datetime) -> datetime | None:
+        """When the next assigned message falls due; None where none is assigned.
+
+        One that another worker holds may come back at any time: it is worth a look every second.
+        """
+        assigned = (t.messages.c.experiment == name) & (t.messages.c.state == State.ASSIGNED)
+        held = assigned & (t.messages.c.lease_until > now)
+        free = assigned & (t.messages.c.lease_until.is_(None) | (t.messages.c.lease_until <= now))
         with self._read() as db:
-            where = (t.messages.c.experiment == name) & (t.messages.c.state == State.ASSIGNED)
-            return db.execute(sa.select(sa.func.min(t.messages.c.due_at)).where(where)).scalar()
+            due = db.execute(sa.select(sa.func.min(t.messages.c.due_at)).where(free)).scalar()
+            if db.execute(sa.select(t.messages.c.id).where(held).limit(1)).first() is None:
+                return due
+        return min(due or now + _LOOK_AGAIN, now + _LOOK_AGAIN)
 
     # -- events and counts ------------------------------------------------------------------------------------------
 
@@ -761,6 +766,27 @@ def _batches(items: Iterable[_T], *, size: int = _BATCH) -> Iterator[list[_T]]:
             batch = []
     if batch:
         yield batch
+
+
+def upgrade(url: str) -> tuple[str | None, str]:
+    """Bring the tables of a database to this version of abmail.
+
+    Returns:
+        The revision before (None for an empty database) and after.
+
+    Raises:
+        ConfigError: The URL is not one that abmail can use.
+        StoreError: The database cannot be reached, or comes from a newer version of abmail.
+    """
+    engine = create_engine(url)
+    try:
+        before = revision_of(engine)
+        migrate(engine)
+    except (sa.exc.SQLAlchemyError, AlembicError) as error:
+        raise StoreError(f"cannot upgrade the database: {str(error).partition(chr(10))[0]}") from error
+    finally:
+        engine.dispose()
+    return before, t.SCHEMA_REVISION
 
 
 def _by(table: sa.Table, column: str, values: Sequence[str]) -> sa.Select[Any]:

@@ -1,0 +1,109 @@
+"""abmail: e-mail A/B tests that learn while they send, and report results that stay true.
+
+The public names load on first use, so that importing the package (and the command line) costs almost nothing.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from abmail.assign import Assignment, assign, assign_array
+    from abmail.audience import read_recipients
+    from abmail.bandit import DelayCurve, Fixed, Policy, Thompson, Uniform
+    from abmail.check import check, check_paths
+    from abmail.diagnostics import Diagnostic
+    from abmail.engine import Engine, Plan, Tick
+    from abmail.errors import AbmailError, SpecError
+    from abmail.events import Event, EventType, Verdict
+    from abmail.recipient import Recipient
+    from abmail.report import Report
+    from abmail.send import SMTP, File, Memory, Transport
+    from abmail.spec import Experiment, load, loads
+    from abmail.stats import Comparison, Counts, compare, srm
+    from abmail.store import Store
+
+__all__ = [
+    "SMTP",
+    "AbmailError",
+    "Assignment",
+    "Comparison",
+    "Counts",
+    "DelayCurve",
+    "Diagnostic",
+    "Engine",
+    "Event",
+    "EventType",
+    "Experiment",
+    "File",
+    "Fixed",
+    "Memory",
+    "Plan",
+    "Policy",
+    "Recipient",
+    "Report",
+    "SpecError",
+    "Store",
+    "Thompson",
+    "Tick",
+    "Transport",
+    "Uniform",
+    "Verdict",
+    "__version__",
+    "assign",
+    "assign_array",
+    "check",
+    "check_paths",
+    "compare",
+    "load",
+    "loads",
+    "read_recipients",
+    "srm",
+]
+
+_HOMES = {
+    "assign": ("Assignment", "assign", "assign_array"),
+    "audience": ("read_recipients",),
+    "bandit": ("DelayCurve", "Fixed", "Policy", "Thompson", "Uniform"),
+    "check": ("check", "check_paths"),
+    "diagnostics": ("Diagnostic",),
+    "engine": ("Engine", "Plan", "Tick"),
+    "errors": ("AbmailError", "SpecError"),
+    "events": ("Event", "EventType", "Verdict"),
+    "recipient": ("Recipient",),
+    "report": ("Report",),
+    "send": ("SMTP", "File", "Memory", "Transport"),
+    "spec": ("Experiment", "load", "loads"),
+    "stats": ("Comparison", "Counts", "compare", "srm"),
+    "store": ("Store",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("abmail")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'abmail' has no attribute '{name}'")
+    found = getattr(import_module(f"abmail.{_HOME_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Keeps `abmail.assign` and `abmail.check` the functions, although importing their modules would rebind the names."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOME_OF.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,454 @@
+"""From the store's counts to findings and the report: the engine's reading side. Pure; the engine gathers the evidence."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from importlib.metadata import version
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abmail.bandit import DelayCurve
+from abmail.report import (
+    ArmReport,
+    BotSensitivity,
+    DecisionReport,
+    EpochReport,
+    FactorReport,
+    GuardrailReport,
+    LevelReport,
+    MethodReport,
+    Report,
+    SendTimeReport,
+    SrmReport,
+)
+from abmail.spec import Experiment
+from abmail.stats import Comparison, Counts, Decision, compare, exceeds_limit
+from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
+
+__all__ = ["Evidence", "Findings", "curve_of", "findings", "policy_counts", "report_on"]
+
+_WAITING: Final = (State.QUEUED, State.ASSIGNED, State.SENDING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that was known of one experiment at one moment.
+
+    Attributes:
+        stored: The experiment as applied.
+        experiment: Its definition.
+        epochs: Its epochs, first to last.
+        tally: The counts.
+        states: Number of messages in each state.
+        last_send: Per epoch, when its last message was handed over.
+        unsettled: Per epoch, how many messages may still go out.
+        now: The moment, aware UTC.
+    """
+
+    stored: StoredExperiment
+    experiment: Experiment
+    epochs: tuple[Epoch, ...]
+    tally: Tally
+    states: Mapping[State, int]
+    last_send: Mapping[int, datetime]
+    unsettled: Mapping[int, int]
+    now: datetime
+
+    @property
+    def window(self) -> float:
+        """Seconds after a send in which an outcome counts."""
+        return self.experiment.metrics.window.total_seconds()
+
+    @cached_property
+    def sent(self) -> NDArray[np.int64]:
+        """(n_epochs, n_cells) mails sent."""
+        return self.tally.matrix("sent")
+
+    @cached_property
+    def successes(self) -> NDArray[np.int64]:
+        """(n_epochs, n_cells) sends with the primary outcome inside the window, human-likely."""
+        return self.tally.matrix(self.experiment.metrics.primary, window=self.window)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(n_epochs, n_cells) shares that each epoch was opened with."""
+        return np.array([e.weights for e in self.epochs]).reshape(len(self.epochs), len(self.experiment.cells))
+
+    @cached_property
+    def n_mature(self) -> int:
+        """Number of epochs, counted from the first without a gap, that can no longer change."""
+        settled = (not self.unsettled.get(e.number) and self._closed(e) for e in self.epochs)
+        return sum(1 for _ in itertools.takewhile(bool, settled))
+
+    def _closed(self, epoch: Epoch) -> bool:
+        last = self.last_send.get(epoch.number)
+        return last is None or last + self.experiment.metrics.window <= self.now
+
+    @cached_property
+    def ages(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Epoch, cell, seconds since the send (middle of its bin) and number, for each bin of sends."""
+        epoch, cell, where, n = self.tally.rows("sent")
+        opened = np.array([e.opened_at.timestamp() for e in self.epochs])
+        sent_at = opened[epoch] + (where + 0.5) * BIN_SECONDS if len(epoch) else np.zeros(0)
+        return epoch, cell, np.maximum(self.now.timestamp() - sent_at, 0.0), n
+
+    @property
+    def mature_share(self) -> float:
+        """Share of the sends whose window has closed, fraction in [0, 1]; 0 without sends."""
+        _, _, age, n = self.ages
+        return float(n[age >= self.window].sum() / n.sum()) if n.sum() else 0.0
+
+
+def curve_of(evidence: Evidence) -> DelayCurve:
+    """The delay curve of the primary outcome, from this experiment's own delays, the young sends censored."""
+    if not evidence.sent.any():
+        return DelayCurve.default(window=evidence.window)
+    epoch, _, age, n = evidence.ages
+    mean_age = np.bincount(epoch, age * n, len(evidence.epochs)) / np.maximum(np.bincount(epoch, n), 1)
+    seen_in, _, where, seen = evidence.tally.rows(evidence.experiment.metrics.primary)
+    delay = (where + 0.5) * BIN_SECONDS
+    silent = np.maximum(evidence.sent.sum(axis=1) - np.bincount(seen_in, seen, len(evidence.epochs)), 0)
+    return DelayCurve.fit(
+        np.concatenate([delay, np.full(len(silent), np.nan)]),
+        np.concatenate([np.maximum(mean_age[seen_in], delay), mean_age]),
+        counts=np.concatenate([seen, silent]).astype(np.int64),
+        window=evidence.window,
+    )
+
+
+def policy_counts(evidence: Evidence, curve: DelayCurve) -> Counts:
+    """What the policy learns from: sends weighted by how much of their answer can have come in."""
+    exposure = np.zeros(evidence.sent.shape)
+    epoch, cell, age, n = evidence.ages
+    np.add.at(exposure, (epoch, cell), n * curve.cdf(age))
+    exposure = np.clip(exposure, evidence.successes, evidence.sent)
+    if not len(evidence.epochs):
+        empty = np.zeros((1, len(evidence.experiment.cells)), dtype=np.int64)
+        return Counts(empty, empty)
+    return Counts(evidence.sent, evidence.successes, exposure=exposure, weights=evidence.weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the statistics say.
+
+    Attributes:
+        comparison: Over all sends, young ones too; its decision is the final one.
+        decision: The decision, which rests on the sends whose window has closed.
+        final: Whether every send's window has closed and no more are to come.
+    """
+
+    comparison: Comparison
+    decision: Decision
+    final: bool
+
+
+def findings(evidence: Evidence) -> Findings:
+    """Compare the arms; a winner is named only on epochs whose window has closed."""
+    counts = policy_counts(evidence, curve_of(evidence))
+    everything = _compare(evidence, counts, len(evidence.epochs))
+    mature = _compare(evidence, counts, evidence.n_mature) if evidence.n_mature else None
+    decision = _decision(evidence, everything, mature)
+    final = evidence.n_mature == len(evidence.epochs) > 0 and not any(evidence.states.get(s) for s in _WAITING)
+    return Findings(comparison=replace(everything, decision=decision), decision=decision, final=final)
+
+
+def _compare(evidence: Evidence, counts: Counts, n_epochs: int) -> Comparison:
+    """The arms over the first epochs; those that shipped one arm to everybody compare nothing and are left out."""
+    experiment = evidence.experiment
+    testing = _testing(evidence)[:n_epochs]
+    sizes, looks = _clock(evidence, testing)
+    return compare(
+        _rows(counts, np.flatnonzero(testing)),
+        control=experiment.control_cell.index,
+        alpha=experiment.analysis.alpha,
+        weights=sizes,
+        looks=looks,
+        mde=experiment.analysis.mde,
+        names=[cell.name for cell in experiment.cells],
+    )
+
+
+def _testing(evidence: Evidence) -> NDArray[np.bool_]:
+    return np.array([max(e.weights) < 1.0 for e in evidence.epochs], dtype=bool)
+
+
+def _rows(counts: Counts, chosen: NDArray[np.int64]) -> Counts:
+    if not len(chosen):
+        return Counts(np.zeros((1, counts.n_arms), dtype=np.int64), np.zeros((1, counts.n_arms), dtype=np.int64))
+    weights = None if counts.weights is None else counts.weights[chosen]
+    return Counts(counts.n[chosen], counts.successes[chosen], exposure=counts.exposure[chosen], weights=weights)
+
+
+def _clock(evidence: Evidence, testing: NDArray[np.bool_]) -> tuple[list[int] | None, int | None]:
+    """Planned size of each epoch and number of looks, for the boundary.
+
+    As long as the epochs are those of the plan, its own boundary holds. Once they are not (time zones cut a wave in
+    two, people were added), the sizes themselves are the clock, each known when its epoch opened, and the boundary is
+    the one for any number of looks.
+    """
+    planned = list(evidence.stored.waves)
+    sizes = [e.size for e, tests in zip(evidence.epochs, testing, strict=False) if tests]
+    if len(planned) <= 1 and len(sizes) <= 1:
+        return None, None
+    if sizes == planned[: len(sizes)]:
+        return planned, len(planned)
+    rest = max(sum(planned) - sum(sizes), 0)
+    clock = [*sizes, rest] if rest else sizes
+    return clock, len(clock) + 1
+
+
+def _decision(evidence: Evidence, everything: Comparison, mature: Comparison | None) -> Decision:
+    """The verdict that was noted stays; else what the closed windows say; else what it looks like so far."""
+    verdict = evidence.stored.verdict
+    if verdict is not None:
+        return Decision(state=verdict["state"], arm=verdict["arm"], reason=verdict["reason"])
+    if mature is not None and mature.decision.state in {"winner", "no_difference"}:
+        return mature.decision
+    if not everything.srm.ok or everything.decision.state == "too_early":
+        return everything.decision
+    if everything.decision.state in {"winner", "no_difference"}:
+        hours = evidence.window / 3600
+        reason = f"{evidence.mature_share:.0%} of the mails have had their {hours:g} hours; the verdict waits for them"
+        leader = max(everything.arms, key=lambda arm: arm.p_best).name
+        return Decision(state="leading", arm=everything.decision.arm or leader, reason=reason)
+    return everything.decision
+
+
+# -- the report ---------------------------------------------------------------------------------------------------------
+
+
+def report_on(evidence: Evidence) -> Report:
+    """Everything that is known of an experiment, for people and programs."""
+    experiment, found = evidence.experiment, findings(evidence)
+    comparison = found.comparison
+    arms = tuple(_arms(evidence, comparison))
+    guardrails = tuple(_guardrails(evidence, arms))
+    waiting = sum(evidence.states.get(s, 0) for s in _WAITING)
+    return Report(
+        experiment=experiment.name,
+        hypothesis=experiment.hypothesis,
+        spec_hash=evidence.stored.spec_hash,
+        state=_state(evidence, found),
+        metric=experiment.metrics.primary,
+        window_seconds=int(evidence.window),
+        generated_at=evidence.now,
+        seed=experiment.allocation.seed,
+        abmail_version=version("abmail"),
+        audience=sum(evidence.states.values()),
+        sent=int(evidence.sent.sum()),
+        held_out=evidence.states.get(State.HELD_OUT, 0),
+        pending=waiting,
+        failed=evidence.states.get(State.FAILED, 0),
+        uncertain=evidence.states.get(State.UNCERTAIN, 0),
+        mature_share=evidence.mature_share,
+        epochs=tuple(_epochs(evidence)),
+        arms=arms,
+        control=experiment.control_cell.name,
+        srm=SrmReport(p_value=comparison.srm.p_value, ok=comparison.srm.ok),
+        decision=DecisionReport(
+            state=comparison.decision.state, arm=comparison.decision.arm, reason=comparison.decision.reason
+        ),
+        sentence=comparison.sentence,
+        sentence_ja=comparison.sentence_in("ja"),
+        factors=tuple(_factors(evidence)),
+        bot_sensitivity=_bot_sensitivity(evidence),
+        method=MethodReport(
+            name=comparison.method.name, why=comparison.method.why, alpha=comparison.method.alpha,
+            looks=comparison.method.looks,
+        ),
+        send_time=_send_time(experiment),
+        actions=tuple(_actions(evidence, found, guardrails, "en")),
+        actions_ja=tuple(_actions(evidence, found, guardrails, "ja")),
+        guardrails=guardrails,
+    )  # fmt: skip
+
+
+def _state(evidence: Evidence, found: Findings) -> Literal["draft", "running", "finished", "stopped"]:
+    if evidence.stored.state == "stopped":
+        return "stopped"
+    return "finished" if found.final else "running"
+
+
+def _epochs(evidence: Evidence) -> Iterator[EpochReport]:
+    names = [cell.name for cell in evidence.experiment.cells]
+    for index, epoch in enumerate(evidence.epochs):
+        yield EpochReport(
+            n=int(evidence.sent[index].sum()),
+            number=epoch.number + 1,
+            opened_at=epoch.opened_at,
+            reason=epoch.reason,
+            weights=dict(zip(names, epoch.weights, strict=True)),
+        )
+
+
+def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
+    seconds = evidence.window
+    totals = {
+        name: evidence.tally.matrix(name, window=seconds).sum(axis=0)
+        for name in ("opened", "clicked", "unsubscribed", "complained", "bounced")
+    }
+    for cell, arm in zip(evidence.experiment.cells, comparison.arms, strict=True):
+        n, k = int(evidence.sent[:, cell.index].sum()), int(evidence.successes[:, cell.index].sum())
+        yield ArmReport(
+            name=cell.name,
+            cell=dict(cell.levels),
+            content=dict(cell.content),
+            n=n,
+            successes=k,
+            rate=k / n if n else None,
+            human_opens=int(totals["opened"][cell.index]),
+            clicks=int(totals["clicked"][cell.index]),
+            unsubscribes=int(totals["unsubscribed"][cell.index]),
+            complaints=int(totals["complained"][cell.index]),
+            bounces=int(totals["bounced"][cell.index]),
+            effect=arm.effect,
+            lift=arm.lift,
+            ci_lower=arm.ci_lower,
+            ci_upper=arm.ci_upper,
+            p_value=arm.p_value,
+            p_best=arm.p_best if n else None,
+            expected_loss=arm.expected_loss if n else None,
+            weight=evidence.epochs[-1].weights[cell.index] if evidence.epochs else None,
+            status=arm.status if comparison.srm.ok else "srm_failed",
+        )
+
+
+def _guardrails(evidence: Evidence, arms: Sequence[ArmReport]) -> Iterator[GuardrailReport]:
+    for metric, limit in evidence.experiment.metrics.guardrails.items():
+        for cell, arm in zip(evidence.experiment.cells, arms, strict=True):
+            k = int(evidence.tally.matrix(metric)[:, cell.index].sum())
+            broken = exceeds_limit(arm.n, min(k, arm.n), limit, alpha=evidence.experiment.analysis.alpha)
+            yield GuardrailReport(
+                metric=metric, limit=limit, arm=arm.name, rate=min(k, arm.n) / arm.n if arm.n else None, ok=not broken
+            )
+
+
+def _factors(evidence: Evidence) -> Iterator[FactorReport]:
+    """Main effect of each factor, from comparisons within epoch and within the levels of the other factors."""
+    experiment = evidence.experiment
+    if len(experiment.factors) < 2 or not _testing(evidence).any():
+        return
+    shape = [len(levels) for levels in experiment.factors.values()]
+    for axis, (factor, levels) in enumerate(experiment.factors.items()):
+        n, k, w = (_strata(m, shape, axis) for m in (evidence.sent, evidence.successes, _shares(evidence)))
+        names, control = list(levels), experiment.control[factor]
+        kept = w.sum(axis=1) > 0
+        clock = w[kept].sum(axis=1)
+        result = compare(
+            Counts(n[kept], k[kept]), control=control, names=names, alpha=experiment.analysis.alpha,
+            weights=clock, looks=len(clock) + 1,
+        )  # fmt: skip
+        yield FactorReport(
+            factor=factor,
+            levels=tuple(
+                LevelReport(
+                    level=arm.name, n=arm.n, successes=arm.successes, rate=arm.rate, effect=arm.effect,
+                    ci_lower=arm.ci_lower, ci_upper=arm.ci_upper, p_value=arm.p_value,
+                )
+                for arm in result.arms
+            ),
+        )  # fmt: skip
+
+
+def _shares(evidence: Evidence) -> NDArray[np.float64]:
+    """(n_epochs, n_cells) expected mails of each cell, known when the epoch opened; 0 where one arm was shipped."""
+    sizes = np.array([e.size for e in evidence.epochs], dtype=np.float64)
+    return np.where(_testing(evidence)[:, None], evidence.weights * sizes[:, None], 0.0)
+
+
+def _strata(matrix: NDArray[np.generic], shape: Sequence[int], axis: int) -> NDArray[np.generic]:
+    """(n_epochs, n_cells) to (n_epochs x cells of the other factors, n_levels of one factor)."""
+    return np.moveaxis(matrix.reshape(len(matrix), *shape), 1 + axis, -1).reshape(-1, shape[axis])
+
+
+def _bot_sensitivity(evidence: Evidence) -> BotSensitivity:
+    names = [cell.name for cell in evidence.experiment.cells]
+    primary, window = evidence.experiment.metrics.primary, evidence.window
+    n = np.maximum(evidence.sent.sum(axis=0), 1)
+    human = evidence.successes.sum(axis=0)
+    everything = evidence.tally.matrix(f"{primary}_all", window=window).sum(axis=0)
+    return BotSensitivity(
+        all=dict(zip(names, everything.tolist(), strict=True)),
+        human_likely=dict(zip(names, human.tolist(), strict=True)),
+        leader_changes=bool(human.any() and np.argmax(human / n) != np.argmax(everything / n)),
+    )
+
+
+def _send_time(experiment: Experiment) -> SendTimeReport:
+    settings = experiment.send_time
+    return SendTimeReport(
+        mode=settings.mode, between="" if settings.between is None else str(settings.between), zone=settings.zone
+    )
+
+
+_SAYINGS: Final = {
+    "srm": (
+        "Find out why the variants did not get their shares before reading the result: mails that failed to render, "
+        "a list changed by hand, or a filter that refuses one variant.",
+        "結果を読む前に、配信数の比率がずれた原因(描画の失敗、リストの手作業での変更、特定パターンの拒否など)を調べてください。",
+    ),
+    "guardrail": (
+        "{arm} breaks the limit on {metric} ({rate:.2%}, limit {limit:.2%}): consider stopping it.",
+        "{arm} が {metric} の上限を超えています({rate:.2%}、上限 {limit:.2%})。停止を検討してください。",
+    ),
+    "uncertain": (
+        "{n} mails may or may not have been delivered: settle them with `abmail settle {name}`.",
+        "{n} 通は配信されたか不明です。`abmail settle {name}` で確定してください。",
+    ),
+    "send": (
+        "{n} mails are still to be sent: run `abmail send {name} --until-done --yes`.",
+        "未配信のメールが {n} 通あります。`abmail send {name} --until-done --yes` を実行してください。",
+    ),
+    "wait": (
+        "All mails are out; the result is final on {at:%Y-%m-%d %H:%M} UTC, when the last window closes.",
+        "配信は完了しました。最後の計測期間が終わる {at:%Y-%m-%d %H:%M} UTC に結果が確定します。",
+    ),
+    "winner": (
+        "Use {arm} from now on.",
+        "今後は {arm} を使ってください。",
+    ),
+    "no_difference": (
+        "Choose by taste: the variants differ by less than what you called worth finding.",
+        "差は実用上無視できます。好みで選んでください。",
+    ),
+    "open": (
+        "No winner was proved. Treat {arm} as the better guess, or test it again on a larger list.",
+        "勝者は確定しませんでした。{arm} を有力候補とするか、より大きなリストで再検証してください。",
+    ),
+}
+
+
+def _actions(
+    evidence: Evidence, found: Findings, guardrails: Sequence[GuardrailReport], language: Literal["en", "ja"]
+) -> Iterator[str]:
+    """What to do next, most urgent first."""
+
+    def say(key: str, **values: object) -> str:
+        return _SAYINGS[key][language == "ja"].format(**values)
+
+    name = evidence.experiment.name
+    if not found.comparison.srm.ok:
+        yield say("srm")
+    for broken in (g for g in guardrails if not g.ok):
+        yield say("guardrail", arm=broken.arm, metric=broken.metric, rate=broken.rate, limit=broken.limit)
+    if uncertain := evidence.states.get(State.UNCERTAIN):
+        yield say("uncertain", n=uncertain, name=name)
+    waiting = sum(evidence.states.get(s, 0) for s in _WAITING)
+    if waiting:
+        yield say("send", n=waiting, name=name)
+    elif not found.final and evidence.last_send:
+        yield say("wait", at=max(evidence.last_send.values()) + evidence.experiment.metrics.window)
+    match found.decision.state:
+        case "winner":
+            yield say("winner", arm=found.decision.arm)
+        case "no_difference":
+            yield say("no_difference")
+        case "leading" if found.final:
+            yield say("open", arm=found.decision.arm)

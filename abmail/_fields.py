@@ -1,0 +1,278 @@
+"""Frozen parts of a definition: read from plain data, written back, and described to editors, field by field.
+
+A part is a frozen dataclass whose annotations carry a `Kind`: ``holdout: Annotated[float, SHARE] = 0.0``. Reading
+collects every problem with its location instead of stopping at the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from abmail._values import BadValue, nearest, shown
+from abmail.errors import ExpressionError
+
+__all__ = [
+    "Key",
+    "Kind",
+    "Location",
+    "MissingKey",
+    "Problem",
+    "Refusal",
+    "Refused",
+    "UnknownKey",
+    "WrongType",
+    "advice",
+    "choice",
+    "describe_part",
+    "listed",
+    "read_part",
+    "write_part",
+]
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+Location = tuple[str | int, ...]
+Problem = BadValue | ExpressionError
+Refusal = tuple[Location, Problem]
+
+_MOST_LISTED: Final = 12
+_WRITE: Final[Mapping[str, str]] = {
+    "text": "put it between quotes",
+    "the name of a level": "put it between quotes",
+    "keys with values": "write {key: value}, or one key a line",
+    "a list": "write [one, two]",
+}
+
+
+class UnknownKey(BadValue):
+    """A key that names nothing, such as a factor or cell that is not defined."""
+
+    @classmethod
+    def among(cls, name: str, known: tuple[str, ...]) -> UnknownKey:
+        """Say what was meant, or what there is."""
+        return cls("unknown key", hint=advice(name, known))
+
+
+class MissingKey(BadValue):
+    """A key that has to be there and is not."""
+
+
+class WrongType(BadValue):
+    """A value of another kind than what is wanted."""
+
+    def __init__(self, wanted: str, found: object) -> None:
+        super().__init__(f"expected {wanted}, found {_kind_of(found)}", hint=_WRITE.get(wanted, ""))
+
+
+class Refused(ValueError):
+    """Several problems inside one value, each with its location below it."""
+
+    def __init__(self, problems: list[Refusal]) -> None:
+        super().__init__("; ".join(str(problem) for _, problem in problems))
+        self.problems = problems
+
+
+def _kind_of(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "keys with values"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return f"the text {shown(value)}" if isinstance(value, str) else shown(value)
+
+
+def advice(name: str, known: tuple[str, ...]) -> str:
+    """Name the nearest known name, or the known ones."""
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"known here: {listed(known)}" if known else ""
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Write names in a row, the first dozen of many."""
+    return ", ".join(names[:_MOST_LISTED]) + (", …" if len(names) > _MOST_LISTED else "")
+
+
+# --- kinds of values --------------------------------------------------------------------------------------------------
+
+
+def _same(value: object) -> object:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """How a value is read from plain data, described to editors, and written back.
+
+    Attributes:
+        read: Plain data -> value; raises BadValue, ExpressionError or Refused.
+        schema: JSON Schema of the plain data.
+        write: Value -> plain data.
+    """
+
+    read: Callable[[object], T]
+    schema: Mapping[str, Any]
+    write: Callable[[T], object] = _same
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The key of a field in the file where it cannot be the field's name."""
+
+    name: str
+
+
+def choice(literal: object) -> Kind[str]:
+    """Make the kind of a ``Literal`` of texts."""
+    names: tuple[str, ...] = get_args(literal)
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in names:
+            return value
+        near = nearest(value, names) if isinstance(value, str) else ""
+        message = f"{shown(value)} is not one of {', '.join(names)}"
+        raise BadValue(message, hint=f"did you mean {near!r}?" if near else "")
+
+    return Kind(read, {"enum": list(names)})
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    name: str
+    key: str
+    kind: Kind[Any] | None
+    part: type[Any] | None
+    nullable: bool
+    required: bool
+    default: object
+
+
+@cache
+def _fields(part: type[Any]) -> tuple[_Field, ...]:
+    hints = get_type_hints(part, include_extras=True)
+    return tuple(_field(field.name, hints[field.name], _default(field)) for field in fields(part) if field.init)
+
+
+def _default(field: Any) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _field(name: str, hint: Any, default: object) -> _Field:
+    nullable = type(None) in get_args(hint)
+    inner = next(arg for arg in get_args(hint) if arg is not type(None)) if nullable else hint
+    extras = get_args(inner)[1:] if get_origin(inner) is Annotated else ()
+    return _Field(
+        name=name,
+        key=next((extra.name for extra in extras if isinstance(extra, Key)), name),
+        kind=next((extra for extra in extras if isinstance(extra, Kind)), None),
+        part=inner if is_dataclass(inner) and isinstance(inner, type) else None,
+        nullable=nullable,
+        required=default is MISSING,
+        default=default,
+    )
+
+
+def read_part(
+    part: type[P], value: object, conflicts: Callable[[type[Any], Mapping[str, Any]], Iterator[Refusal]]
+) -> tuple[P | None, list[Refusal]]:
+    """Read a part and the parts inside it.
+
+    Args:
+        part: A frozen dataclass of annotated fields.
+        value: Plain data.
+        conflicts: Says what the fields of a part, as far as they could be read, contradict.
+
+    Returns:
+        The part, None where anything is wrong; and every problem with its location below ``value``.
+    """
+    if not isinstance(value, Mapping):
+        return None, [((), WrongType("keys with values", value))]
+    values: dict[str, Any] = {}
+    problems = list(_unknown_keys(part, value))
+    for field in _fields(part):
+        problems.extend(_read_field(field, value, values, conflicts))
+    problems.extend(conflicts(part, values))
+    return (None if problems else part(**values)), problems
+
+
+def _unknown_keys(part: type[Any], value: Mapping[object, object]) -> Iterator[Refusal]:
+    known = tuple(field.key for field in _fields(part))
+    for key in value:
+        if key not in known:
+            yield (str(key),), UnknownKey.among(str(key), known)
+
+
+def _read_field(
+    field: _Field,
+    raw: Mapping[object, object],
+    values: dict[str, Any],
+    conflicts: Callable[[type[Any], Mapping[str, Any]], Iterator[Refusal]],
+) -> Iterator[Refusal]:
+    if field.key not in raw:
+        if field.required:
+            yield (field.key,), MissingKey("the key is missing")
+        return
+    value = raw[field.key]
+    if value is None and field.nullable:
+        return
+    if field.part is not None:
+        read, problems = read_part(field.part, value, conflicts)
+    else:
+        read, problems = _read_value(field, value)
+    if not problems:
+        values[field.name] = read
+    for location, problem in problems:
+        yield (field.key, *location), problem
+
+
+def _read_value(field: _Field, value: object) -> tuple[object, list[Refusal]]:
+    assert field.kind is not None  # noqa: S101 - a field is a part or has a kind
+    try:
+        return field.kind.read(value), []
+    except Refused as refused:
+        return None, refused.problems
+    except (BadValue, ExpressionError) as problem:
+        return None, [((), problem)]
+
+
+def write_part(part: object) -> dict[str, Any]:
+    """Write a part as plain data, every default spelled out; what is None is left away."""
+    plain: dict[str, Any] = {}
+    for field in _fields(type(part)):
+        value = getattr(part, field.name)
+        if value is not None:
+            plain[field.key] = field.kind.write(value) if field.kind else write_part(value)
+    return plain
+
+
+# --- description ------------------------------------------------------------------------------------------------------
+
+
+def describe_part(part: type[Any]) -> dict[str, Any]:
+    """Describe a part as a JSON Schema; the texts are those of its docstring."""
+    summary, _, attributes = (part.__doc__ or "").partition("Attributes:")
+    described = dict(re.findall(r"^ +(\w+): (.+)$", attributes, flags=re.MULTILINE))
+    schema: dict[str, Any] = {"type": "object", "description": summary.strip(), "additionalProperties": False}
+    schema["properties"] = {
+        field.key: _describe_field(field, described.get(field.name, "")) for field in _fields(part)
+    }
+    required = [field.key for field in _fields(part) if field.required]
+    return {**schema, "required": required} if required else schema
+
+
+def _describe_field(field: _Field, text: str) -> dict[str, Any]:
+    if field.part is not None:
+        return describe_part(field.part)
+    assert field.kind is not None  # noqa: S101 - a field is a part or has a kind
+    schema: dict[str, Any] = dict(field.kind.schema)
+    if field.nullable:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    elif not field.required:
+        schema["default"] = field.kind.write(field.default)
+    return {"description": text.replace("``", ""), **schema} if text else schema

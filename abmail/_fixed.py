@@ -1,0 +1,181 @@
+"""Comparing two arms once: the score test and intervals that invert it.
+
+The tested rates are constrained maximum-likelihood estimates under the hypothesis (Mee 1984 for the difference;
+Miettinen & Nurminen 1985, Stat Med 4:213, for the difference and the ratio, with the factor N / (N - 1)). Newcombe's
+hybrid interval (1998, Stat Med 17:873, method 10) puts two Wilson intervals together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from abmail._boundary import normal_tail, obrien_fleming
+from abmail._sequential import invert, ratio_or_nan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from abmail._sequential import Pair
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["ScoreTest", "newcombe_interval", "wilson_interval"]
+
+_FARTHEST_ODDS = 1 - 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTest:
+    """The pooled score test of arm b against arm a on the summed counts, (..., 1), and its intervals.
+
+    ``corrected`` intervals carry Miettinen and Nurminen's N / (N - 1); without it (Mee) the interval excludes 0 exactly
+    when the test rejects.
+    """
+
+    pair: Pair
+    corrected: bool = True
+
+    @property
+    def effect(self) -> Floats:
+        """Difference of the two rates; NaN where an arm got nobody."""
+        return ratio_or_nan(self.pair.k_b, self.pair.n_b) - ratio_or_nan(self.pair.k_a, self.pair.n_a)
+
+    @property
+    def relative(self) -> Floats:
+        """Relative difference of the two rates; NaN where arm a has no success."""
+        rate_b, rate_a = ratio_or_nan(self.pair.k_b, self.pair.n_b), ratio_or_nan(self.pair.k_a, self.pair.n_a)
+        return ratio_or_nan(rate_b, np.nan_to_num(rate_a)) - 1
+
+    @property
+    def z(self) -> Floats:
+        """Pooled z score; 0 where there is no variance."""
+        pair = self.pair
+        pooled = np.nan_to_num(ratio_or_nan(pair.k, pair.n))
+        sd = np.sqrt(pooled * (1 - pooled))
+        return np.nan_to_num(ratio_or_nan(np.sqrt(pair.h) * np.nan_to_num(self.effect), sd))
+
+    def p_value(self) -> Floats:
+        """Two-sided p-value, (...,)."""
+        z = np.abs(self.z[..., -1])
+        return np.array([normal_tail(float(value)) for value in z.ravel()]).reshape(z.shape)
+
+    def direction(self, level: float) -> NDArray[np.int64]:
+        """+1 where arm b is better at a two-sided ``level``, -1 where worse, 0 otherwise, (...,)."""
+        z = self.z[..., -1]
+        return np.where(np.abs(z) >= obrien_fleming(1, level), np.sign(z), 0).astype(np.int64)
+
+    def difference(self, level: float) -> tuple[Floats, Floats]:
+        """Interval for p_b - p_a; (-1, 1) where an arm got nobody."""
+        pair, c2 = self.pair, self._factor(level)
+        effect = np.nan_to_num(self.effect)
+
+        def fits(delta: Floats) -> NDArray[np.bool_]:
+            p_a = np.clip(_constrained_rate(pair, delta), np.maximum(-delta, 0.0), np.minimum(1 - delta, 1.0))
+            p_b = np.clip(p_a + delta, 0.0, 1.0)
+            noise = p_b * (1 - p_b) * pair.n_a + p_a * (1 - p_a) * pair.n_b  # times n_a n_b, which may be 0
+            return (effect - delta) ** 2 * pair.n_a * pair.n_b <= c2 * noise
+
+        return _unknown_if_empty(pair, invert(fits, effect, -1.0, 1.0), -1.0, 1.0)
+
+    def lift(self, level: float) -> tuple[Floats, Floats]:
+        """Interval for p_b / p_a - 1; from -1 to infinity where an arm got nobody."""
+        pair, c2 = self.pair, self._factor(level)
+        p_hat_a, p_hat_b = (np.nan_to_num(ratio_or_nan(k, n)) for k, n in ((pair.k_a, pair.n_a), (pair.k_b, pair.n_b)))
+
+        def fits(odds: Floats) -> NDArray[np.bool_]:
+            ratio = odds / (1 - odds)
+            p_a = _constrained_base(pair, ratio)
+            p_b = np.minimum(ratio * p_a, 1.0)
+            noise: Floats = p_b * (1 - p_b) * pair.n_a + ratio**2 * p_a * (1 - p_a) * pair.n_b
+            distance: Floats = (p_hat_b - ratio * p_hat_a) ** 2 * pair.n_a * pair.n_b
+            return distance <= c2 * noise
+
+        start = np.nan_to_num(ratio_or_nan(p_hat_b, p_hat_a + p_hat_b), nan=0.5)
+        low, high = invert(fits, np.minimum(start, _FARTHEST_ODDS), 0.0, _FARTHEST_ODDS)
+        far = np.where(high < _FARTHEST_ODDS, high / (1 - high) - 1, np.inf)
+        return _unknown_if_empty(pair, (low / (1 - low) - 1, far), -1.0, np.inf)
+
+    def _factor(self, level: float) -> Floats:
+        n = self.pair.n
+        inflated = n / np.maximum(n - 1, 1.0) if self.corrected else np.ones_like(n)
+        return obrien_fleming(1, level) ** 2 * inflated
+
+
+def wilson_interval(successes: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
+    """Wilson's score interval for one rate (Wilson 1927), for guardrails and single rates.
+
+    Args:
+        successes: ``0 <= successes <= n``.
+        n: Sends, at least 1.
+        alpha: Two-sided level, fraction in (0, 1).
+
+    Returns:
+        Lower and upper end, fractions in [0, 1].
+
+    Raises:
+        ValueError: A count or the level is out of range.
+
+    Example:
+        >>> low, high = wilson_interval(81, 263)
+        >>> round(low, 4), round(high, 4)
+        (0.2553, 0.3662)
+    """
+    if not (n >= 1 and 0 <= successes <= n):
+        raise ValueError(f"successes are {successes} of {n} sends, must be 0 <= successes <= n with n >= 1")
+    z2 = obrien_fleming(1, alpha) ** 2
+    centre, half = successes + z2 / 2, math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4))
+    return max((centre - half) / (n + z2), 0.0), min((centre + half) / (n + z2), 1.0)
+
+
+def newcombe_interval(control: tuple[int, int], arm: tuple[int, int], *, alpha: float = 0.05) -> tuple[float, float]:
+    """Newcombe's hybrid score interval for the difference of two rates, compared once (Newcombe 1998, method 10).
+
+    Args:
+        control: Successes and sends of the control.
+        arm: Successes and sends of the arm.
+        alpha: Two-sided level, fraction in (0, 1).
+
+    Returns:
+        Lower and upper end for the arm's rate minus the control's, in [-1, 1].
+
+    Raises:
+        ValueError: A count or the level is out of range.
+    """
+    (low_a, high_a), (low_b, high_b) = wilson_interval(*control, alpha=alpha), wilson_interval(*arm, alpha=alpha)
+    p_a, p_b = control[0] / control[1], arm[0] / arm[1]
+    effect = p_b - p_a
+    return effect - math.hypot(p_b - low_b, high_a - p_a), effect + math.hypot(high_b - p_b, p_a - low_a)
+
+
+def _constrained_rate(pair: Pair, delta: Floats) -> Floats:
+    """Maximum-likelihood p_a given p_b - p_a = delta: the middle root of a cubic (Miettinen & Nurminen 1985)."""
+    n = np.maximum(pair.n, 1.0)
+    l2 = ((pair.n_b + 2 * pair.n_a) * delta - n - pair.k) / n
+    l1 = ((pair.n_a * delta - n - 2 * pair.k_a) * delta + pair.k) / n
+    l0 = pair.k_a * delta * (1 - delta) / n
+    c = l2**3 / 27 - l1 * l2 / 6 + l0 / 2
+    b = np.copysign(np.sqrt(np.maximum(l2**2 / 9 - l1 / 3, 0.0)), c)
+    cosine = np.divide(c, b**3, out=np.ones_like(c), where=b != 0)
+    angle = (math.pi + np.arccos(np.clip(cosine, -1.0, 1.0))) / 3
+    root: Floats = 2 * b * np.cos(angle) - l2 / 3
+    return root
+
+
+def _constrained_base(pair: Pair, ratio: Floats) -> Floats:
+    """Maximum-likelihood p_a given p_b = ratio p_a: the smaller root of a quadratic, without cancelling."""
+    square = pair.n * ratio
+    linear = pair.n_b * ratio + pair.k_b + pair.n_a + pair.k_a * ratio
+    root = np.sqrt(np.maximum(linear**2 - 4 * square * pair.k, 0.0))
+    base = np.nan_to_num(ratio_or_nan(2 * pair.k, linear + root))
+    return np.clip(base, 0.0, 1 / np.maximum(ratio, 1.0))
+
+
+def _unknown_if_empty(
+    pair: Pair, interval: tuple[Floats, Floats], lowest: float, highest: float
+) -> tuple[Floats, Floats]:
+    empty = (pair.n_a == 0) | (pair.n_b == 0)
+    return np.where(empty, lowest, interval[0]), np.where(empty, highest, interval[1])

@@ -1,0 +1,314 @@
+"""What an experiment would send, to whom and when it may: the pure part of the engine's plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
+from abmail.recipient import Recipient, email_domain
+from abmail.spec import Experiment, SendTimes
+from abmail.stats import Decision
+
+__all__ = [
+    "Change",
+    "Plan",
+    "Selection",
+    "changes",
+    "is_open",
+    "next_opening",
+    "positions",
+    "select",
+    "units",
+    "verdict_on",
+    "verdict_on_size",
+    "warnings",
+    "waves",
+    "zone_of",
+]
+
+_SMALLEST_WAVE: Final = 200
+_MIN_SUCCESSES: Final = 30  # over the two arms of a pair; below it the statistics name no winner
+_FROZEN: Final = (
+    "factors", "control", "salt", "audience.holdout", "audience.unit", "metrics.primary", "metrics.window",
+    "analysis.alpha", "message.template", "message.text_template", "template",
+)  # fmt: skip
+"""Settings that cannot change while an experiment runs: they move people between variants or change the question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One setting that differs from the stored version.
+
+    Attributes:
+        path: Dotted path of the setting, such as ``stop.after``; ``template`` for the mail's own source.
+        before: The stored value.
+        after: The new value.
+        risky: Whether the change would break a running test.
+    """
+
+    path: str
+    before: Any
+    after: Any
+    risky: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The audience of an experiment among the recipients.
+
+    Attributes:
+        chosen: Who gets a mail.
+        held_out: Who belongs to the audience and deliberately gets none.
+        suppressed: Number of those in the segment who must never be mailed.
+        outside: Number of those outside the segment.
+    """
+
+    chosen: tuple[Recipient, ...]
+    held_out: tuple[Recipient, ...]
+    suppressed: int
+    outside: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `Engine.apply` would do.
+
+    Attributes:
+        experiment: The definition.
+        template: Source of the HTML template.
+        text_template: Source of the text template, None where the text is made from the HTML.
+        selection: The audience.
+        new: Number of recipients of the audience who have no row in the ledger yet, held out ones included.
+        waves: Planned number of mails in each epoch.
+        against_version: The stored version that the plan was made against, 0 for none.
+        changes: What differs from that version.
+        recipients: Recipients that came with the plan and are stored with it; None where the store's own were used.
+        warnings: What a marketer should know before applying, one sentence each.
+    """
+
+    experiment: Experiment
+    template: str
+    text_template: str | None
+    selection: Selection
+    new: int
+    waves: tuple[int, ...]
+    against_version: int
+    changes: tuple[Change, ...] = ()
+    recipients: tuple[Recipient, ...] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the definition and the templates."""
+        parts = [self.experiment.spec_hash, self.template, self.text_template]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    @property
+    def risky(self) -> tuple[Change, ...]:
+        """The changes that would break a running test."""
+        return tuple(change for change in self.changes if change.risky)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan in numbers, JSON-able; no person in it."""
+        cells = {cell.name: dict(cell.content) for cell in self.experiment.cells}
+        return {
+            "format_version": 1,
+            "experiment": self.experiment.name,
+            "spec_hash": self.experiment.spec_hash,
+            "mails": len(self.selection.chosen),
+            "held_out": len(self.selection.held_out),
+            "suppressed": self.selection.suppressed,
+            "outside_segment": self.selection.outside,
+            "new": self.new,
+            "waves": list(self.waves),
+            "cells": cells,
+            "changes": [{"path": c.path, "before": c.before, "after": c.after, "risky": c.risky} for c in self.changes],
+            "warnings": list(self.warnings),
+        }
+
+
+def units(experiment: Experiment, recipients: Sequence[Recipient]) -> list[str]:
+    """The text that is hashed for each recipient: the id, or the mail domain where the company is the unit."""
+    return [unit_of(r.id, email_domain(r.email), experiment.audience.unit) for r in recipients]
+
+
+def select(experiment: Experiment, recipients: Iterable[Recipient], *, suppressed: Mapping[str, str]) -> Selection:
+    """Find an experiment's audience.
+
+    Args:
+        experiment: The definition with its segment and holdout.
+        recipients: Everybody.
+        suppressed: Addresses that must never be mailed.
+    """
+    inside: list[Recipient] = []
+    outside = barred = 0
+    for recipient in recipients:
+        if not _matches(experiment, recipient):
+            outside += 1
+        elif recipient.email in suppressed:
+            barred += 1
+        else:
+            inside.append(recipient)
+    held = assign_array(experiment, units(experiment, inside), weights=[1.0]) == HOLDOUT
+    return Selection(
+        chosen=tuple(r for r, out in zip(inside, held, strict=True) if not out),
+        held_out=tuple(r for r, out in zip(inside, held, strict=True) if out),
+        suppressed=barred,
+        outside=outside,
+    )
+
+
+def _matches(experiment: Experiment, recipient: Recipient) -> bool:
+    segment = experiment.audience.segment
+    if segment is None:
+        return True
+    named = {"id": recipient.id, "email": recipient.email, "domain": email_domain(recipient.email)}
+    return segment.matches({**recipient.attributes, **named})
+
+
+def positions(experiment: Experiment, recipients: Sequence[Recipient]) -> list[int]:
+    """The order of the waves: a hash of its own, so that the first wave is a sample of the whole list."""
+    order = f"order of the waves: {salt_of(experiment)}"
+    return [int(p) for p in hash52_array(order, units(experiment, recipients))]
+
+
+def waves(experiment: Experiment, n: int) -> tuple[int, ...]:
+    """Planned sizes of the epochs for a list of ``n``.
+
+    A policy that does not learn sends everything at once. One that learns gets the first wave's share, then equal
+    waves, none under 200 recipients: smaller ones teach nothing and only cost time.
+    """
+    if not n:
+        return ()
+    settings = experiment.allocation
+    first = min(n, max(math.ceil(settings.first_wave * n), _SMALLEST_WAVE))
+    later = min(settings.waves - 1, (n - first) // _SMALLEST_WAVE)
+    if settings.policy in {"uniform", "fixed"} or later < 1:
+        return (n,)
+    edges = np.rint(np.linspace(first, n, later + 1)).astype(int)
+    return (first, *(int(size) for size in np.diff(edges)))
+
+
+def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
+    """What to do with a list that could never name a winner, told before the first mail; None where it could.
+
+    Needs ``analysis.baseline``, the rate to expect; without it every list is taken as large enough.
+    """
+    baseline = experiment.analysis.baseline
+    if baseline is None:
+        return None
+    expected = 2 * n * baseline / len(experiment.cells)
+    if expected >= _MIN_SUCCESSES or experiment.stop.too_small == "keep_going":
+        return None
+    reason = (
+        f"{n} mails at a rate of {baseline:.1%} bring about {expected:.0f} successes for each pair of variants; "
+        f"{_MIN_SUCCESSES} is the least from which a winner is named"
+    )
+    return _verdict(experiment, "too_early", None, reason, experiment.stop.too_small)
+
+
+def verdict_on(experiment: Experiment, decision: Decision, *, age: timedelta) -> dict[str, Any] | None:
+    """What the stop rule makes of a decision; None to go on."""
+    rule = experiment.stop
+    if decision.state == "winner" and "winner" in rule.when:
+        return _verdict(experiment, "winner", decision.arm, decision.reason, rule.then)
+    if decision.state == "no_difference" and "futile" in rule.when:
+        return _verdict(experiment, "no_difference", None, decision.reason, rule.inconclusive)
+    if age >= rule.after:
+        return _verdict(experiment, "stopped", None, "the time that the definition allows is over", rule.inconclusive)
+    return None
+
+
+def _verdict(experiment: Experiment, state: str, arm: str | None, reason: str, then: str) -> dict[str, Any] | None:
+    if then == "keep_going":
+        return None
+    arm = experiment.control_cell.name if then == "send_control" else arm
+    return {"state": state, "arm": arm, "reason": reason, "then": then}
+
+
+def warnings(plan: Plan) -> Iterator[str]:
+    """What a marketer should know before applying."""
+    mails = len(plan.selection.chosen)
+    if not mails:
+        yield "nobody would get a mail: check the segment and the imported list"
+    if (verdict := verdict_on_size(plan.experiment, mails)) is not None:
+        yield f"{verdict['reason']}; the definition says {verdict['then']}"
+    learns = plan.experiment.allocation.policy not in {"uniform", "fixed"}
+    if mails and learns and len(plan.waves) == 1:
+        yield f"{mails} mails are too few to learn in waves: all go out at once, split evenly"
+    if plan.experiment.send_time.mode != "fixed":
+        yield "send times are not learned yet: mails go out inside the window as the waves come due"
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Compare two resolved definitions setting by setting."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    paths = [*old, *(path for path in new if path not in old)]
+    return tuple(
+        Change(path=p, before=old.get(p), after=new.get(p), risky=p.startswith(_FROZEN))
+        for p in paths
+        if old.get(p) != new.get(p)
+    )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def zone_of(experiment: Experiment, recipient: Recipient) -> str:
+    """The time zone whose clock decides when this recipient may get mail."""
+    settings = experiment.send_time
+    if settings.zone != "recipient":
+        return settings.zone
+    return recipient.zone or settings.default_zone
+
+
+def is_open(settings: SendTimes, zone: str, now: datetime) -> bool:
+    """Whether mail may go out now to people in a zone."""
+    local = now.astimezone(ZoneInfo(zone))
+    start, end = _window(settings)
+    clock = local.time().replace(tzinfo=None)
+    if start == end:
+        return _weekday(local) in settings.days
+    if start < end:
+        return start <= clock < end and _weekday(local) in settings.days
+    begun = local if clock >= start else local - timedelta(days=1)  # over midnight: the evening's day counts
+    return (clock >= start or clock < end) and _weekday(begun) in settings.days
+
+
+def next_opening(settings: SendTimes, zone: str, now: datetime) -> datetime:
+    """The next moment at or after ``now`` at which mail may go out to people in a zone, to the minute."""
+    if is_open(settings, zone, now):
+        return now
+    start, _ = _window(settings)
+    local = now.astimezone(ZoneInfo(zone))
+    for days in range(9):
+        opening = datetime.combine(local.date() + timedelta(days=days), start, tzinfo=ZoneInfo(zone))
+        at = opening.astimezone(now.tzinfo)
+        while at >= now and at < opening.astimezone(now.tzinfo) + timedelta(hours=3):  # a clock change may skip it
+            if is_open(settings, zone, at):
+                return at
+            at += timedelta(minutes=1)
+    raise ValueError(f"send_time never opens in {zone}: {settings}")
+
+
+def _window(settings: SendTimes) -> tuple[time, time]:
+    start, end = (settings.between.start, settings.between.end) if settings.between else (time(0), time(0))
+    return (settings.at or start), end
+
+
+def _weekday(local: datetime) -> str:
+    return ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[local.weekday()]

@@ -1,0 +1,44 @@
+"""A report's page as one self-contained HTML file with charts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from abmail._report_view import spans, view
+from abmail.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from abmail._report_charts import Figure
+    from abmail._report_words import Words
+    from abmail.report import Language, Report
+
+__all__ = ["to_html"]
+
+
+def to_html(report: Report, language: Language) -> str:
+    """Print a report as one HTML page; see `abmail.report.Report.to_html`."""
+    page = view(report, language)
+    environment = Environment(
+        loader=PackageLoader("abmail"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["spans"] = spans
+    return environment.get_template("report.html.j2").render(
+        page=page, words=page.words, figures=_draw(report, page.words)
+    )
+
+
+def _draw(report: Report, words: Words) -> tuple[Figure, ...]:
+    if not report.sent:
+        return ()
+    try:
+        from abmail._report_charts import figures
+    except ImportError as error:
+        raise MissingExtra("charts in the HTML report", "report") from error
+    return figures(report, words)

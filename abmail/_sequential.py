@@ -1,0 +1,372 @@
+"""Comparing two arms epoch by epoch, valid however often one looks and however the weights moved.
+
+Arrays are (..., n_epochs); the leading axes are pairs of arms, or replications of a simulation. Given the past and the
+sends of an epoch, the difference of its two rates has mean zero when the arms are alike, whatever the bandit did; so
+sums of epoch differences with weights that don't look at the epoch's outcomes are martingales.
+
+`Combination` weighs the epochs as planned: a Gaussian walk on a known clock (Zhang, Janson & Murphy 2020, arXiv
+2002.03217; Lehmacher & Wassmer 1999; Cui, Hung & Wang 1999). `Mixture` weighs them by their information and pays with a
+time-uniform boundary (Howard et al. 2021, arXiv 1810.08240). Intervals invert the score with rates constrained to the
+hypothesis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from abmail._boundary import crossing_probability, mixture_bound, mixture_p_value, mixture_rho, obrien_fleming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Combination", "EpochScore", "Mixture", "Pair", "combine", "invert", "mix", "ratio_or_nan", "spend"]
+
+FEWEST_SUCCESSES = 30
+"""Successes, and failures, that a pair of arms needs over both before a claim about it is made."""
+
+_DEFAULT_EPOCHS = 25  # the horizon assumed by the mixture when none was given
+_TYPICAL_VARIANCE = 0.05 * 0.95  # of an outcome, while nothing has been observed at all
+_FARTHEST_RATIO = 1 - 1e-12
+_SMALLEST_RATIO = 1e-12
+_HALVINGS = 50
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Counts of a reference arm a and another arm b, each (..., n_epochs) float64."""
+
+    n_a: Floats
+    k_a: Floats
+    n_b: Floats
+    k_b: Floats
+
+    @property
+    def n(self) -> Floats:
+        """Sends of both arms."""
+        return self.n_a + self.n_b
+
+    @property
+    def k(self) -> Floats:
+        """Successes of both arms."""
+        return self.k_a + self.k_b
+
+    @property
+    def h(self) -> Floats:
+        """Harmonic size n_a n_b / (n_a + n_b), 0 where an arm got nobody."""
+        return _divide(self.n_a * self.n_b, self.n, 0.0)
+
+    def ready(self) -> NDArray[np.bool_]:
+        """At which looks there were successes and failures enough for a claim."""
+        successes = self.k.cumsum(axis=-1)
+        rarer: Floats = np.minimum(successes, self.n.cumsum(axis=-1) - successes)
+        return rarer >= FEWEST_SUCCESSES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochScore:
+    """Sums over the epochs so far of g (p_b - p_a), with its variance under any hypothesis; arrays (..., n_looks).
+
+    Attributes:
+        rate_a: Sum of g p_a.
+        rate_b: Sum of g p_b.
+        scale: Sum of g.
+        noise_a: Factor of p_a (1 - p_a) in the variance of the sum.
+        noise_b: Factor of p_b (1 - p_b).
+        mean: Pooled rate so far.
+        share_b: Share of arm b in the sends so far.
+    """
+
+    rate_a: Floats
+    rate_b: Floats
+    scale: Floats
+    noise_a: Floats
+    noise_b: Floats
+    mean: Floats
+    share_b: Floats
+
+    @property
+    def sum(self) -> Floats:
+        """Sum of g (p_b - p_a)."""
+        return self.rate_b - self.rate_a
+
+    @property
+    def effect(self) -> Floats:
+        """Weighted mean difference p_b - p_a; NaN where no epoch compares the arms."""
+        return ratio_or_nan(self.sum, self.scale)
+
+    @property
+    def relative(self) -> Floats:
+        """Relative difference p_b / p_a - 1; NaN where arm a has no success."""
+        return ratio_or_nan(self.sum, self.rate_a)
+
+    def variance(self, delta: Floats) -> Floats:
+        """Variance of the sum if p_b - p_a is ``delta``, with rates that keep the pooled mean where they can."""
+        p_b = np.clip(self.mean + (1 - self.share_b) * delta, np.maximum(delta, 0.0), np.minimum(1.0 + delta, 1.0))
+        p_a = np.clip(p_b - delta, 0.0, 1.0)
+        return self.noise_b * p_b * (1 - p_b) + self.noise_a * p_a * (1 - p_a)
+
+    def ratio_variance(self, ratio: Floats) -> Floats:
+        """Variance of the sum of g (p_b - ratio p_a) if p_b is ``ratio`` times p_a."""
+        p_a = np.minimum(_divide(self.mean, 1 - self.share_b + self.share_b * ratio, 1.0), 1.0 / np.maximum(ratio, 1.0))
+        p_b = np.minimum(ratio * p_a, 1.0)
+        noise: Floats = self.noise_b * p_b * (1 - p_b) + ratio**2 * self.noise_a * p_a * (1 - p_a)
+        return noise
+
+    def difference_interval(self, allowed: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+        """Differences under which the sum stays within ``allowed(variance)``; within [-1, 1]."""
+
+        def fits(delta: Floats) -> NDArray[np.bool_]:
+            return np.abs(self.sum - delta * self.scale) <= allowed(self.variance(delta))
+
+        return invert(fits, np.nan_to_num(self.effect), -1.0, 1.0)
+
+    def lift_interval(self, allowed: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+        """Relative differences under which the sum stays within ``allowed(variance)``; from -1 to infinity.
+
+        The sum of g (p_b / sqrt(ratio) - sqrt(ratio) p_a) treats both arms alike: swapping them inverts the ends.
+        """
+
+        def fits(odds: Floats) -> NDArray[np.bool_]:
+            ratio = np.maximum(odds / (1 - odds), _SMALLEST_RATIO)
+            gap = np.abs(self.rate_b - ratio * self.rate_a) / np.sqrt(ratio)
+            return gap <= allowed(self.ratio_variance(ratio) / ratio)
+
+        start = _divide(self.rate_b, self.rate_a + self.rate_b, 0.5)
+        low, high = invert(fits, np.minimum(start, _FARTHEST_RATIO), 0.0, _FARTHEST_RATIO)
+        return low / (1 - low) - 1, np.where(high < _FARTHEST_RATIO, high / (1 - high) - 1, np.inf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """Epochs combined with planned weights: Z is a Gaussian walk on the clock of spent shares.
+
+    Attributes:
+        score: Weighted sums at every look.
+        z: Z at every look; 0 while there is no variance.
+        clock: Share of the planned information spent at every look.
+        boundary: Clock times that the constant covers, None for any time.
+        ready: Looks that may carry a claim.
+    """
+
+    score: EpochScore
+    z: Floats
+    clock: Floats
+    boundary: tuple[float, ...] | None
+    ready: NDArray[np.bool_]
+
+    @property
+    def effect(self) -> Floats:
+        """Weighted mean difference p_b - p_a at every look; NaN where no epoch compares the arms."""
+        return self.score.effect
+
+    @property
+    def relative(self) -> Floats:
+        """Relative difference p_b / p_a - 1 at every look; NaN where arm a has no success."""
+        return self.score.relative
+
+    def extreme(self) -> Floats:
+        """The farthest Z (with its sign) over the looks that may carry a claim and the present one, (...,)."""
+        return _farthest(self.z, np.abs(self.z), self.ready)
+
+    def p_value(self) -> Floats:
+        """Anytime p-value: the chance that Z gets as far as it did at any look, (...,)."""
+        peak = np.abs(self.extreme())
+        values = [crossing_probability(float(c), self.boundary) for c in peak.ravel()]
+        return np.array(values, dtype=np.float64).reshape(peak.shape)
+
+    def direction(self, level: float) -> NDArray[np.int64]:
+        """+1 where arm b was proved better at a two-sided ``level``, -1 where worse, 0 otherwise, (...,)."""
+        peak = self.extreme()
+        return np.where(np.abs(peak) >= self._constant(level), np.sign(peak), 0).astype(np.int64)
+
+    def difference(self, level: float) -> tuple[Floats, Floats]:
+        """Repeated interval for p_b - p_a at every look."""
+        return self.score.difference_interval(self._allowed(level))
+
+    def lift(self, level: float) -> tuple[Floats, Floats]:
+        """Repeated interval for p_b / p_a - 1 at every look."""
+        return self.score.lift_interval(self._allowed(level))
+
+    def _constant(self, level: float) -> float:
+        return obrien_fleming(self.boundary, level)
+
+    def _allowed(self, level: float) -> Callable[[Floats], Floats]:
+        c = self._constant(level)
+        spent = np.where(self.clock > 0, self.clock, 1.0)
+        return lambda variance: c * np.sqrt(variance / spent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """Epochs weighted by information under a normal-mixture boundary: any number of looks, no planned end.
+
+    Attributes:
+        score: Weighted sums at every look.
+        v: Hypergeometric variance of the sum at every look.
+        rho: Tuning constant of the mixture, (..., 1).
+        ready: Looks that may carry a claim.
+    """
+
+    score: EpochScore
+    v: Floats
+    rho: Floats
+    ready: NDArray[np.bool_]
+
+    @property
+    def effect(self) -> Floats:
+        """Weighted mean difference p_b - p_a at every look; NaN where no epoch compares the arms."""
+        return self.score.effect
+
+    @property
+    def relative(self) -> Floats:
+        """Relative difference p_b / p_a - 1 at every look; NaN where arm a has no success."""
+        return self.score.relative
+
+    def path(self) -> Floats:
+        """Inverse of the mixture martingale at every look, at most 1."""
+        return mixture_p_value(self.score.sum, self.v, self.rho)
+
+    def p_value(self) -> Floats:
+        """Anytime p-value: the smallest value of the path over the looks that count, (...,)."""
+        return _farthest(self.path(), -self.path(), self.ready)
+
+    def direction(self, level: float) -> NDArray[np.int64]:
+        """+1 where arm b was proved better at a two-sided ``level``, -1 where worse, 0 otherwise, (...,)."""
+        sign = _farthest(np.sign(self.score.sum), -self.path(), self.ready)
+        return np.where(self.p_value() <= level, sign, 0).astype(np.int64)
+
+    def difference(self, level: float) -> tuple[Floats, Floats]:
+        """Confidence sequence for p_b - p_a at every look."""
+        return self.score.difference_interval(self._allowed(level))
+
+    def lift(self, level: float) -> tuple[Floats, Floats]:
+        """Confidence sequence for p_b / p_a - 1 at every look."""
+        return self.score.lift_interval(self._allowed(level))
+
+    def _allowed(self, level: float) -> Callable[[Floats], Floats]:
+        per_epoch = _divide(self.v, self.score.variance(np.zeros_like(self.v)), 1.0)  # < 1 where base rates drift
+        return lambda variance: mixture_bound(variance * per_epoch, self.rho, level)
+
+
+def combine(pair: Pair, planned: Floats, boundary: tuple[float, ...] | None) -> Combination:
+    """Combine the epochs of a pair with planned shares of information.
+
+    Args:
+        pair: Counts per epoch.
+        planned: Share of each planned epoch, (n_planned,), sum at most 1.
+        boundary: Clock times of the planned looks, None when the horizon is open.
+    """
+    h = pair.h
+    spent = spend(planned, h > 0)
+    score = _score(pair, np.sqrt(spent * h), spent)
+    sd = np.sqrt(score.mean * (1 - score.mean))
+    return Combination(
+        score=score, z=_divide(score.sum, sd, 0.0), clock=spent.cumsum(axis=-1), boundary=boundary, ready=pair.ready()
+    )
+
+
+def spend(planned: Floats, present: NDArray[np.bool_]) -> Floats:
+    """Share of the information that each epoch spends, (..., n_epochs).
+
+    An epoch in which an arm got nobody keeps its share for later: each later epoch takes at most as much again as its
+    own, and epochs past the plan at most an average share. So a thin epoch never decides alone, and equal shares keep
+    the clock on the planned times.
+    """
+    n_epochs, average = present.shape[-1], 1 / len(planned)
+    own = np.zeros(n_epochs)
+    own[: len(planned)] = planned[:n_epochs]
+    spent = np.zeros(present.shape)
+    kept = np.zeros(present.shape[:-1])
+    for t in range(n_epochs):
+        again = np.minimum(kept, own[t] if t < len(planned) else average)
+        spent[..., t] = np.where(present[..., t], own[t] + again, 0.0)
+        kept = kept + own[t] - spent[..., t]
+        kept = np.where(kept < _ROUNDING, 0.0, kept)
+    return spent
+
+
+def mix(pair: Pair, alpha: float, horizon: float | None) -> Mixture:
+    """Sum the epochs of a pair by information under a mixture tuned to ``horizon`` sends of both arms.
+
+    The tuning looks at the first epoch's size and pooled rate alone, which say nothing about which arm is better.
+    """
+    h, n, k = pair.h, pair.n, pair.k
+    rate = _divide(k, n, 0.0)
+    step = _divide(h * n * rate * (1 - rate), n - 1, 0.0)
+    rho = mixture_rho(1.0, alpha) * _informative_size(step, n, rate, horizon)
+    return Mixture(score=_score(pair, h, h), v=step.cumsum(axis=-1), rho=rho, ready=pair.ready())
+
+
+def _informative_size(step: Floats, n: Floats, rate: Floats, horizon: float | None) -> Floats:
+    """Intrinsic time at which the mixture is tightest, (..., 1): 0.6 of an even split's variance at the horizon."""
+    first = np.argmax(step > 0, axis=-1)[..., None]
+    at_first = np.take_along_axis(rate, first, -1)
+    spread = np.where(np.take_along_axis(step, first, -1) > 0, at_first * (1 - at_first), _TYPICAL_VARIANCE)
+    sends = _DEFAULT_EPOCHS * np.take_along_axis(n, first, -1) if horizon is None else horizon
+    return np.maximum(0.6 / 4 * sends * spread, 1.0)
+
+
+def _score(pair: Pair, g: Floats, g2_over_h: Floats) -> EpochScore:
+    n, k = pair.n, pair.k
+    so_far = n.cumsum(axis=-1)
+    sums = (
+        g * _divide(pair.k_a, pair.n_a, 0.0),
+        g * _divide(pair.k_b, pair.n_b, 0.0),
+        g,
+        g2_over_h * _divide(pair.n_b, n, 0.0),
+        g2_over_h * _divide(pair.n_a, n, 0.0),
+    )
+    rate_a, rate_b, scale, noise_a, noise_b = (part.cumsum(axis=-1) for part in sums)
+    return EpochScore(
+        rate_a=rate_a,
+        rate_b=rate_b,
+        scale=scale,
+        noise_a=noise_a,
+        noise_b=noise_b,
+        mean=_divide(k.cumsum(axis=-1), so_far, 0.0),
+        share_b=_divide(pair.n_b.cumsum(axis=-1), so_far, 0.5),
+    )
+
+
+def invert(
+    fits: Callable[[Floats], NDArray[np.bool_]], start: Floats, lowest: float, highest: float
+) -> tuple[Floats, Floats]:
+    """Both ends of the set that ``fits`` accepts around ``start``, by bisection towards the limits."""
+    return _end(fits, start, lowest), _end(fits, start, highest)
+
+
+def _end(fits: Callable[[Floats], NDArray[np.bool_]], start: Floats, limit: float) -> Floats:
+    inside, outside = start.copy(), np.full_like(start, limit)
+    open_ended = fits(outside)
+    for _ in range(_HALVINGS):
+        middle = (inside + outside) / 2
+        fitting = fits(middle)
+        inside, outside = np.where(fitting, middle, inside), np.where(fitting, outside, middle)
+    return np.where(open_ended, limit, inside)
+
+
+def _farthest(values: Floats, distance: Floats, ready: NDArray[np.bool_]) -> Floats:
+    """The value at the look of largest distance, among those that count and the present one, (...,)."""
+    counted = ready.copy()
+    counted[..., -1] = True
+    look = np.argmax(np.where(counted, distance, -np.inf), axis=-1)
+    return np.take_along_axis(values, look[..., None], -1)[..., 0]
+
+
+def ratio_or_nan(top: Floats, bottom: Floats) -> Floats:
+    """``top / bottom``, NaN where ``bottom`` is not positive."""
+    return _divide(top, bottom, np.nan)
+
+
+def _divide(top: Floats, bottom: Floats, otherwise: float) -> Floats:
+    quotient: Floats = np.full(np.broadcast_shapes(top.shape, bottom.shape), otherwise)
+    np.divide(top, bottom, out=quotient, where=bottom > 0)
+    return quotient

@@ -1,0 +1,282 @@
+"""The kinds of values in a definition: how each is read from plain data, written back, and described to editors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import time, timedelta
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+
+from abmail._fields import Key, Kind, Refusal, Refused, UnknownKey, WrongType, choice
+from abmail._values import (
+    BadValue,
+    FrozenDict,
+    TimeWindow,
+    format_duration,
+    format_time,
+    parse_duration,
+    parse_share,
+    parse_time,
+    require_line,
+    require_mailbox,
+    require_path,
+    require_zone,
+    shown,
+)
+from abmail.segment import Segment
+
+__all__ = [
+    "WEEK",
+    "Clock",
+    "Days",
+    "Duration",
+    "Expression",
+    "Factor",
+    "Guardrail",
+    "Guardrails",
+    "Holdout",
+    "Language",
+    "Line",
+    "LocalZone",
+    "Mailbox",
+    "Name",
+    "OpenShare",
+    "Outcome",
+    "Policy",
+    "PositiveShare",
+    "ProjectPath",
+    "Seed",
+    "Sender",
+    "Share",
+    "StopReason",
+    "StopReasons",
+    "Text",
+    "Unit",
+    "Version",
+    "Waves",
+    "Weekday",
+    "Weights",
+    "Window",
+    "Zone",
+    "require_name",
+]
+
+Factor = Literal["subject", "cta", "preheader", "from_name", "body"]
+Guardrail = Literal["unsubscribed", "complained", "bounced"]
+Language = Literal["en", "ja"]
+Outcome = Literal["clicked", "opened"]
+Policy = Literal["thompson", "uniform", "fixed"]
+StopReason = Literal["winner", "futile"]
+Unit = Literal["recipient", "company"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+T = TypeVar("T")
+
+WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
+_GUARDRAILS: Final[tuple[str, ...]] = get_args(Guardrail)
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise WrongType("text", value)
+
+
+def _texts(check: Callable[[str], str]) -> Callable[[object], str]:
+    return lambda value: check(_text(value))
+
+
+def _whole(least: int, most: int) -> Kind[int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise WrongType("a whole number", value)
+        if not least <= value <= most:
+            bound = f"less than {least}" if value < least else f"more than {most}"
+            raise BadValue(f"{shown(value)} is {bound}")
+        return value
+
+    return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
+
+
+def _version(value: object) -> int:
+    if value != 1 or isinstance(value, bool) or not isinstance(value, int):
+        raise BadValue(f"{shown(value)} is no known version of the file format", hint="write spec: 1")
+    return value
+
+
+def _positive(value: object) -> float:
+    share = parse_share(value)
+    if share <= 0.0:
+        raise BadValue(f"{shown(value)} must be more than 0")
+    return share
+
+
+def _below_one(value: object) -> float:
+    share = parse_share(value)
+    if share >= 1.0:
+        raise BadValue(f"{shown(value)} must be less than 1: somebody has to get the mail")
+    return share
+
+
+def _open(value: object) -> float:
+    share = parse_share(value)
+    if not 0.0 < share < 1.0:
+        raise BadValue(f"{shown(value)} must be in (0, 1)")
+    return share
+
+
+def require_name(text: str) -> str:
+    """Return ``text`` when it can name an experiment: lower-case letters, digits and hyphens, at most 64.
+
+    Raises:
+        ValueError: It cannot; the hint proposes one.
+    """
+    if _NAME.fullmatch(text):
+        return text
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64]
+    message = f"{shown(text)} is not a name: lower-case letters, digits and hyphens, at most 64"
+    raise BadValue(message, hint=f"write {slug!r}" if slug else "write something like spring-webinar")
+
+
+def _segment(value: object) -> Segment:
+    if isinstance(value, Segment):
+        return value
+    if not isinstance(value, str):
+        raise BadValue(f"{shown(value)} is not an expression", hint="write text, such as \"stage == 'warm'\"")
+    return Segment.parse(value)
+
+
+def _segment_text(segment: Segment) -> str:
+    return segment.text
+
+
+def _zone(value: object) -> str:
+    return require_zone(_text(value))
+
+
+def _local_zone(value: object) -> str:
+    return value if value == "recipient" and isinstance(value, str) else _zone(value)
+
+
+def _names(literal: object, *, least: int) -> Kind[tuple[str, ...]]:
+    """Make the kind of a list of fixed names whose order has no meaning: equal lists are equal values."""
+    one = choice(literal)
+    order: tuple[str, ...] = get_args(literal)
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise WrongType("a list", value)
+        if len(value) < least:
+            raise BadValue("the list is empty", hint="leave the key out for all of them")
+        problems: list[Refusal] = []
+        names = [name for index, item in enumerate(value) for name in _item(one, index, item, problems)]
+        twice = [name for name in order if names.count(name) > 1]
+        if twice:
+            problems.append(((), BadValue(f"{', '.join(twice)} more than once in the list")))
+        if problems:
+            raise Refused(problems)
+        return tuple(sorted(names, key=order.index))
+
+    schema = {"type": "array", "items": one.schema, "uniqueItems": True, "minItems": least}
+    return Kind(read, schema, list)
+
+
+def _item(kind: Kind[T], key: str | int, value: object, problems: list[Refusal]) -> tuple[T, ...]:
+    try:
+        return (kind.read(value),)
+    except BadValue as problem:
+        problems.append(((key,), problem))
+        return ()
+
+
+def _shares(known: tuple[str, ...] | None) -> Callable[[object], FrozenDict[str, float]]:
+    """Read shares by name; any name where ``known`` is None."""
+
+    def read(value: object) -> FrozenDict[str, float]:
+        if not isinstance(value, Mapping):
+            raise WrongType("keys with values", value)
+        problems: list[Refusal] = []
+        shares = {str(name): share for name, item in value.items() for share in _item(_SHARE, str(name), item, problems)}
+        unknown = [str(name) for name in value if known is not None and name not in known]
+        problems.extend(((name,), UnknownKey.among(name, known or ())) for name in unknown)
+        if problems:
+            raise Refused(problems)
+        return FrozenDict(shares)
+
+    return read
+
+
+_SHARE: Final = Kind(
+    parse_share,
+    {
+        "anyOf": [
+            {"type": "number", "minimum": 0, "maximum": 1},
+            {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[%％]\s*$"},
+        ],
+        "examples": [0.05, "5 %"],
+    },
+)
+_DURATION: Final = Kind(
+    parse_duration,
+    {
+        "type": "string",
+        "pattern": r"^\s*(?=[0-9])([0-9]{1,9}w)?([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?\s*$",
+        "examples": ["90s", "15m", "1h", "3d", "2w"],
+    },
+    format_duration,
+)
+_CLOCK_PATTERN: Final = "([01]?[0-9]|2[0-3]):[0-5][0-9]"
+_CLOCK: Final = Kind(
+    parse_time, {"type": "string", "pattern": rf"^\s*{_CLOCK_PATTERN}\s*$", "examples": ["09:30"]}, format_time
+)
+_WINDOW: Final = Kind(
+    TimeWindow.parse,
+    {
+        "type": "string",
+        "pattern": rf"^\s*{_CLOCK_PATTERN}\s*[-–]\s*({_CLOCK_PATTERN}|24:00)\s*$",
+        "examples": ["08:00-20:00", "22:00-06:00"],
+    },
+    str,
+)
+_SEGMENT_EXAMPLE: Final = "stage in ['warm', 'hot'] and industry == 'manufacturing'"
+_ANY_TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+_MAILBOX: Final = Kind(
+    _texts(require_mailbox), {"type": "string", "examples": ["Sales <news@example.com>", "news@example.com"]}
+)
+
+Version = Annotated[int, Kind(_version, {"const": 1})]
+Name = Annotated[str, Kind(_texts(require_name), {"type": "string", "pattern": f"^{_NAME.pattern}$"})]
+Text = Annotated[str, Kind(_text, _ANY_TEXT)]
+Line = Annotated[str, Kind(_texts(require_line), _ANY_TEXT)]
+ProjectPath = Annotated[str, Kind(_texts(require_path), {"type": "string", "examples": ["mails/webinar.html.j2"]})]
+Mailbox = Annotated[str, _MAILBOX]
+Sender = Annotated[str, _MAILBOX, Key("from")]
+Share = Annotated[float, _SHARE]
+OpenShare = Annotated[float, Kind(_open, _SHARE.schema)]
+PositiveShare = Annotated[float, Kind(_positive, _SHARE.schema)]
+Holdout = Annotated[float, Kind(_below_one, _SHARE.schema)]
+Duration = Annotated[timedelta, _DURATION]
+Clock = Annotated[time, _CLOCK]
+Window = Annotated[TimeWindow, _WINDOW]
+Expression = Annotated[
+    Segment, Kind(_segment, {"type": "string", "examples": [_SEGMENT_EXAMPLE]}, _segment_text)
+]
+Zone = Annotated[str, Kind(_zone, {"type": "string", "examples": ["Asia/Tokyo"]})]
+LocalZone = Annotated[str, Kind(_local_zone, {"type": "string", "examples": ["recipient", "Asia/Tokyo"]})]
+Days = Annotated[tuple[Weekday, ...], _names(Weekday, least=1)]
+StopReasons = Annotated[tuple[StopReason, ...], _names(StopReason, least=0)]
+Waves = Annotated[int, _whole(2, 500)]
+Seed = Annotated[int, _whole(0, 2**63 - 1)]
+Weights = Annotated[
+    Mapping[str, float],
+    Kind(_shares(None), {"type": "object", "additionalProperties": _SHARE.schema}, dict[str, float]),
+]
+Guardrails = Annotated[
+    Mapping[Guardrail, float],
+    Kind(
+        _shares(_GUARDRAILS),
+        {"type": "object", "propertyNames": {"enum": list(_GUARDRAILS)}, "additionalProperties": _SHARE.schema},
+        dict[str, float],
+    ),
+]

@@ -1,0 +1,136 @@
+"""The result in one sentence, English or Japanese."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Facts", "Language", "write_sentence"]
+
+Language = Literal["en", "ja"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the sentence speaks of; rates and differences are fractions.
+
+    Attributes:
+        state: State of the decision.
+        reason: What is missing when it is too early to tell.
+        leader: Winning or leading arm.
+        rival: The arm that the difference is measured against.
+        effect: Rate of the leader minus rate of the rival.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        contrast_known: Whether the difference and its interval exist.
+        p_value: p-value of that difference.
+        level: Confidence level, fraction.
+        n_arms: Number of arms.
+        not_beaten: Names of the arms still in the race.
+        successes: Successes of all arms.
+        sends: Sends of all arms.
+        mde: Smallest difference worth finding.
+        srm_p: p-value of the sample-ratio check.
+    """
+
+    state: str
+    reason: Literal["empty", "zero_variance", "too_few"]
+    leader: str
+    rival: str
+    effect: float
+    low: float
+    high: float
+    contrast_known: bool
+    p_value: float | None
+    level: float
+    n_arms: int
+    not_beaten: tuple[str, ...]
+    successes: int
+    sends: int
+    mde: float
+    srm_p: float | None
+
+
+_TEXTS: dict[str, dict[str, str]] = {
+    "en": {
+        "winner": "'{leader}' beats '{rival}' by {effect} points ({level} interval {low} to {high} points; {p}).",
+        "winner_before": "'{leader}' beats '{rival}': proved at an earlier look; the difference now stands at {effect} "
+        "points ({level} interval {low} to {high} points; {p}).",
+        "winner_many": "'{leader}' beats each of the other {others} arms.",
+        "leading": "'{leader}' leads '{rival}' by {effect} points, which chance could explain ({level} interval {low} "
+        "to {high} points): not proved.",
+        "leading_many": "'{leader}' leads, which chance could explain. Not beaten so far: {not_beaten}.",
+        "no_difference": "No difference worth finding: '{leader}' and '{rival}' are less than {mde} points apart "
+        "({level} interval {low} to {high} points).",
+        "no_difference_many": "No difference worth finding: every arm is less than {mde} points from the best one.",
+        "empty": "Too early to tell: not every arm has been sent.",
+        "too_few": "Too early to tell: each pair of arms needs 30 successes and 30 failures; so far there are "
+        "{successes} successes in {sends} sends.",
+        "zero_variance": "Too early to tell: all sends ended alike ({successes} successes in {sends} sends).",
+        "stopped": "The sends do not fit the weights they were drawn with ({p}): find the cause before you read the "
+        "result.",
+        "p": "p = {:.2g}",
+        "p_small": "p < 0.001",
+        "join": ", ",
+        "quote": "'{}'",
+    },
+    "ja": {
+        "winner": "「{leader}」は「{rival}」より{effect}ポイント高く、差は確かです"
+        "({level}区間 {low}〜{high}ポイント、{p})。",
+        "winner_before": "「{leader}」が「{rival}」に勝つことは以前の時点で示されました。現在の差は{effect}ポイントです"
+        "({level}区間 {low}〜{high}ポイント、{p})。",
+        "winner_many": "「{leader}」は他の{others}案すべてに勝っています。",
+        "leading": "「{leader}」が「{rival}」を{effect}ポイント上回っていますが、偶然でも起こりうる差です"
+        "({level}区間 {low}〜{high}ポイント)。まだ証明されていません。",
+        "leading_many": "「{leader}」が先行していますが、偶然でも起こりうる差です。まだ負けていない案: {not_beaten}。",
+        "no_difference": "意味のある差はありません。「{leader}」と「{rival}」の差は{mde}ポイント未満です"
+        "({level}区間 {low}〜{high}ポイント)。",
+        "no_difference_many": "意味のある差はありません。どの案も最良の案との差は{mde}ポイント未満です。",
+        "empty": "まだ判断できません。まだ配信されていない案があります。",
+        "too_few": "まだ判断できません。比較する2案には成功30件と失敗30件が必要です"
+        "(現在は配信{sends}通のうち成功{successes}件)。",
+        "zero_variance": "まだ判断できません。すべての配信が同じ結果です(配信{sends}通、成功{successes}件)。",
+        "stopped": "配信の内訳が割り当ての重みと合いません({p})。原因が分かるまで結果を読まないでください。",
+        "p": "p = {:.2g}",
+        "p_small": "p < 0.001",
+        "join": "、",
+        "quote": "「{}」",
+    },
+}
+
+
+def write_sentence(facts: Facts, language: Language) -> str:
+    """The sentence in that language.
+
+    Raises:
+        ValueError: The language is not known.
+    """
+    if language not in _TEXTS:
+        raise ValueError(f"language is '{language}', must be one of {', '.join(_TEXTS)}")
+    texts = _TEXTS[language]
+    p_value = facts.srm_p if facts.state == "stopped" else facts.p_value
+    return texts[_key(facts)].format(
+        leader=facts.leader,
+        rival=facts.rival,
+        effect=f"{100 * facts.effect:.2f}",
+        low=f"{100 * facts.low:+.2f}",
+        high=f"{100 * facts.high:+.2f}",
+        level=f"{100 * facts.level:.4g} %",
+        mde=f"{100 * facts.mde:.2f}",
+        p=texts["p_small"] if (p_value or 0.0) < 0.001 else texts["p"].format(p_value),
+        others=facts.n_arms - 1,
+        not_beaten=texts["join"].join(texts["quote"].format(name) for name in facts.not_beaten),
+        successes=f"{facts.successes:,}",
+        sends=f"{facts.sends:,}",
+    )
+
+
+def _key(facts: Facts) -> str:
+    if facts.state == "too_early":
+        return facts.reason
+    if facts.state == "stopped":
+        return facts.state
+    if facts.n_arms > 2 or not facts.contrast_known:
+        return f"{facts.state}_many"
+    crossed_before = facts.state == "winner" and facts.low <= 0
+    return "winner_before" if crossed_before else facts.state

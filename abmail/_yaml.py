@@ -1,0 +1,353 @@
+"""YAML 1.2 text to plain data that remembers its places; duplicate keys, tags and explosive nesting are refused.
+
+The parser's events are composed here instead of by the library: that gives the place of every key and value, the
+core schema of YAML 1.2 (``12:30``, ``NO`` and ``on`` are texts, ``0123`` is 123) and firm bounds on depth, number of
+values and alias expansion, so that no text takes more than about a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, NoReturn
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    Event,
+    MappingStartEvent,
+    ScalarEvent,
+)
+from ruamel.yaml.reader import ReaderError
+
+from abmail.diagnostics import Source
+
+__all__ = ["Key", "ListNode", "MapNode", "Node", "Problem", "Scalar", "read"]
+
+_MOST_NODES: Final = 10_000
+_DEEPEST: Final = 32
+_LONGEST_INT: Final = 300
+
+_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOL: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT: Final = re.compile(r"[-+]?[0-9]+")
+_OCTAL_OR_HEX: Final = re.compile(r"0(?:o[0-7]+|x[0-9a-fA-F]+)")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_ESCAPE: Final = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]", re.DOTALL)
+
+_HINTS: Final = (
+    ("mapping values are not allowed", "a text with a colon in it needs quotes; otherwise check the indentation"),
+    (r"character '\t'", "use spaces instead of tabs"),
+    ("cannot start any token", "put the text between quotes"),
+    ("expected ':'", "write key: value, with a space behind the colon"),
+    ("unexpected end of stream", "a quote is not closed"),
+    ("but found '<stream end>'", "a bracket or quote is not closed"),
+    ("expected <block end>", "check the indentation: keys of one mapping begin in one column"),
+    ("expected ',' or", "separate the values with commas and close the bracket"),
+    ("undefined alias", "an alias repeats what an anchor (&name) named before it"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is wrong with the text itself, at the characters from ``start`` to ``end``."""
+
+    kind: Literal["syntax", "duplicate-key"]
+    message: str
+    start: int
+    end: int | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A single value.
+
+    Attributes:
+        start: 0-based offset of its first character, the quote included.
+        end: Offset behind its last character.
+        data: The value of YAML's core schema.
+        style: How it is written: bare, with a kind of quotes, or as a block.
+        source: The characters as written.
+    """
+
+    start: int
+    end: int
+    data: bool | int | float | str | None
+    style: str
+    source: str
+
+    def offset_of(self, index: int) -> int:
+        """Offset in the text of the value's character ``index``; of the value itself where that is not to be told."""
+        if "\n" in self.source or "\r" in self.source:
+            return self.start
+        if self.style == "plain":
+            return self.start + index
+        widths = {"'": _single_quoted, '"': _double_quoted}.get(self.style)
+        return self.start if widths is None else self.start + 1 + sum(widths(self.source[1:-1], index))
+
+
+def _single_quoted(body: str, count: int) -> list[int]:
+    return [len(piece) for piece in re.findall(r"''|.", body)[:count]]
+
+
+def _double_quoted(body: str, count: int) -> list[int]:
+    return [len(piece) for piece in _ESCAPE.findall(body)[:count]]
+
+
+@dataclass(slots=True)
+class Key:
+    """A key of a mapping: its text and the characters it stands at."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class ListNode:
+    """A sequence of values."""
+
+    start: int
+    items: list[Node] = field(default_factory=list)
+
+    @property
+    def data(self) -> list[object]:
+        """The plain values."""
+        return [item.data for item in self.items]
+
+
+@dataclass(slots=True)
+class MapNode:
+    """Values by their keys, in the order of the text."""
+
+    start: int
+    entries: dict[str, tuple[Key, Node]] = field(default_factory=dict)
+
+    @property
+    def data(self) -> dict[str, object]:
+        """The plain values by key; a key is always text, as written."""
+        return {text: node.data for text, (_, node) in self.entries.items()}
+
+
+Node = Scalar | ListNode | MapNode
+
+
+def read(source: Source) -> tuple[Node | None, tuple[Problem, ...]]:
+    """Read one document.
+
+    Returns:
+        The document, None where there is none or its syntax is broken; and what is wrong, in the order of the text.
+    """
+    composer = _Composer(source)
+    try:
+        for event in _events(source.text):
+            composer.add(event)
+    except _Stop as stop:
+        return None, (*composer.problems, stop.problem)
+    return composer.root, tuple(composer.problems)
+
+
+class _Stop(Exception):
+    """The text cannot be read beyond this problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def _events(text: str) -> Iterator[Event]:
+    try:
+        yield from YAML(typ="safe", pure=True).parse(text)
+    except MarkedYAMLError as error:
+        raise _Stop(_from_marked(error)) from None
+    except ReaderError as error:
+        message = f"the character U+{_code_point(error.character):04X} is not allowed in YAML"
+        raise _Stop(Problem(kind="syntax", message=message, start=error.position, end=error.position + 1)) from None
+    except (YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        # the scanner's own slips on broken input, such as chr() of an escape beyond Unicode
+        raise _Stop(Problem(kind="syntax", message=f"this is not YAML: {error}", start=0)) from None
+
+
+def _code_point(character: str | bytes | int) -> int:
+    return character if isinstance(character, int) else ord(character)
+
+
+def _from_marked(error: MarkedYAMLError) -> Problem:
+    what = " ".join(str(error.problem or "this is not YAML").split())
+    unclosed = "end of stream" in what or "<stream end>" in what
+    mark = (error.context_mark if unclosed else error.problem_mark) or error.problem_mark or error.context_mark
+    context = " ".join(str(error.context or "").split())
+    hint = next((hint for sign, hint in _HINTS if sign in what), "")
+    message = f"{what} {context}".strip()
+    return Problem(kind="syntax", message=message, start=mark.index if mark else 0, hint=hint)
+
+
+class _Extent(NamedTuple):
+    """What a node comes to once its aliases are expanded."""
+
+    size: int
+    height: int
+
+
+_ONE: Final = _Extent(1, 1)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection whose end has not come."""
+
+    node: ListNode | MapNode
+    anchor: str | None
+    extent: _Extent
+    key: Key | None = None
+    expects_value: bool = False
+
+
+class _Composer:
+    """Builds nodes from events without recursion."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.problems: list[Problem] = []
+        self.root: Node | None = None
+        self._open: list[_Open] = []
+        self._anchors: dict[str, tuple[Node, _Extent]] = {}
+        self._documents = 0
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, ScalarEvent):
+            self._check_tag(event)
+            self._put(self._scalar(event), event, _ONE, event.anchor)
+        elif isinstance(event, AliasEvent):
+            self._alias(event)
+        elif isinstance(event, CollectionStartEvent):
+            self._begin(event)
+        elif isinstance(event, CollectionEndEvent):
+            self._finish(event)
+        elif isinstance(event, DocumentStartEvent):
+            self._document(event)
+
+    def _stop(self, event: Event, message: str, hint: str = "") -> NoReturn:
+        start, end = event.start_mark.index, event.end_mark.index
+        raise _Stop(Problem(kind="syntax", message=message, start=start, end=end, hint=hint))
+
+    def _document(self, event: DocumentStartEvent) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._stop(event, "a second document begins here", "write one definition a file")
+        if event.version not in (None, (1, 2)):
+            self._stop(event, "definitions are YAML 1.2", "remove the %YAML line")
+
+    def _check_tag(self, event: ScalarEvent | CollectionStartEvent) -> None:
+        if event.tag not in (None, "!"):
+            self._stop(
+                event, f"the tag {event.tag} is not used in definitions", "remove it, or put a text between quotes"
+            )
+
+    def _scalar(self, event: ScalarEvent) -> Scalar:
+        start, end = event.start_mark.index, event.end_mark.index
+        style = event.style or "plain"
+        if _SURROGATE.search(event.value):
+            self._stop(event, "half of a surrogate pair is not a character", "write the character itself")
+        plain = style == "plain" and event.tag is None
+        data = _resolve(event.value) if plain else event.value
+        return Scalar(start, end, data, style, self.source.text[start:end])
+
+    def _alias(self, event: AliasEvent) -> None:
+        if event.anchor not in self._anchors:
+            inside = any(frame.anchor == event.anchor for frame in self._open)
+            what = "contains itself" if inside else "names no anchor before it"
+            self._stop(event, f"the alias *{event.anchor} {what}")
+        node, extent = self._anchors[event.anchor]
+        self._check_depth(event, extent.height)
+        self._put(node, event, extent, None)
+
+    def _begin(self, event: CollectionStartEvent) -> None:
+        self._check_tag(event)
+        self._check_depth(event, 1)
+        start = event.start_mark.index
+        node = MapNode(start) if isinstance(event, MappingStartEvent) else ListNode(start)
+        self._open.append(_Open(node, event.anchor, _ONE))
+
+    def _finish(self, event: Event) -> None:
+        done = self._open.pop()
+        self._put(done.node, event, done.extent, done.anchor)
+
+    def _check_depth(self, event: Event, height: int) -> None:
+        if len(self._open) + height > _DEEPEST:
+            self._stop(event, f"values are nested more than {_DEEPEST} deep")
+
+    def _put(self, node: Node, event: Event, extent: _Extent, anchor: str | None) -> None:
+        """Hang a finished node into the collection that is open, counting what aliases expand to."""
+        if anchor is not None:
+            self._anchors[anchor] = (node, extent)
+        if not self._open:
+            self.root = node
+            return
+        frame = self._open[-1]
+        frame.extent = _Extent(frame.extent.size + extent.size, max(frame.extent.height, extent.height + 1))
+        if frame.extent.size > _MOST_NODES:
+            self._stop(
+                event, f"the text holds more than {_MOST_NODES} values, aliases expanded", "a definition is smaller"
+            )
+        if isinstance(frame.node, ListNode):
+            frame.node.items.append(node)
+        elif frame.expects_value:
+            self._value(frame, frame.node, node)
+        else:
+            self._key(frame, node, event)
+
+    def _key(self, frame: _Open, node: Node, event: Event) -> None:
+        frame.expects_value = True
+        start, end = event.start_mark.index, event.end_mark.index
+        if not isinstance(node, Scalar):
+            message = "a key must be a word"
+            self.problems.append(
+                Problem(kind="syntax", message=message, start=start, hint="put the key between quotes")
+            )
+            frame.key = None
+            return
+        text = node.data if isinstance(node.data, str) else node.source
+        frame.key = Key(text, start, end)
+
+    def _value(self, frame: _Open, mapping: MapNode, node: Node) -> None:
+        key, frame.key, frame.expects_value = frame.key, None, False
+        if key is None:
+            return
+        if key.text not in mapping.entries:
+            mapping.entries[key.text] = (key, node)
+            return
+        first = self.source.place(mapping.entries[key.text][0].start).line
+        again = self.source.place(key.start).line
+        message = f"the key {key.text!r} stands twice, on lines {first} and {again}"
+        problem = Problem(
+            kind="duplicate-key", message=message, start=key.start, end=key.end, hint="remove one of the two"
+        )
+        self.problems.append(problem)
+
+
+def _resolve(text: str) -> bool | int | float | str | None:
+    """Read a bare scalar by the core schema of YAML 1.2.2, section 10.3.2."""
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if len(text) > _LONGEST_INT:
+        return text
+    if _INT.fullmatch(text):
+        return int(text)
+    if _OCTAL_OR_HEX.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    return text

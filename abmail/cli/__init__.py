@@ -1,0 +1,76 @@
+"""The command line: parse, call, print. Results go to stdout, talk to stderr; what a command does lives elsewhere.
+
+Exit status: 0 clean, 1 findings, 2 cannot judge or bad usage, 3 a fault of abmail, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from abmail.cli import _definitions, _events, _people, _results, _sending, _upkeep
+from abmail.errors import AbmailError, SpecError
+
+__all__ = ["cli", "main"]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        status = cli.main(args=list(arguments), prog_name="abmail", standalone_mode=False)
+    except SpecError as error:
+        from abmail.diagnostics import write_text
+
+        click.echo(write_text(error.diagnostics, color=False), err=True)
+        return 2
+    except AbmailError as error:
+        _complain(error)
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing is lost, run the command again to go on", err=True)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception:  # the last net: a fault of ours must not look like a finding
+        import traceback
+
+        traceback.print_exc()
+        click.echo("This is a fault of abmail; please report it with the lines above.", err=True)
+        return 3
+    return status if isinstance(status, int) else 0
+
+
+def _complain(error: AbmailError) -> None:
+    click.echo(f"error: {error}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="abmail")
+def cli() -> None:
+    r"""E-mail A/B tests that learn while they send, and report results that stay true.
+
+    \b
+    A first session:
+      abmail init mailing && cd mailing
+      abmail new subjects --kind subject
+      abmail audience import leads.csv
+      abmail apply subjects
+      abmail send subjects --until-done --yes
+      abmail report subjects
+    """
+
+
+for _module in (_definitions, _people, _sending, _events, _results, _upkeep):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)

@@ -1,0 +1,109 @@
+"""Commands of a project and its definitions: init, new, check, schema, config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from abmail.cli import _shared as shared
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+def init(folder: Path) -> None:
+    """Make a project folder with settings, experiments/ and mails/.
+
+    Example: abmail init mailing
+    """
+    from abmail.project import Project
+
+    project, made = Project.init(folder)
+    with project.engine():
+        pass
+    for path in made:
+        click.echo(f"made {path}")
+    here = "" if folder == Path() else f"cd {folder} && "
+    click.echo(f"next: {here}abmail new subjects --kind subject", err=True)
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--kind", type=click.Choice(["subject", "cta", "factorial", "send-time"]), default="subject", show_default=True
+)
+def new(name: str, kind: str) -> None:
+    """Write a commented definition and its mail template.
+
+    Example: abmail new subjects --kind subject
+    """
+    with shared.words():
+        made = shared.project().new(name, kind)
+    for path in made:
+        click.echo(f"made {path}")
+    click.echo(f"next: edit them, then run: abmail check, abmail plan {name}", err=True)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@shared.OUTPUT
+def check(paths: tuple[Path, ...], form: str, output: str | None) -> int:
+    """Check definition files; every problem is shown at once with its place.
+
+    Without PATHS, the folder experiments/. Exit 0 clean, 1 problems, 2 cannot judge.
+
+    Example: abmail check experiments/ --format github
+    """
+    from abmail.check import check_paths
+    from abmail.diagnostics import write_github, write_json, write_text
+
+    found = check_paths(paths or (Path("experiments"),))
+    writers: dict[str, Callable[[], str]] = {
+        "text": lambda: write_text(found, color=shared.colour(output)),
+        "json": lambda: write_json(found),
+        "github": lambda: write_github(found),
+    }
+    shared.write(writers[form](), output)
+    return int(any(d.severity == "error" for d in found))
+
+
+@click.command()
+@shared.OUTPUT
+def schema(output: str | None) -> None:
+    """Print the JSON Schema of definition files, for editors.
+
+    Example: abmail schema -o experiment.schema.json
+    """
+    from abmail.spec import json_schema
+
+    shared.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", output)
+
+
+@click.group()
+def config() -> None:
+    """Settings, and where each was set."""
+
+
+@config.command("show")
+@click.argument("experiment", required=False)
+def config_show(experiment: str | None) -> None:
+    """Show the settings, or the whole resolved definition of EXPERIMENT as JSON.
+
+    Example: abmail config show subjects
+    """
+    project = shared.project()
+    if experiment:
+        click.echo(json.dumps(shared.load(project, experiment).resolved(), indent=2, ensure_ascii=False))
+        return
+    for setting in project.settings.values():
+        click.echo(f"{setting.name:12} {setting.shown or '(none)'}  [{setting.source}]")
+
+
+COMMANDS = (init, new, check, schema, config)

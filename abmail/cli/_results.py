@@ -1,0 +1,117 @@
+"""Commands that tell and decide: status, report, stop, settle."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abmail.cli import _shared as shared
+
+if TYPE_CHECKING:
+    from abmail.report import Report
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(form: str) -> None:
+    """Show each applied experiment: what is sent, what waits, and when the next wave is due.
+
+    Example: abmail status
+    """
+    with shared.engine() as engine:
+        found = engine.status()
+    if form == "json":
+        click.echo(json.dumps({"format_version": 1, "experiments": [asdict(each) for each in found]}, indent=2))
+        return
+    if not found:
+        click.echo("no experiment was applied yet; next: abmail apply NAME")
+    for each in found:
+        messages = ", ".join(f"{n} {state}" for state, n in each.messages.items())
+        click.echo(f"{each.experiment}: {each.state}, wave {each.epochs} of {each.planned_epochs}; {messages}")
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--format", "form", type=click.Choice(["text", "json", "md", "html"]), default="text", show_default=True)
+@click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
+@shared.OUTPUT
+def report(experiment: str, form: str, language: str, output: str | None) -> None:
+    """Say what EXPERIMENT has shown so far. May be read at any time: the result stays true however often you look.
+
+    Example: abmail report subjects --format html -o report.html
+    """
+    project = shared.project()
+    with project.engine() as engine:
+        result = engine.analyze(shared.name(project, experiment))
+    shared.write(_rendered(result, form, "ja" if language == "ja" else "en", output), output)
+
+
+def _rendered(result: Report, form: str, language: Any, output: str | None) -> str:
+    if form == "json":
+        return result.to_json()
+    if form == "md":
+        return result.to_markdown(language=language)
+    if form == "html":
+        return result.to_html(language=language)
+    import shutil
+
+    width = max(shutil.get_terminal_size((100, 24)).columns, 60)
+    return result.to_text(width=min(width, 140), color=shared.colour(output), language=language)
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--ship", metavar="CELL", help="Send this variant to everybody who waits.")
+@click.option("--why", default="", help="Noted with the decision.")
+@shared.YES
+def stop(experiment: str, ship: str | None, why: str, yes: bool) -> None:
+    """Stop EXPERIMENT by hand; what is not sent yet is cancelled, or gets the variant CELL.
+
+    Example: abmail stop subjects --ship number --why "the webinar is full"
+    """
+    project = shared.project()
+    with project.engine() as engine:
+        name = shared.name(project, experiment)
+        waiting = engine.store.queued(name)
+        deed = f"send {ship} to the {waiting} who wait" if ship else f"cancel the {waiting} mails that wait"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError(f"this would {deed}; say so with --yes")
+            click.confirm(f"Stop {name} and {deed}?", abort=True, err=True)
+        with shared.words():
+            cancelled = engine.stop(name, ship=ship, why=why)
+    click.echo(
+        f"{name}: the rest gets {ship}; run `abmail send {name}`" if ship else f"{name}: stopped, {cancelled} cancelled"
+    )
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--as", "outcome", type=click.Choice(["sent", "lost"]), help="What became of them.")
+@click.argument("messages", nargs=-1)
+def settle(experiment: str, outcome: str | None, messages: tuple[str, ...]) -> None:
+    """List the uncertain mails of EXPERIMENT, or settle them: all, or those named by their id.
+
+    Example: abmail settle subjects --as sent
+    """
+    from abmail.store import State
+
+    with shared.engine() as engine:
+        name = shared.name(shared.project(), experiment)
+        found = [m for m in engine.store.messages(name, states=[State.UNCERTAIN]) if not messages or m.id in messages]
+        if outcome is None:
+            for message in found:
+                click.echo(f"{message.id}  {message.email}  {message.attempted_at:%Y-%m-%d %H:%M:%S}  {message.error}")
+            click.echo(f"{len(found)} uncertain", err=True)
+            return
+        now = datetime.now(UTC)
+        done = sum(engine.store.settle(m.id, sent=outcome == "sent", now=now) for m in found)
+    click.echo(f"{done} settled as {outcome}")
+
+
+COMMANDS = (status, report, stop, settle)

@@ -1,0 +1,231 @@
+"""Commands that send: plan, apply, send."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from abmail.cli import _shared as shared
+
+if TYPE_CHECKING:
+    from abmail._outbox import Sent
+    from abmail.engine import Engine, Plan, Tick
+    from abmail.project import Project
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--check", "checking", is_flag=True, help="Exit 1 on a change that would break a running test.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@shared.OUTPUT
+def plan(experiment: str, checking: bool, form: str, output: str | None) -> int:
+    """Show what applying EXPERIMENT would send, and what differs from the stored version; changes nothing.
+
+    Example: abmail plan subjects
+    """
+    project = shared.project()
+    with project.engine() as engine:
+        made = engine.plan(shared.load(project, experiment))
+    shared.write(
+        json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n" if form == "json" else _plan_text(made), output
+    )
+    return int(checking and bool(made.risky))
+
+
+def _plan_text(made: Plan) -> str:
+    chosen = made.selection
+    lines = [
+        f"{made.experiment.name}: {len(chosen.chosen)} mails in {len(made.waves)} wave(s)"
+        + (f" of {', '.join(map(str, made.waves))}" if len(made.waves) > 1 else ""),
+        f"  held out {len(chosen.held_out)}, suppressed {chosen.suppressed}, outside the segment {chosen.outside}",
+        f"  variants: {', '.join(cell.name for cell in made.experiment.cells)}"
+        f" (control: {made.experiment.control_cell.name})",
+    ]
+    for change in made.changes:
+        mark = "!" if change.risky else "~"
+        lines.append(f"  {mark} {change.path}: {_shown(change.before)} -> {_shown(change.after)}")
+    lines += [f"  warning: {warning}" for warning in made.warnings]
+    if not made.against_version:
+        lines.append(f"next: abmail apply {made.experiment.name}")
+    elif not made.changes and not made.new:
+        lines.append(f"  applied as version {made.against_version}; nothing would change")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@click.command()
+@click.argument("experiment")
+def apply(experiment: str) -> None:
+    """Store EXPERIMENT and write its outbox; sends nothing, and does nothing the second time.
+
+    Example: abmail apply subjects
+    """
+    project = shared.project()
+    with project.engine() as engine:
+        made = engine.plan(shared.load(project, experiment))
+        for warning in made.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        applied = engine.apply(made)
+    if not applied.added and not applied.new_version:
+        click.echo(f"{applied.experiment}: version {applied.version} is in force already, nothing to do")
+        return
+    held = len(made.selection.held_out)
+    click.echo(
+        f"{applied.experiment}: version {applied.version}, {applied.added} new recipients"
+        + (f" ({held} of the audience held out)" if held else "")
+    )
+    click.echo(f"next: abmail send {applied.experiment} --until-done", err=True)
+
+
+@click.command()
+@click.argument("experiment", required=False)
+@click.option("--once", is_flag=True, help="A single pass, also when more falls due meanwhile.")
+@click.option("--until-done", is_flag=True, help="Wait for the next waves until everything is sent.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="At most so many mails a second.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many mails in all.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent now; send nothing.")
+@shared.YES
+def send(
+    experiment: str | None,
+    once: bool,
+    until_done: bool,
+    rate: float | None,
+    limit: int | None,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Send what is due: of EXPERIMENT, or of all running ones. Exit 1 where mails failed or are uncertain.
+
+    Example: abmail send subjects --until-done --rate 10
+    """
+    project = shared.project()
+    name = None if experiment is None else shared.name(project, experiment)
+    with project.engine(rate=rate) as engine:
+        if dry_run:
+            _show_due(engine, name)
+            return 0
+        _confirm(project, engine, name, yes)
+        with _stoppable() as stopping:
+            total = _send_all(engine, name, once=once, until_done=until_done, limit=limit, stopping=stopping)
+    click.echo(
+        f"{total.sent} sent, {total.retried} to be tried again, {total.failed} failed, {total.uncertain} uncertain"
+        + (f", {total.skipped} skipped" if total.skipped else "")
+    )
+    if not project.has_mail_server and total.sent:
+        click.echo(
+            f"no mail server is configured: the mails lie as .eml files in {project.outbox}, nobody got one. "
+            "Set ABMAIL_SMTP_URL to send them to people.",
+            err=True,
+        )
+    return int(bool(total.failed or total.uncertain))
+
+
+def _send_all(
+    engine: Engine, name: str | None, *, once: bool, until_done: bool, limit: int | None, stopping: Callable[[], bool]
+) -> Sent:
+    from abmail._outbox import Sent
+
+    total = Sent()
+    while True:
+        left = None if limit is None else limit - total.total
+        with _progress("sending") as advance:
+            tick = engine.tick(only=name, limit=left, on_progress=advance, stopping=stopping)
+        total += tick.outbox
+        _tell(tick)
+        if stopping():
+            raise KeyboardInterrupt
+        if once or tick.next_at is None or (limit is not None and total.total >= limit):
+            return total
+        pause = (tick.next_at - datetime.now(UTC)).total_seconds()
+        if pause > 0 and not until_done:
+            click.echo(f"nothing more is due before {tick.next_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
+            return total
+        if pause > 1:
+            click.echo(f"waiting for the next wave at {tick.next_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
+        _sleep(pause, stopping)
+
+
+def _tell(tick: Tick) -> None:
+    if tick.recovered:
+        click.echo(
+            f"{tick.recovered} mails were left half-sent by a sender that ended; they are uncertain and stay unsent",
+            err=True,
+        )
+    for opened in tick.opened:
+        shares = ", ".join(f"{name} {weight:.0%}" for name, weight in opened.weights.items())
+        click.echo(f"{opened.experiment}, wave {opened.number + 1}: {opened.size} recipients ({shares})", err=True)
+
+
+def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not stopping():
+        time.sleep(min(left, 0.5))
+
+
+def _show_due(engine: Engine, name: str | None) -> None:
+    names = [name] if name else [e.name for e in engine.store.experiments() if e.state == "running"]
+    for each in names:
+        tick = engine.due(each)
+        _tell(tick)
+        click.echo(f"{each}: {tick.outbox.sent} mails would be sent now; nothing was sent")
+
+
+def _confirm(project: Project, engine: Engine, name: str | None, yes: bool) -> None:
+    if yes or not project.has_mail_server:
+        return
+    names = [name] if name else [e.name for e in engine.store.experiments() if e.state == "running"]
+    waiting = sum(engine.store.queued(each) for each in names)
+    server = project.settings["smtp_url"].shown
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this sends up to {waiting} mails to people through {server}; say so with --yes")
+    click.confirm(f"Send up to {waiting} mails to people through {server}?", abort=True, err=True)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Let the first interrupt end the work between two mails; a second one ends it at once."""
+    stopped = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            raise KeyboardInterrupt
+        stopped = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[Sent], None]]:
+    """A counter on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn(title), BarColumn(), TextColumn("{task.completed} mails"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda sent: bar.update(task, completed=sent.total)
+
+
+COMMANDS = (plan, apply, send)

@@ -1,0 +1,639 @@
+"""Engine: the one place where definition, store, bandit, sending and statistics meet.
+
+A library user drives it with five verbs: `Engine.plan`, `Engine.apply`, `Engine.tick`, `Engine.record` and
+`Engine.analyze`. Nothing runs by itself: time passes only when a caller ticks, and every verb can be repeated without
+harm. Several processes may work on one database.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+
+from abmail import _planning as planning
+from abmail._analysis import Evidence, curve_of, findings, policy_counts, report_on
+from abmail._outbox import Outbox, Sent
+from abmail._planning import Change, Plan
+from abmail.assign import assign
+from abmail.bandit import Fixed, Policy, Thompson, Uniform
+from abmail.errors import ConfigError, StalePlan, StoreError
+from abmail.events import Event, EventType, Signer
+from abmail.recipient import Recipient
+from abmail.render import RenderedMessage, Renderer, read_template
+from abmail.report import Report
+from abmail.send import RateLimiter, Transport
+from abmail.spec import Experiment
+from abmail.stats import Counts
+from abmail.store import Claimed, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage, worker_name
+
+__all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "Status", "Tick", "Tracked"]
+
+_BATCH: Final = 100
+_DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
+_MIN_SECRET: Final = 16
+_SHIP: Final = {"send_winner", "send_control"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What `Engine.apply` changed.
+
+    Attributes:
+        experiment: Its name.
+        version: The version now in force.
+        new_version: Whether it is new.
+        added: New rows in the ledger, held out recipients included.
+    """
+
+    experiment: str
+    version: int
+    new_version: bool
+    added: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An epoch that a tick opened.
+
+    Attributes:
+        experiment: Its experiment.
+        number: Its number, from 0.
+        size: Recipients in it.
+        weights: Cell's name -> share.
+        reason: Why these weights, in words.
+    """
+
+    experiment: str
+    number: int
+    size: int
+    weights: Mapping[str, float]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What one tick did.
+
+    Attributes:
+        opened: The epochs it opened.
+        outbox: Messages sent, retried, failed, uncertain and skipped.
+        recovered: Messages of dead workers that are now ``uncertain``.
+        next_at: When there is something to do next, aware UTC; None when all is done.
+    """
+
+    opened: tuple[Opened, ...] = ()
+    outbox: Sent = field(default_factory=Sent)
+    recovered: int = 0
+    next_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked:
+    """What the tracker needs to know of a message.
+
+    Attributes:
+        sent_at: When it was handed to the transport, aware UTC; None before.
+        language: Language of the experiment's mails, ``en`` or ``ja``.
+    """
+
+    sent_at: datetime | None
+    language: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where an experiment stands.
+
+    Attributes:
+        experiment: Its name.
+        state: ``running`` or ``stopped``.
+        version: The version in force.
+        messages: State -> number of messages.
+        epochs: Epochs opened so far.
+        planned_epochs: Epochs that were planned.
+    """
+
+    experiment: str
+    state: str
+    version: int
+    messages: Mapping[str, int]
+    epochs: int
+    planned_epochs: int
+
+
+class Engine:
+    """Runs experiments on one database.
+
+    Args:
+        store: A `Store` or the URL of a database, which is then opened and closed with the engine.
+        transport: Where mails go; without one nothing can be sent.
+        secret: Signing key of links and message ids, at least 16 bytes. By default ``ABMAIL_SECRET``, else a file
+            beside the SQLite database, which is made with mode 600 when absent.
+        tracker_url: Public address of the tracker; it is part of every mail.
+        project: Folder in which the mail templates are found.
+        clock: Tells the time, aware UTC, where a verb is called without ``now``.
+        limiter: Slows sending down.
+
+    Raises:
+        ConfigError: No signing key can be found.
+        StoreError: The database cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: Store | str,
+        *,
+        transport: Transport | None = None,
+        secret: bytes | None = None,
+        tracker_url: str = _DEFAULT_TRACKER,
+        project: Path | str = ".",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        limiter: RateLimiter | None = None,
+    ) -> None:
+        self.signer = Signer(secret or _default_secret(store if isinstance(store, str) else store.url))
+        self.store = Store(store) if isinstance(store, str) else store
+        self._transport = transport
+        self._tracker_url = tracker_url
+        self._project = Path(project)
+        self._clock = clock
+        self._limiter = limiter
+        self._worker = worker_name()
+        self._renderers: dict[tuple[str, int], tuple[Experiment, Renderer]] = {}
+        self._languages: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what this process holds, and close transport and database."""
+        self.store.release(self._worker)
+        if self._transport is not None:
+            self._transport.close()
+        self.store.close()
+
+    # -- plan and apply ---------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        experiment: Experiment,
+        recipients: Iterable[Recipient] | None = None,
+        *,
+        template: str | None = None,
+        text_template: str | None = None,
+    ) -> Plan:
+        """Work out what applying a definition would do; changes nothing.
+
+        Args:
+            experiment: The definition.
+            recipients: Who could get it; the store's recipients by default. Given ones are stored by `apply`.
+            template: Source of the HTML template; read from the project's folder by default.
+            text_template: Source of the text template; likewise, where the definition names one.
+
+        Raises:
+            RenderError: A template cannot be read or compiled.
+        """
+        message = experiment.message
+        if template is None:
+            template = read_template(self._project, message.template)
+        if text_template is None and message.text_template:
+            text_template = read_template(self._project, message.text_template)
+        self._renderer_for(experiment, template, text_template)
+        given = None if recipients is None else tuple(recipients)
+        everybody = self.store.recipients() if given is None else given
+        selection = planning.select(experiment, everybody, suppressed=self.store.suppressed())
+        stored = self._stored_or_none(experiment.name)
+        known = self.store.in_ledger(experiment.name) if stored else frozenset()
+        plan = Plan(
+            experiment=experiment,
+            template=template,
+            text_template=text_template,
+            selection=selection,
+            new=sum(r.id not in known for r in (*selection.chosen, *selection.held_out)),
+            waves=planning.waves(experiment, len(selection.chosen)),
+            against_version=stored.version if stored else 0,
+            changes=_changes(stored, experiment, template, text_template),
+            recipients=given,
+        )
+        return _warned(plan)
+
+    def apply(self, plan: Plan, *, now: datetime | None = None) -> Applied:
+        """Store the definition's version and an outbox row for each recipient; the same plan twice is a no-op.
+
+        Raises:
+            StalePlan: Another version was applied since the plan was made.
+            StoreError: The plan would break a running experiment, or the experiment has ended.
+        """
+        now = now or self._clock()
+        experiment = plan.experiment
+        stored = self._stored_or_none(experiment.name)
+        _require_applicable(plan, stored)
+        if plan.recipients is not None:
+            self.store.import_recipients(plan.recipients, now=now)
+        version, added = self.store.apply(
+            experiment.name,
+            spec_hash=experiment.spec_hash,
+            content_hash=plan.content_hash,
+            definition=experiment.resolved(),
+            template=plan.template,
+            text_template=plan.text_template,
+            waves=plan.waves,
+            messages=self._ledger_rows(plan),
+            after_version=plan.against_version,
+            now=now,
+        )
+        return Applied(
+            experiment=experiment.name, version=version, new_version=version != plan.against_version, added=added
+        )
+
+    def _ledger_rows(self, plan: Plan) -> Iterator[Mapping[str, object]]:
+        experiment = plan.experiment
+        for state, group in ((State.QUEUED, plan.selection.chosen), (State.HELD_OUT, plan.selection.held_out)):
+            for recipient, position in zip(group, planning.positions(experiment, group), strict=True):
+                yield {
+                    "id": self.signer.message_id(experiment.name, recipient.id),
+                    "recipient": recipient.id,
+                    "state": state,
+                    "position": position,
+                    "zone": planning.zone_of(experiment, recipient),
+                    "propensity": experiment.audience.holdout if state == State.HELD_OUT else None,
+                }
+
+    def _stored_or_none(self, name: str) -> StoredExperiment | None:
+        with suppress(LookupError):
+            return self.store.experiment(name)
+        return None
+
+    # -- tick -------------------------------------------------------------------------------------------------------
+
+    def tick(
+        self,
+        *,
+        now: datetime | None = None,
+        only: str | None = None,
+        limit: int | None = None,
+        on_progress: Callable[[Sent], None] = lambda _: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Tick:
+        """Do what is due: settle what dead workers left, stop or re-weight, open epochs, send.
+
+        Args:
+            now: Aware UTC datetime; the engine's clock by default. Given, it stands still during the tick.
+            only: Name of one experiment; all running ones by default.
+            limit: At most so many messages; as many as are due by default.
+            on_progress: Called after each message with the totals of this tick.
+            stopping: Asked before each message; True ends the tick there.
+
+        Raises:
+            ConfigError: There is no transport, or the relay refuses us as a whole.
+            UnknownExperiment: ``only`` names none.
+        """
+        clock = self._clock if now is None else (lambda: now)
+        recovered = self.store.recover(now=clock())
+        running = self._running(only)
+        opened = [o for stored in running if (o := self._open_due_epoch(stored, clock())) is not None]
+        sent = self._deliver_due(running, clock, limit, on_progress, stopping)
+        return Tick(opened=tuple(opened), outbox=sent, recovered=recovered, next_at=self._next_at(running, clock()))
+
+    def due(self, name: str, *, now: datetime | None = None) -> Tick:
+        """What a tick would open and send now, as numbers; changes nothing."""
+        now = now or self._clock()
+        (stored,) = self._running(name) or (None,)
+        if stored is None:
+            return Tick()
+        epoch = self._next_epoch(stored, now)
+        waiting = self.store.states(name).get(State.ASSIGNED, 0)
+        opened = () if epoch is None else (self._opened(stored, epoch, epoch.planned),)
+        return Tick(opened=opened, outbox=Sent(sent=waiting + sum(o.size for o in opened)))
+
+    def _running(self, only: str | None) -> tuple[StoredExperiment, ...]:
+        chosen = (self.store.experiment(only),) if only else self.store.experiments()
+        return tuple(stored for stored in chosen if stored.state == "running")
+
+    def _open_due_epoch(self, stored: StoredExperiment, now: datetime) -> Opened | None:
+        self._settle(stored, now)
+        stored = self.store.experiment(stored.name)
+        epoch = self._next_epoch(stored, now)
+        if epoch is None:
+            return None
+        experiment = Experiment.from_dict(stored.definition)
+
+        def cells(taken: Sequence[Recipient]) -> list[tuple[int, float]]:
+            """The cell among those who are mailed, and its share; the holdout left the queue when it was applied."""
+            weights = np.array(epoch.weights)
+            units = planning.units(experiment, taken)
+            drawn = [assign(experiment, unit, weights=weights, epoch=epoch.number) for unit in units]
+            return [(a.cell, a.propensity) for a in drawn]
+
+        zones = self._open_zones(stored, experiment, now)
+        size = self.store.open_epoch(stored.name, epoch, zones=zones, assign=cells, now=now)
+        return self._opened(stored, epoch, size) if size else None
+
+    def _opened(self, stored: StoredExperiment, epoch: Epoch, size: int) -> Opened:
+        names = [cell.name for cell in Experiment.from_dict(stored.definition).cells]
+        return Opened(
+            experiment=stored.name, number=epoch.number, size=size, reason=epoch.reason,
+            weights=dict(zip(names, epoch.weights, strict=True)),
+        )  # fmt: skip
+
+    def _next_epoch(self, stored: StoredExperiment, now: datetime) -> Epoch | None:
+        """The epoch that is due now, with its weights; None where it is too early or nobody can be mailed now."""
+        experiment = Experiment.from_dict(stored.definition)
+        epochs = self.store.epochs(stored.name)
+        shipping = bool(stored.verdict and stored.verdict.get("then") in _SHIP)
+        if epochs and not shipping and now < epochs[-1].opened_at + experiment.allocation.every:
+            return None
+        zones = self._open_zones(stored, experiment, now)
+        reachable = self.store.queued(stored.name, zones=zones)
+        if not reachable:
+            return None
+        number = len(epochs)
+        last = shipping or number >= len(stored.waves) - 1
+        policy, reason = self._policy(stored, experiment)
+        seed = experiment.allocation.seed + number
+        counts = self._policy_counts(stored, experiment, epochs, now)
+        return Epoch(
+            number=number,
+            version=stored.version,
+            opened_at=now,
+            size=0,
+            planned=reachable if last else min(reachable, stored.waves[number]),
+            weights=tuple(float(w) for w in policy.weights(counts, rng=seed)),
+            policy=policy.to_dict(),
+            seed=seed,
+            reason=reason if number else f"first wave: {reason}",
+        )
+
+    def _policy(self, stored: StoredExperiment, experiment: Experiment) -> tuple[Policy, str]:
+        """The policy of the next epoch, and why it is this one."""
+        verdict = stored.verdict or {}
+        if verdict.get("then") in _SHIP:
+            arm = verdict["arm"] if verdict["then"] == "send_winner" else experiment.control_cell.name
+            one = [float(cell.name == arm) for cell in experiment.cells]
+            return Fixed(weights=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
+        return policy_of(experiment)
+
+    def _policy_counts(
+        self, stored: StoredExperiment, experiment: Experiment, epochs: Sequence[Epoch], now: datetime
+    ) -> Counts:
+        evidence = self._evidence(stored, experiment, epochs, now)
+        return policy_counts(evidence, curve_of(evidence))
+
+    def _settle(self, stored: StoredExperiment, now: datetime) -> None:
+        """Apply the stop rule: note the verdict that the definition asks for, once."""
+        if stored.verdict is not None:
+            return
+        experiment = Experiment.from_dict(stored.definition)
+        verdict = None
+        epochs = self.store.epochs(stored.name)
+        if not epochs:
+            verdict = planning.verdict_on_size(experiment, sum(stored.waves))
+        elif self.store.queued(stored.name):
+            found = findings(self._evidence(stored, experiment, epochs, now))
+            verdict = planning.verdict_on(experiment, found.decision, age=now - stored.started_at)
+        if verdict is not None:
+            self.store.note_verdict(stored.name, verdict)
+            if verdict["then"] == "stop":
+                self.stop(stored.name, why=str(verdict["reason"]), now=now)
+
+    def _deliver_due(
+        self,
+        running: Sequence[StoredExperiment],
+        clock: Callable[[], datetime],
+        limit: int | None,
+        on_progress: Callable[[Sent], None],
+        stopping: Callable[[], bool],
+    ) -> Sent:
+        total = Sent()
+        while (limit is None or total.total < limit) and not stopping():
+            now = clock()
+            zones = {s.name: self._open_zones(s, Experiment.from_dict(s.definition), now) for s in running}
+            size = _BATCH if limit is None else min(_BATCH, limit - total.total)
+            claimed = self.store.claim(worker=self._worker, limit=size, now=now, open_zones=zones)
+            if not claimed:
+                break
+            outbox = self._outbox()
+            try:
+                for message in itertools.takewhile(lambda _: not stopping(), claimed):
+                    total += outbox.deliver(message, now=clock)
+                    on_progress(total)
+            finally:
+                self.store.release(self._worker)
+        return total
+
+    def _outbox(self) -> Outbox:
+        if self._transport is None:
+            raise ConfigError(
+                "there is no transport to send with", hint="give the engine a transport, such as SMTP(host)"
+            )
+        return Outbox(self.store, self._transport, render=self._render, worker=self._worker, limiter=self._limiter)
+
+    def _render(self, claimed: Claimed, now: datetime) -> RenderedMessage:
+        experiment, renderer = self._renderer(claimed.experiment, claimed.version)
+        cell = experiment.cells[claimed.cell]
+        return renderer.render(cell=cell, recipient=claimed.recipient, message_id=claimed.id, now=now)
+
+    def _renderer(self, name: str, version: int) -> tuple[Experiment, Renderer]:
+        if (name, version) not in self._renderers:
+            stored = self.store.version(name, version)
+            experiment = Experiment.from_dict(stored.definition)
+            renderer = self._renderer_for(experiment, stored.template, stored.text_template)
+            self._renderers[name, version] = (experiment, renderer)
+        return self._renderers[name, version]
+
+    def _renderer_for(self, experiment: Experiment, template: str, text_template: str | None) -> Renderer:
+        return Renderer(
+            experiment=experiment, template=template, text_template=text_template, tracker_url=self._tracker_url,
+            signer=self.signer,
+        )  # fmt: skip
+
+    def _open_zones(self, stored: StoredExperiment, experiment: Experiment, now: datetime) -> tuple[str, ...]:
+        zones = self.store.zones(stored.name)
+        return tuple(zone for zone in zones if planning.is_open(experiment.send_time, zone, now))
+
+    def _next_at(self, running: Sequence[StoredExperiment], now: datetime) -> datetime | None:
+        moments = [at for stored in running if (at := self._next_at_of(stored, now)) is not None]
+        return min(moments, default=None)
+
+    def _next_at_of(self, stored: StoredExperiment, now: datetime) -> datetime | None:
+        experiment = Experiment.from_dict(stored.definition)
+        moments = []
+        if due := self.store.next_due(stored.name, now=now):
+            moments.append(due)
+        if self.store.queued(stored.name):
+            epochs = self.store.epochs(stored.name)
+            moments.append(epochs[-1].opened_at + experiment.allocation.every if epochs else now)
+        zones = self.store.zones(stored.name)
+        if not moments or not zones:
+            return None
+        earliest = max(min(moments), now)
+        return min(planning.next_opening(experiment.send_time, zone, earliest) for zone in zones)
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def record(self, event: Event, *, now: datetime | None = None) -> bool:
+        """Record one event; returns False where it was recorded before."""
+        return self.record_all([event], now=now)[0] != Recorded.DUPLICATE
+
+    def record_all(self, events: Iterable[Event], *, now: datetime | None = None) -> list[Recorded]:
+        """Record events in one transaction; returns what became of each, in order."""
+        return self.store.record(events, now=now or self._clock())
+
+    def message(self, message_id: str) -> Tracked | None:
+        """What the tracker needs to know of a message; None where there is none."""
+        found = self.store.message(message_id)
+        return None if found is None else Tracked(sent_at=found.attempted_at, language=self._language(found))
+
+    def _language(self, message: StoredMessage) -> str:
+        if message.experiment not in self._languages:
+            definition = Experiment.from_dict(self.store.experiment(message.experiment).definition)
+            self._languages[message.experiment] = definition.message.language or "en"
+        return self._languages[message.experiment]
+
+    def unsubscribe(self, message_id: str, *, at: datetime, reason: str) -> None:
+        """Suppress the message's recipient for good; committed when this returns, and harmless when repeated."""
+        self.record(Event(type=EventType.UNSUBSCRIBED, at=at, message_id=message_id, detail=reason), now=at)
+
+    # -- results ----------------------------------------------------------------------------------------------------
+
+    def analyze(self, name: str, *, now: datetime | None = None) -> Report:
+        """Say what an experiment has shown so far.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+        """
+        stored = self.store.experiment(name)
+        experiment = Experiment.from_dict(stored.definition)
+        evidence = self._evidence(stored, experiment, self.store.epochs(name), now or self._clock())
+        return report_on(evidence)
+
+    def status(self) -> tuple[Status, ...]:
+        """Where each applied experiment stands, by name."""
+        return tuple(
+            Status(
+                experiment=stored.name,
+                state=stored.state,
+                version=stored.version,
+                messages={str(state): n for state, n in sorted(self.store.states(stored.name).items())},
+                epochs=len(self.store.epochs(stored.name)),
+                planned_epochs=len(stored.waves),
+            )
+            for stored in self.store.experiments()
+        )
+
+    def _evidence(
+        self, stored: StoredExperiment, experiment: Experiment, epochs: Sequence[Epoch], now: datetime
+    ) -> Evidence:
+        return Evidence(
+            stored=stored,
+            experiment=experiment,
+            epochs=tuple(epochs),
+            tally=self.store.tally(stored.name, n_cells=len(experiment.cells)),
+            states=self.store.states(stored.name),
+            last_send=self.store.last_send(stored.name),
+            unsettled=self.store.unsettled(stored.name),
+            now=now,
+        )
+
+    def stop(self, name: str, *, ship: str | None = None, why: str = "", now: datetime | None = None) -> int:
+        """Stop an experiment by hand; returns the number of mails that will not go out.
+
+        Args:
+            name: The experiment.
+            ship: Name of the cell that everybody else gets; without it nobody else gets mail.
+            why: Noted with the verdict.
+            now: Time of the deed.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+            ValueError: No cell of that name exists.
+        """
+        now = now or self._clock()
+        stored = self.store.experiment(name)
+        reason = why or "stopped by hand"
+        if ship is not None:
+            arm = Experiment.from_dict(stored.definition).cell(ship).name
+            verdict = {"state": "stopped", "arm": arm, "reason": reason, "then": "send_winner"}
+            self.store.end_experiment(name, state="running", verdict=verdict, now=now)
+            return 0
+        verdict = dict(stored.verdict or {"state": "stopped", "arm": None, "reason": reason, "then": "stop"})
+        self.store.end_experiment(name, state="stopped", verdict=verdict, now=now)
+        return self.store.cancel_queued(name)
+
+
+def policy_of(experiment: Experiment) -> tuple[Policy, str]:
+    """The definition's policy, and its name in words."""
+    settings = experiment.allocation
+    if settings.policy == "uniform":
+        return Uniform(), "even split"
+    if settings.policy == "fixed":
+        shares = settings.weights or {}
+        return Fixed(weights=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
+    return Thompson(min_weight=experiment.min_weight), "Thompson sampling over what is known so far"
+
+
+def _changes(
+    stored: StoredExperiment | None, experiment: Experiment, template: str, text_template: str | None
+) -> tuple[Change, ...]:
+    if stored is None:
+        return ()
+    found = planning.changes(stored.definition, experiment.resolved())
+    texts = (("template", stored.template, template), ("text_template", stored.text_template, text_template))
+    mails = (Change(path=p, before=b, after=a, risky=True) for p, b, a in texts if b != a)
+    return (*found, *mails)
+
+
+def _warned(plan: Plan) -> Plan:
+    return replace(plan, warnings=tuple(planning.warnings(plan)))
+
+
+def _require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:
+    if stored is None:
+        return
+    if stored.version != plan.against_version:
+        raise StalePlan(f"experiment {stored.name} is at version {stored.version} now", hint="make the plan again")
+    if stored.state != "running" and (plan.changes or plan.new):
+        raise StoreError(f"experiment {stored.name} has ended", hint="give the new test a name of its own")
+    if plan.risky and stored.state == "running":
+        paths = ", ".join(change.path for change in plan.risky)
+        raise StoreError(
+            f"experiment {stored.name} is running; changing {paths} would make its result worthless",
+            hint=f"stop it (`abmail stop {stored.name}`) and give the new test a name of its own",
+        )
+
+
+def _default_secret(url: str) -> bytes:
+    if secret := os.environ.get("ABMAIL_SECRET"):
+        return secret.encode()
+    kind, _, path = url.partition(":///")
+    if kind == "sqlite" and path and path != ":memory:":
+        return secret_file(Path(path.partition("?")[0] + ".secret"))
+    raise ConfigError("there is no signing key", hint="pass secret=... or set ABMAIL_SECRET to at least 16 characters")
+
+
+def secret_file(path: Path) -> bytes:
+    """Read a signing key from a file, which is made with mode 600 when absent.
+
+    Raises:
+        ConfigError: The file cannot be read or made, or holds too short a key.
+    """
+    try:
+        with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_urlsafe(32) + "\n")
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"the signing key in {path} cannot be used: {error.strerror}") from error
+    if len(secret) < _MIN_SECRET:
+        raise ConfigError(f"the signing key in {path} has {len(secret)} bytes, must have at least {_MIN_SECRET}")
+    return secret

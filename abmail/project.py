@@ -1,0 +1,237 @@
+"""Project: a folder with settings, definitions and mail templates, and where each of its settings comes from.
+
+A setting is taken from a flag, else from the environment (``ABMAIL_...``), else from ``abmail.toml``, else it has a
+default. Secrets never come from flags.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from abmail.check import project_root
+from abmail.engine import Engine, secret_file
+from abmail.errors import ConfigError
+from abmail.render import starter_template
+from abmail.send import SMTP, File, RateLimiter, Transport
+from abmail.spec import starter
+
+__all__ = ["SETTINGS", "Project", "Setting"]
+
+_TOML: Final = """\
+# Settings of this abmail project. Each can also be set in the environment, which wins:
+# ABMAIL_DB, ABMAIL_SMTP_URL, ABMAIL_TRACKER_URL, ABMAIL_SECRET.
+
+# Where recipients, messages and events are kept: a file here, or postgresql://user@host/name
+db = "sqlite:///abmail.db"
+
+# Public address of the tracker (abmail serve); it is part of every mail, so set it before the first one goes out.
+# tracker_url = "https://t.example.com"
+
+# Mail server: smtp://, smtp+starttls:// or smtps://user@host:port. Better in ABMAIL_SMTP_URL, as it holds a password.
+# Without one, mails are written to outbox/ as .eml files.
+# smtp_url = "smtp+starttls://user:password@smtp.example.com:587"
+"""
+_GITIGNORE: Final = "abmail.db*\nabmail.secret\noutbox/\n"
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "db": "sqlite:///abmail.db",
+    "smtp_url": "",
+    "tracker_url": "http://127.0.0.1:8025",
+    "secret": "",
+}
+"""Every setting with its default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting as it stands.
+
+    Attributes:
+        name: As in ``abmail.toml``; ``ABMAIL_`` and upper case in the environment.
+        value: What is used.
+        source: Where it was set: ``default``, a file, or an environment variable.
+    """
+
+    name: str
+    value: str
+    source: str
+
+    @property
+    def shown(self) -> str:
+        """The value for people, with passwords and keys hidden."""
+        if self.name == "secret" and self.value:
+            return "(set)"
+        scheme, separator, rest = self.value.partition("://")
+        login, at, host = rest.rpartition("@")
+        return f"{scheme}{separator}{login.partition(':')[0]}:***{at}{host}" if ":" in login else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project folder.
+
+    Attributes:
+        root: The folder that holds ``abmail.toml``.
+        settings: Every setting with its value and source.
+    """
+
+    root: Path
+    settings: Mapping[str, Setting]
+
+    @classmethod
+    def find(cls, start: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Self:
+        """The project that a folder belongs to: the nearest folder upwards with ``abmail.toml``, else the folder itself.
+
+        Raises:
+            ConfigError: ``abmail.toml`` cannot be read or holds an unknown setting.
+        """
+        root = project_root(start or Path.cwd())
+        return cls(root, {name: _setting(name, root, environ) for name in SETTINGS})
+
+    @classmethod
+    def init(cls, folder: Path) -> tuple[Self, tuple[Path, ...]]:
+        """Make a project folder, keeping what is there; returns it and the files that were made.
+
+        Raises:
+            ConfigError: The folder cannot be written.
+        """
+        try:
+            for name in ("experiments", "mails"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            made = [path for path, text in _first_files(folder) if _write_new(path, text)]
+        except OSError as error:
+            raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        secret = folder / "abmail.secret"
+        made += [] if secret.exists() else [secret]
+        secret_file(secret)
+        return cls.find(folder), tuple(made)
+
+    def new(self, name: str, kind: str) -> tuple[Path, ...]:
+        """Write a commented definition and its mail template; returns the files that were made.
+
+        Raises:
+            ConfigError: A definition of that name is there already.
+            ValueError: The name or the kind cannot be used.
+        """
+        definition = self.root / "experiments" / f"{name}.yaml"
+        text = starter(name, kind)
+        if definition.exists():
+            raise ConfigError(f"{definition} is there already", hint="choose another name, or edit that file")
+        files = ((definition, text), (self.root / "mails" / f"{name}.html.j2", starter_template()))
+        for path, _ in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return tuple(path for path, content in files if _write_new(path, content))
+
+    def definition(self, experiment: str) -> Path:
+        """The file of an experiment that was named, or given as a path.
+
+        Raises:
+            ConfigError: There is no such file; the message names the nearest.
+        """
+        given = Path(experiment)
+        if given.suffix in {".yaml", ".yml"} or given.is_file():
+            if given.is_file():
+                return given
+            raise ConfigError(f"there is no file {given}")
+        folder = self.root / "experiments"
+        for path in (folder / f"{experiment}.yaml", folder / f"{experiment}.yml"):
+            if path.is_file():
+                return path
+        raise ConfigError(f"there is no experiment '{experiment}' in {folder}", hint=self._nearest(experiment, folder))
+
+    def _nearest(self, experiment: str, folder: Path) -> str:
+        import difflib
+
+        names = sorted(path.stem for path in folder.glob("*.y*ml"))
+        if near := difflib.get_close_matches(experiment, names, n=1):
+            return f"did you mean {near[0]}?"
+        return f"there are: {', '.join(names)}" if names else f"make one with `abmail new {experiment}`"
+
+    def engine(self, *, rate: float | None = None) -> Engine:
+        """Open the project's database with its transport and signing key.
+
+        Args:
+            rate: At most so many mails a second.
+        """
+        return Engine(
+            self.database,
+            transport=self.transport(),
+            secret=self._secret(),
+            tracker_url=self.settings["tracker_url"].value,
+            project=self.root,
+            limiter=None if rate is None else RateLimiter(rate),
+        )
+
+    @property
+    def database(self) -> str:
+        """URL of the database; a relative SQLite path is taken from the project's folder."""
+        url = self.settings["db"].value
+        kind, separator, path = url.partition(":///")
+        relative = kind.startswith("sqlite") and separator and not path.startswith("/") and path != ":memory:"
+        return f"{kind}:///{self.root.resolve() / path}" if relative else url
+
+    @property
+    def outbox(self) -> Path:
+        """Where mails are written when no mail server is configured."""
+        return self.root / "outbox"
+
+    @property
+    def has_mail_server(self) -> bool:
+        """Whether mails go to people."""
+        return bool(self.settings["smtp_url"].value)
+
+    def transport(self) -> Transport:
+        """The configured mail server; without one, files in `outbox`."""
+        if self.has_mail_server:
+            return SMTP.from_url(self.settings["smtp_url"].value)
+        return File(self.outbox)
+
+    def _secret(self) -> bytes:
+        given = self.settings["secret"].value
+        return given.encode() if given else secret_file(self.root / "abmail.secret")
+
+
+def _setting(name: str, root: Path, environ: Mapping[str, str]) -> Setting:
+    variable = f"ABMAIL_{name.upper()}"
+    if environ.get(variable):
+        return Setting(name=name, value=environ[variable], source=f"environment variable {variable}")
+    file = root / "abmail.toml"
+    written = _read_toml(file)
+    if name in written:
+        return Setting(name=name, value=written[name], source=str(file))
+    return Setting(name=name, value=SETTINGS[name], source="default")
+
+
+def _read_toml(path: Path) -> dict[str, str]:
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    for name, value in written.items():
+        if name not in SETTINGS or name == "secret":
+            known = ", ".join(n for n in SETTINGS if n != "secret")
+            raise ConfigError(f"{path} holds the unknown setting '{name}'", hint=f"the settings are: {known}")
+        if not isinstance(value, str):
+            raise ConfigError(f"{path}: {name} is {value!r}, must be a text in quotation marks")
+    return written
+
+
+def _first_files(folder: Path) -> tuple[tuple[Path, str], ...]:
+    return (folder / "abmail.toml", _TOML), (folder / ".gitignore", _GITIGNORE)
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file that is not there yet; returns whether it was written."""
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True

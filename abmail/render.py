@@ -1,0 +1,526 @@
+"""Makes a mail for one recipient: sandboxed templates, signed links, open pixel, unsubscribe headers, MIME bytes.
+
+Pure: the same definition, template, cell, recipient, message id and time give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from email.utils import format_datetime, parseaddr
+from functools import lru_cache, partial
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from traceback import walk_tb
+from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
+
+from jinja2 import StrictUndefined, Template, TemplateRuntimeError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
+from markupsafe import Markup
+
+from abmail._links import Page, link_target, replace_text_links
+from abmail._mime import address_header, boundary, message_bytes, structured_header, text_header
+from abmail.errors import ConfigError, RenderError
+from abmail.recipient import email_domain, normalise_email
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from abmail.events import Signer
+    from abmail.recipient import Recipient
+    from abmail.spec import Cell, Experiment
+
+__all__ = ["MAX_OUTPUT", "RenderedMessage", "Renderer", "read_template", "starter_template"]
+
+MAX_OUTPUT = 1_000_000  # octets that one template may write
+
+_TRACKER = re.compile(r"(?i:https?)://[A-Za-z0-9.\-_:\[\]]+(?:/[A-Za-z0-9._~\-/%]*)?")
+_MAILTO = re.compile(r"[A-Za-z0-9!#$&'*+\-./=^_`{|}~]+@[A-Za-z0-9.\-]+")
+_LABEL = re.compile(r"[A-Za-z0-9_+.\-]+")
+_TAG = re.compile(r"</?[A-Za-z]")
+_FOOTERS = {"en": "Unsubscribe", "ja": "配信停止"}
+_FOOTER = '<p style="margin:24px 0;font-size:12px;text-align:center"><a href="{url}">{label}</a></p>'
+_MANY = 12  # names that are listed when none is near
+_SHOWN_LINK = 80  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedMessage:
+    """A finished mail for one recipient.
+
+    Attributes:
+        message_id: Our id of the message, 32 hexadecimal digits.
+        header_id: Value of the Message-ID header, with angle brackets.
+        sender: Envelope sender, an address.
+        recipient: Envelope recipient, an address.
+        subject: Subject as people read it.
+        html: HTML part with tracked links and pixel.
+        text: Plain part with the same links.
+        raw: The whole message as bytes (RFC 5322), CRLF line ends, dots not stuffed.
+    """
+
+    message_id: str
+    header_id: str
+    sender: str
+    recipient: str
+    subject: str
+    html: str
+    text: str
+    raw: bytes
+
+
+class Renderer:
+    """Makes the mails of one experiment; templates are compiled once.
+
+    Templates see `subject`, `cta`, `preheader`, `from_name` and `body` where the definition has them, `recipient`
+    (`recipient.email`, and any column of the list: `recipient.name`, `recipient["会社名"]`), `unsubscribe_url`,
+    `language`, and the names `experiment` and `cell`. A name that is not defined is an error unless guarded by
+    `is defined` or `default`. Factor texts may use the last five themselves. Texts are escaped in HTML; only a
+    `body` that holds tags is taken as HTML (what it inserts is escaped), any other as paragraphs of text.
+
+    Args:
+        experiment: The definition.
+        template: Source of the HTML template.
+        text_template: Source of the template of the text part; without it, the text is made from the HTML.
+        tracker_url: Public http or https address of the tracker, such as `https://t.example.com`.
+        signer: Signs the tokens in links.
+        unsubscribe_mailto: Address that takes unsubscribe requests by mail, offered beside the link.
+
+    Raises:
+        RenderError: A template cannot be compiled, or the sender's address not be written.
+        ConfigError: `tracker_url` or `unsubscribe_mailto` cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        experiment: Experiment,
+        template: str,
+        text_template: str | None = None,
+        tracker_url: str,
+        signer: Signer,
+        unsubscribe_mailto: str | None = None,
+    ) -> None:
+        message = experiment.message
+        self._name = experiment.name
+        self._signer = signer
+        self._tracker_url = _tracker(tracker_url)
+        self._mailto = _mailto(unsubscribe_mailto)
+        self._language = message.language or "en"
+        self._from_name, self._sender = _mailbox("message.from", message.sender)
+        self._reply_to = _mailbox("message.reply_to", message.reply_to) if message.reply_to else None
+        html, text = _environment(autoescape=True), _environment(autoescape=False)
+        self._html = _compile(html, template, message.template)
+        self._text = None if text_template is None else _compile(text, text_template, message.text_template or "text")
+        self._fixed = {
+            name: _compile(text, source or "", f"message.{name}")
+            for name, source in (("subject", message.subject), ("preheader", message.preheader))
+        }
+        self._factors = {
+            (factor, level): _compile(html if _is_markup(factor, source) else text, source, f"factors.{factor}.{level}")
+            for factor, levels in experiment.factors.items()
+            for level, source in levels.items()
+        }
+
+    def render(self, *, cell: Cell, recipient: Recipient, message_id: str, now: datetime) -> RenderedMessage:
+        """Make the mail that a recipient gets.
+
+        Args:
+            cell: One of the experiment's cells.
+            recipient: Who gets it.
+            message_id: Our id of the message, see `Signer.message_id`.
+            now: For the Date header; aware UTC datetime.
+
+        Raises:
+            RenderError: A template fails, a link cannot be tracked, or a header would hold a control character.
+            ValueError: `now` has no zone, `message_id` is none, or the cell is another experiment's.
+        """
+        if now.tzinfo is None:
+            raise ValueError("now has no time zone, must be an aware UTC datetime")
+        links = _Links(self._signer, self._tracker_url, message_id)
+        shared = self._shared(cell, recipient, links)
+        texts = self._texts(cell, shared)
+        try:
+            html, text = self._parts(cell, {**shared, **texts}, links)
+            return self._message(cell, recipient, links, now, texts, html, text)
+        except ValueError as error:
+            raise RenderError(
+                f"{self._html.name}, variant {cell.name!r}: {error}", template=self._html.name or "", variant=cell.name
+            ) from error
+
+    def _shared(self, cell: Cell, recipient: Recipient, links: _Links) -> dict[str, object]:
+        return {
+            "recipient": _Attributes({"id": recipient.id, "email": recipient.email, **recipient.attributes}),
+            "unsubscribe_url": links.unsubscribe_url,
+            "language": self._language,
+            "experiment": self._name,
+            "cell": cell.name,
+        }
+
+    def _texts(self, cell: Cell, shared: Mapping[str, object]) -> dict[str, str]:
+        texts = {"from_name": self._from_name}
+        for name, template in self._fixed.items():
+            texts[name] = _fill(template, shared, cell.name)
+        for factor, level in cell.levels.items():
+            if (factor, level) not in self._factors:
+                raise ValueError(f"cell {cell.name!r} has {factor} {level!r}, which experiment {self._name!r} has not")
+            texts[factor] = _fill(self._factors[factor, level], shared, cell.name)
+            if factor == "body" and self._factors[factor, level].environment.autoescape:
+                texts[factor] = Markup(texts[factor])  # noqa: S704 - rendered with escaping just before
+        return texts
+
+    def _parts(self, cell: Cell, variables: Mapping[str, object], links: _Links) -> tuple[str, str]:
+        """The HTML and the text part, links tracked, with footer and pixel."""
+        body = variables.get("body")
+        page = Page(_fill(self._html, {**variables, **_as_html(body)}, cell.name))
+        hrefs = links.in_page(page)
+        if self._text is None:
+            text = page.text(hrefs)
+        else:
+            text = links.in_text(_fill(self._text, {**variables, **_as_text(body)}, cell.name))
+        label = _FOOTERS[self._language]
+        if links.unsubscribe_url not in text:
+            text = f"{text.rstrip()}\n\n{label}: {links.unsubscribe_url}\n"
+        footer = "" if links.offered else _FOOTER.format(url=links.unsubscribe_url, label=label)
+        return page.html(hrefs, last=footer + links.pixel), text
+
+    def _message(
+        self,
+        cell: Cell,
+        recipient: Recipient,
+        links: _Links,
+        now: datetime,
+        texts: Mapping[str, str],
+        html: str,
+        text: str,
+    ) -> RenderedMessage:
+        subject = texts["subject"].strip(" ")
+        if not subject:
+            raise ValueError("the subject is empty; write `message.subject` or a factor `subject`")
+        header_id = f"<{links.message_id}@{email_domain(self._sender)}>"
+        to = _ascii_domain(recipient.email)
+        headers = [
+            address_header("From", self._sender, texts["from_name"].strip(" ")),
+            address_header("To", to),
+            text_header("Subject", subject),
+            structured_header("Date", format_datetime(now.astimezone(UTC))),
+            structured_header("Message-ID", header_id),
+            *([address_header("Reply-To", self._reply_to[1], self._reply_to[0])] if self._reply_to else []),
+            structured_header("List-Unsubscribe", f"<{links.unsubscribe_url}>", *self._mailto),
+            structured_header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+            structured_header("List-Id", _list_id(self._sender)),
+            structured_header("Feedback-ID", _feedback_id(cell, self._name, self._sender)),
+            structured_header("X-Abmail-Message", links.message_id),
+        ]
+        return RenderedMessage(
+            message_id=links.message_id,
+            header_id=header_id,
+            sender=self._sender,
+            recipient=to,
+            subject=subject,
+            html=html,
+            text=text,
+            raw=message_bytes(headers, text=text, html=html, separator=boundary(links.message_id)),
+        )
+
+
+def read_template(project_root: Path | str, name: str) -> str:
+    """Read a mail template of a project.
+
+    Args:
+        project_root: The project's folder.
+        name: Path of the template inside it, as the definition writes it.
+
+    Raises:
+        RenderError: There is no such file in the folder, or it is not UTF-8, or too large.
+    """
+    root = Path(project_root).resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise RenderError(f"template {name!r} lies outside the project folder {root}", template=name)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        near = get_close_matches(path.name, sorted(each.name for each in path.parent.glob("*")), 1)
+        hint = f"did you mean {near[0]}?" if near else "`message.template` is a path inside the project folder"
+        raise RenderError(
+            f"template {name!r} cannot be read in {root}: {error.strerror}", template=name, hint=hint
+        ) from error
+    if len(content) > MAX_OUTPUT:
+        raise RenderError(
+            f"template {name!r} has {len(content)} bytes, at most {MAX_OUTPUT} are possible", template=name
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"template {name!r} is not UTF-8 (byte {error.start}, line {line})"
+        raise RenderError(message, template=name, line=line, hint="save it as UTF-8 in your editor") from error
+
+
+def starter_template() -> str:
+    """The HTML template that a new definition starts with."""
+    return (files("abmail") / "templates" / "mail.html.j2").read_text(encoding="utf-8")
+
+
+class _Links:
+    """The addresses in one message: each tracked link is numbered, from 1, in the order of the HTML, then the text."""
+
+    __slots__ = ("_clicks", "_count", "_kept", "_signer", "_tracker_url", "message_id", "offered", "unsubscribe_url")
+
+    def __init__(self, signer: Signer, tracker_url: str, message_id: str) -> None:
+        self._signer = signer
+        self._tracker_url = tracker_url
+        self._clicks: dict[str, str] = {}
+        self._kept: set[str] = set()
+        self._count = 0
+        self.message_id = message_id
+        self.unsubscribe_url = f"{tracker_url}/u/{signer.sign('u', message_id)}"
+        self.offered = False  # whether the HTML shows the unsubscribe link
+
+    @property
+    def pixel(self) -> str:
+        return (
+            f'<img src="{self._tracker_url}/o/{self._signer.sign("o", self.message_id)}.gif" width=1 height=1 alt="">'
+        )
+
+    def in_page(self, page: Page) -> dict[int, str]:
+        """Where a web link of the HTML begins -> its tracked address.
+
+        Raises:
+            ValueError: A link cannot be tracked.
+        """
+        hrefs = {}
+        for anchor in page.anchors:
+            if anchor.href.startswith(self.unsubscribe_url):
+                self.offered |= anchor.shown
+            elif not anchor.tracked:
+                self._kept.add(anchor.href)
+            elif found := _target(anchor.href):
+                hrefs[anchor.start] = self._click(*found)
+        return hrefs
+
+    def in_text(self, text: str) -> str:
+        """The text with its web links tracked, by the HTML's number where the same address stands there.
+
+        Raises:
+            ValueError: A link cannot be tracked.
+        """
+        return replace_text_links(text, self._text_link)
+
+    def _text_link(self, url: str) -> str:
+        if url.startswith(self.unsubscribe_url) or url in self._kept or (found := _target(url)) is None:
+            return url
+        return self._clicks.get(found[0]) or self._click(*found)
+
+    def _click(self, target: str, quoted: str) -> str:
+        self._count += 1
+        token = self._signer.sign("c", self.message_id, link=self._count, target=target)
+        url = f"{self._tracker_url}/c/{token}?u={quoted}"
+        self._clicks.setdefault(target, url)
+        return url
+
+
+class _Attributes:
+    """What templates see of a recipient: columns by name, no methods that could shadow one."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+
+class _AbsentError(UndefinedError):
+    """A name was used that is not defined; `owner` is what it was looked up in, `missing` for a variable."""
+
+    def __init__(self, message: str | None, *, name: str | None, owner: object) -> None:
+        super().__init__(message)
+        self.name = name or ""
+        self.owner = owner
+
+
+class _Absent(StrictUndefined):
+    """Undefined that remembers its name for the error."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        hint: str | None = None,
+        obj: object = missing,
+        name: str | None = None,
+        exc: type[TemplateRuntimeError] = UndefinedError,
+    ) -> None:
+        if exc is UndefinedError:
+            exc = cast("type[TemplateRuntimeError]", partial(_AbsentError, name=name, owner=obj))
+        super().__init__(hint, obj, name, exc)
+
+
+def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
+    # In a text, a line that holds only a tag leaves no empty line behind; HTML stays as it is written.
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=autoescape,
+        undefined=_Absent,
+        trim_blocks=not autoescape,
+        lstrip_blocks=not autoescape,
+        keep_trailing_newline=autoescape,
+    )
+    # Chance has no place in a mail: the same message must be the same when it is made again.
+    del environment.globals["lipsum"], environment.filters["random"]
+    return environment
+
+
+def _compile(environment: ImmutableSandboxedEnvironment, source: str, name: str) -> Template:
+    try:
+        tree = environment.parse(source, name)
+        _refuse_loading(tree, name)
+        code = environment.compile(tree, name, name)
+    except TemplateSyntaxError as error:
+        message = f"{name}, line {error.lineno}: {error.message}"
+        raise RenderError(message, template=name, line=error.lineno, hint="correct the template") from error
+    return Template.from_code(environment, code, environment.make_globals(None))
+
+
+def _refuse_loading(tree: nodes.Template, name: str) -> None:
+    for node in tree.find_all((nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)):
+        tag = type(node).__name__.removesuffix("Import").lower() or "import"
+        raise TemplateSyntaxError(f"`{tag}` is not possible: a template is one file", node.lineno, name)
+
+
+def _fill(template: Template, variables: Mapping[str, object], variant: str) -> str:
+    try:
+        return "".join(_capped(template.generate(variables)))
+    except Exception as error:  # whatever a template does wrong concerns this mail alone
+        raise _failure(error, template.name or "", variables, variant) from error
+
+
+def _capped(pieces: Iterator[str]) -> Iterator[str]:
+    size = 0
+    for piece in pieces:
+        size += len(piece.encode(errors="surrogatepass"))
+        if size > MAX_OUTPUT:
+            raise ValueError(f"the template writes more than {MAX_OUTPUT} octets")
+        yield piece
+
+
+def _failure(error: Exception, template: str, variables: Mapping[str, object], variant: str) -> RenderError:
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == template]
+    line = lines[-1] if lines else None
+    what, variable, hint = _described(error, variables)
+    place = f"{template}, line {line}" if line else template
+    return RenderError(
+        f"{place}, variant {variant!r}: {what}",
+        template=template,
+        line=line,
+        variant=variant,
+        variable=variable,
+        hint=hint,
+    )
+
+
+def _described(error: Exception, variables: Mapping[str, object]) -> tuple[str, str, str]:
+    """What happened, the variable in question, what to do."""
+    if not isinstance(error, _AbsentError):
+        return f"{type(error).__name__}: {error}", "", "correct the template"
+    of_recipient = isinstance(error.owner, _Attributes)
+    known = list(error.owner if isinstance(error.owner, _Attributes) else variables)
+    near = get_close_matches(error.name, known, 3) or sorted(known)[:_MANY]
+    variable = _spelled(error.name, of_recipient=of_recipient)
+    what = f"{variable} is not defined; there is {_listed(_spelled(n, of_recipient=of_recipient) for n in near)}"
+    return what, variable, f"correct the name, or guard it: {{{{ {variable} | default('') }}}}"
+
+
+def _spelled(name: str, *, of_recipient: bool) -> str:
+    if not of_recipient:
+        return name
+    return f"recipient.{name}" if name.isidentifier() else f"recipient['{name}']"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _is_markup(factor: str, source: str) -> bool:
+    return factor == "body" and _TAG.search(source) is not None
+
+
+def _as_html(body: object) -> dict[str, Markup]:
+    if body is None or isinstance(body, Markup):
+        return {} if body is None else {"body": body}
+    paragraphs = re.split(r"\n\s*\n", str(body).strip())
+    return {"body": Markup("\n").join(Markup("<p>{}</p>").format(_broken(each)) for each in paragraphs)}
+
+
+def _broken(paragraph: str) -> Markup:
+    return Markup("<br>\n").join(paragraph.split("\n"))
+
+
+def _as_text(body: object) -> dict[str, str]:
+    return {"body": Page(body).text({}).rstrip("\n")} if isinstance(body, Markup) else {}
+
+
+@lru_cache(maxsize=1024)
+def _target(href: str) -> tuple[str, str] | None:
+    """Where a web link leads and its form inside a query; most links of a template are the same in each mail."""
+    try:
+        target = link_target(href)
+    except ValueError as error:
+        shown = re.sub("//[^/?#]*@", "//***@", href.partition("?")[0])[:_SHOWN_LINK]
+        raise ValueError(
+            f"the link {shown!r} cannot be tracked: {error}; correct it or mark it data-abmail-notrack"
+        ) from error
+    return None if target is None else (target, quote(target, safe=""))
+
+
+def _tracker(url: str) -> str:
+    if not _TRACKER.fullmatch(url):
+        raise ConfigError(
+            f"the tracker's address is {url!r}, must be http:// or https:// with a host and no query",
+            hint="set ABMAIL_TRACKER_URL to the public address of `abmail serve`, such as https://t.example.com",
+        )
+    return url.rstrip("/")
+
+
+def _mailto(address: str | None) -> tuple[str, ...]:
+    if address is None:
+        return ()
+    if not _MAILTO.fullmatch(address):
+        raise ConfigError(f"the mailbox for unsubscribing is {address!r}, must be a plain ASCII address")
+    return (f"<mailto:{quote(address, safe='@!$&*+/=')}?subject=unsubscribe>",)
+
+
+def _mailbox(place: str, text: str) -> tuple[str, str]:
+    """Display name and address of "Name <address>"."""
+    name, address = parseaddr(text)
+    if not address.rpartition("@")[0]:
+        raise RenderError(f"{place} is {text!r}, must be an address or `Name <address>`", variable=place)
+    return name, _ascii_domain(address)
+
+
+def _ascii_domain(address: str) -> str:
+    local, _, domain = address.rpartition("@")
+    return address if domain.isascii() else f"{local}@{email_domain(normalise_email(f'a@{domain}'))}"
+
+
+def _list_id(sender: str) -> str:
+    """One list for each sender address (RFC 2919): filters that people make last longer than an experiment."""
+    local, _, domain = sender.rpartition("@")
+    return f"<{re.sub(r'[^A-Za-z0-9]+', '-', local).strip('-') or 'mail'}.{domain}>"
+
+
+def _feedback_id(cell: Cell, experiment: str, sender: str) -> str:
+    """Variant, campaign, stream and a constant sender id of 12 characters: Gmail reports complaints for each."""
+    variant = cell.name if _LABEL.fullmatch(cell.name) else f"cell{cell.index}"
+    sender_id = blake2b(email_domain(sender).encode(), digest_size=6).hexdigest()
+    return f"{variant}:{experiment}:abmail:{sender_id}"

@@ -1,0 +1,158 @@
+"""The same recipient always gets the same cell: frozen vectors, equal forms, balance and independence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abmail.assign import HOLDOUT, assign, assign_array, hash52, hash52_array, unit_of
+from abmail.spec import Experiment
+
+VECTORS = json.loads((Path(__file__).parent / "golden" / "assignment.json").read_text(encoding="utf-8"))
+MILLION = np.arange(1_000_000)
+
+
+def experiment(name: str = "spring", *, holdout: float = 0.0, salt: str = "") -> Experiment:
+    return Experiment.from_dict({
+        "spec": 1, "name": name, "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
+        "control": {"subject": "plain"}, "message": {"template": "mails/x.html.j2", "from": "a@example.com"},
+        "audience": {"holdout": holdout}, **({"salt": salt} if salt else {}),
+    })  # fmt: skip
+
+
+def chi_square_p(observed: np.ndarray, expected: np.ndarray) -> float:
+    from scipy.stats import chisquare
+
+    return float(chisquare(observed.ravel(), expected.ravel()).pvalue)
+
+
+def test_the_hashes_of_the_frozen_vectors_have_not_moved() -> None:
+    assert len(VECTORS["hashes"]) >= 12
+    for vector in VECTORS["hashes"]:
+        assert hash52(vector["salt"], vector["id"]) == vector["hash"]
+
+
+def test_the_cells_of_the_frozen_vectors_have_not_moved() -> None:
+    assert len(VECTORS["cells"]) >= 8
+    for vector in VECTORS["cells"]:
+        exp = experiment(vector["experiment"], holdout=vector["holdout"])
+        assert assign(exp, vector["id"], weights=vector["weights"]).cell == vector["cell"]
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(lambda s: not s.endswith("\0"))
+
+
+@given(st.lists(texts, max_size=30), texts)
+def test_the_array_form_equals_the_scalar_form_to_the_bit(ids: list[str], salt: str) -> None:
+    scalar = [hash52(salt, i) for i in ids]
+    assert hash52_array(salt, ids).tolist() == scalar
+    assert hash52_array(salt, np.array(ids, dtype=np.str_)).tolist() == scalar
+    assert hash52_array(salt, np.array([i.encode() for i in ids], dtype=np.bytes_)).tolist() == scalar
+    assert hash52_array(salt, np.array(ids, dtype=object)).tolist() == scalar
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=30))
+def test_integers_stand_for_their_decimal_text(ids: list[int]) -> None:
+    assert hash52_array("s", np.array(ids, dtype=np.uint64)).tolist() == [hash52("s", str(i)) for i in ids]
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30))
+def test_negative_integers_do_too(ids: list[int]) -> None:
+    assert hash52_array("s", np.array(ids, dtype=np.int64)).tolist() == [hash52("s", str(i)) for i in ids]
+
+
+@given(
+    st.lists(st.floats(0.001, 1.0), min_size=2, max_size=20),
+    st.floats(0, 0.9),
+    st.lists(texts, min_size=1, max_size=20),
+)
+def test_cells_agree_between_the_forms_for_any_weights(raw: list[float], holdout: float, ids: list[str]) -> None:
+    weights = np.array(raw) / sum(raw)
+    exp = experiment(holdout=holdout)
+    scalar = [assign(exp, i, weights=weights) for i in ids]
+    assert assign_array(exp, ids, weights=weights).tolist() == [a.cell for a in scalar]
+    for assignment in scalar:
+        share = holdout if assignment.held_out else (1 - holdout) * weights[assignment.cell]
+        assert assignment.propensity == pytest.approx(share, abs=3e-6)
+
+
+def test_a_chunk_border_does_not_change_a_hash() -> None:
+    ids = np.array([f"u-{i}" for i in range(40_000)])
+    whole = hash52_array("s", ids)
+    assert whole[16_380:16_390].tolist() == [hash52("s", str(i)) for i in ids[16_380:16_390]]
+
+
+def test_a_million_recipients_are_split_as_the_weights_say() -> None:
+    weights = np.array([0.4, 0.3, 0.2, 0.1])
+    cells = assign_array(experiment(holdout=0.1), MILLION, weights=weights)
+    observed = np.bincount(cells + 1, minlength=5)
+    assert chi_square_p(observed, np.concatenate([[0.1], 0.9 * weights]) * len(MILLION)) > 1e-4
+
+
+@pytest.mark.parametrize("salt", ["", "other"])
+def test_two_experiments_split_a_million_recipients_independently(salt: str) -> None:
+    weights = [0.5, 0.3, 0.2]
+    one = assign_array(experiment("one"), MILLION, weights=weights)
+    two = assign_array(experiment("two", salt=salt), MILLION, weights=weights)
+    table = np.zeros((3, 3))
+    np.add.at(table, (one, two), 1)
+    assert chi_square_p(table, np.outer(weights, weights) * len(MILLION)) > 1e-4
+
+
+def test_similar_ids_are_split_like_any_others() -> None:
+    ids = np.array([f"{i:06d}@example.com" for i in range(1_000_000)])
+    hashed = hash52_array("s", ids)
+    for shift in (0, 16, 32, 44):
+        observed = np.bincount((hashed >> shift) & 255, minlength=256)
+        assert chi_square_p(observed, np.full(256, len(ids) / 256)) > 1e-5
+
+
+def test_the_holdout_does_not_depend_on_the_weights() -> None:
+    exp = experiment(holdout=0.2)
+    one = assign_array(exp, MILLION[:50_000], weights=[0.5, 0.5]) == HOLDOUT
+    other = assign_array(exp, MILLION[:50_000], weights=[0.01, 0.99]) == HOLDOUT
+    assert one.tolist() == other.tolist()
+
+
+def test_a_cell_without_weight_gets_nobody() -> None:
+    cells = assign_array(experiment(), MILLION[:100_000], weights=[0.0, 0.7, 0.0, 0.3, 0.0])
+    assert set(cells.tolist()) == {1, 3}
+
+
+def test_growing_one_cell_moves_nobody_out_of_it() -> None:
+    small = assign_array(experiment(), MILLION[:50_000], weights=[0.3, 0.7])
+    large = assign_array(experiment(), MILLION[:50_000], weights=[0.6, 0.4])
+    assert set(large[small == 0].tolist()) == {0}
+
+
+def test_with_the_company_as_unit_colleagues_get_the_same_text_to_hash() -> None:
+    assert unit_of("r1", "example.co.jp", "company") == "example.co.jp"
+    assert unit_of("r1", "example.co.jp", "recipient") == "r1"
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.6], [-0.1, 1.1], [float("nan"), 1.0], [], [[0.5, 0.5]]])
+def test_weights_that_are_no_shares_are_refused_with_their_value(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        assign(experiment(), "u", weights=weights)
+
+
+@pytest.mark.parametrize("ids", [np.array([1.5]), [1, 2], np.array([None])])
+def test_ids_of_another_type_are_refused(ids: object) -> None:
+    with pytest.raises(TypeError, match="ids"):
+        hash52_array("s", ids)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ids", [["a\0"], np.zeros((2, 2), dtype="U1")])
+def test_ids_that_cannot_be_told_apart_are_refused(ids: object) -> None:
+    with pytest.raises(ValueError, match="id"):
+        hash52_array("s", ids)  # type: ignore[arg-type]
+
+
+def test_no_ids_are_no_cells() -> None:
+    assert assign_array(experiment(), [], weights=[0.5, 0.5]).tolist() == []
+    assert assign_array(experiment(), np.array([], dtype=np.str_), weights=[0.5, 0.5]).tolist() == []
