@@ -16,6 +16,7 @@ from abmail._values import BadValue, nearest, shown
 from abmail.errors import ExpressionError
 
 __all__ = [
+    "Conflicts",
     "Key",
     "Kind",
     "Location",
@@ -39,6 +40,7 @@ P = TypeVar("P")
 Location = tuple[str | int, ...]
 Problem = BadValue | ExpressionError
 Refusal = tuple[Location, Problem]
+Conflicts = Callable[[type[Any], Mapping[str, Any], Mapping[Any, object]], Iterator[Refusal]]
 
 _MOST_LISTED: Final = 12
 _WRITE: Final[Mapping[str, str]] = {
@@ -103,7 +105,7 @@ def _same(value: object) -> object:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind(Generic[T]):
     """How a value is read from plain data, described to editors, and written back.
 
@@ -153,10 +155,12 @@ class _Field:
     default: object
 
 
-@cache
-def _fields(part: type[Any]) -> tuple[_Field, ...]:
+def _list_fields(part: Any) -> tuple[_Field, ...]:
     hints = get_type_hints(part, include_extras=True)
     return tuple(_field(field.name, hints[field.name], _default(field)) for field in fields(part) if field.init)
+
+
+_fields: Final[Callable[[Any], tuple[_Field, ...]]] = cache(_list_fields)
 
 
 def _default(field: Any) -> object:
@@ -178,15 +182,13 @@ def _field(name: str, hint: Any, default: object) -> _Field:
     )
 
 
-def read_part(
-    part: type[P], value: object, conflicts: Callable[[type[Any], Mapping[str, Any]], Iterator[Refusal]]
-) -> tuple[P | None, list[Refusal]]:
+def read_part(part: type[P], value: object, conflicts: Conflicts) -> tuple[P | None, list[Refusal]]:
     """Read a part and the parts inside it.
 
     Args:
         part: A frozen dataclass of annotated fields.
         value: Plain data.
-        conflicts: Says what the fields of a part, as far as they could be read, contradict.
+        conflicts: Says what the fields of a part contradict, given those that could be read and the plain data.
 
     Returns:
         The part, None where anything is wrong; and every problem with its location below ``value``.
@@ -197,7 +199,7 @@ def read_part(
     problems = list(_unknown_keys(part, value))
     for field in _fields(part):
         problems.extend(_read_field(field, value, values, conflicts))
-    problems.extend(conflicts(part, values))
+    problems.extend(conflicts(part, values, value))
     return (None if problems else part(**values)), problems
 
 
@@ -212,7 +214,7 @@ def _read_field(
     field: _Field,
     raw: Mapping[object, object],
     values: dict[str, Any],
-    conflicts: Callable[[type[Any], Mapping[str, Any]], Iterator[Refusal]],
+    conflicts: Conflicts,
 ) -> Iterator[Refusal]:
     if field.key not in raw:
         if field.required:
@@ -222,7 +224,7 @@ def _read_field(
     if value is None and field.nullable:
         return
     if field.part is not None:
-        read, problems = read_part(field.part, value, conflicts)
+        read, problems = read_part(field.part, {} if value is None else value, conflicts)
     else:
         read, problems = _read_value(field, value)
     if not problems:
@@ -259,16 +261,14 @@ def describe_part(part: type[Any]) -> dict[str, Any]:
     summary, _, attributes = (part.__doc__ or "").partition("Attributes:")
     described = dict(re.findall(r"^ +(\w+): (.+)$", attributes, flags=re.MULTILINE))
     schema: dict[str, Any] = {"type": "object", "description": summary.strip(), "additionalProperties": False}
-    schema["properties"] = {
-        field.key: _describe_field(field, described.get(field.name, "")) for field in _fields(part)
-    }
+    schema["properties"] = {field.key: _describe_field(field, described.get(field.name, "")) for field in _fields(part)}
     required = [field.key for field in _fields(part) if field.required]
     return {**schema, "required": required} if required else schema
 
 
 def _describe_field(field: _Field, text: str) -> dict[str, Any]:
     if field.part is not None:
-        return describe_part(field.part)
+        return {**describe_part(field.part), "type": "object" if field.required else ["object", "null"]}
     assert field.kind is not None  # noqa: S101 - a field is a part or has a kind
     schema: dict[str, Any] = dict(field.kind.schema)
     if field.nullable:

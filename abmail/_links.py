@@ -56,6 +56,7 @@ class Anchor(NamedTuple):
     """A tag that carries a reader away.
 
     Attributes:
+        tag: Where the tag begins.
         start: Where the href's value begins, inside its quotes.
         end: Where it ends.
         href: The value as a browser reads it: references decoded once, white space around it dropped.
@@ -63,6 +64,7 @@ class Anchor(NamedTuple):
         shown: False inside a conditional comment.
     """
 
+    tag: int
     start: int
     end: int
     href: str
@@ -110,7 +112,7 @@ class Page:
         >>> Page("<h1>Hello</h1><p>See <a href='https://example.com/'>our&nbsp;page</a>.</p>").text({})
         'Hello\n\nSee our page <https://example.com/>.\n'
         """
-        plain = _Plain(self._html, hrefs)
+        plain = _Plain(self._html, {each.tag: hrefs.get(each.start, each.href) for each in self.anchors})
         position = 0
         for markup in self._markups:
             if position < markup.start():
@@ -122,9 +124,14 @@ class Page:
         return plain.result()
 
     def _body_end(self) -> int:
-        closing = (markup for markup in self._markups if markup["name"] and markup["name"][0] == "/")
-        ends = {markup["name"].lower(): markup.start() for markup in closing}
-        return ends.get("/body", ends.get("/html", len(self._html)))
+        end = len(self._html)
+        for markup in reversed(self._markups):
+            name = (markup["name"] or "").lower()
+            if name == "/body":
+                return markup.start()
+            if name == "/html" and end == len(self._html):
+                end = markup.start()
+        return end
 
 
 def link_target(href: str) -> str | None:
@@ -174,7 +181,8 @@ def _anchors(html: str, markups: Iterable[re.Match[str]], *, shown: bool) -> Ite
             found = _attributes(html, markup)
             if "href" in found:
                 start, end = found["href"]
-                yield Anchor(start, end, _attribute_text(html[start:end]), "data-abmail-notrack" not in found, shown)
+                href, tracked = _attribute_text(html[start:end]), "data-abmail-notrack" not in found
+                yield Anchor(markup.start(), start, end, href, tracked, shown)
         elif shown and html.startswith(_CONDITIONAL, markup.start()):
             inside = _MARKUP.finditer(html, markup.start() + len(_CONDITIONAL), markup.end())
             yield from _anchors(html, inside, shown=False)
@@ -246,11 +254,11 @@ _BULLET = "-"
 class _Plain:
     """Gathers the plain text of a mail while its texts and tags go by."""
 
-    __slots__ = ("_breaks", "_depth", "_hidden", "_hrefs", "_html", "_link", "_parts", "_space")
+    __slots__ = ("_addresses", "_breaks", "_depth", "_hidden", "_html", "_link", "_parts", "_space")
 
-    def __init__(self, html: str, hrefs: Mapping[int, str]) -> None:
+    def __init__(self, html: str, addresses: Mapping[int, str]) -> None:
         self._html = html
-        self._hrefs = hrefs
+        self._addresses = addresses  # where a link's tag begins -> its address
         self._parts: list[str] = []
         self._breaks = 0  # line ends owed before the next word
         self._space = False
@@ -260,6 +268,9 @@ class _Plain:
 
     def add_text(self, raw: str) -> None:
         if self._depth:
+            return
+        if raw.isspace():
+            self._space = True
             return
         text = _SPACES.sub(" ", raw)
         if "&" in text or not text.isascii():
@@ -300,14 +311,13 @@ class _Plain:
             self._word(_BULLET)
             self._space = True
         elif name == "img":
-            self.add_text(self._html[slice(*self._span(tag, "alt"))])
+            self.add_text(self._html[slice(*_attributes(self._html, tag).get("alt", (0, 0)))])
         else:  # links don't nest: the next one ends the one before
             self._end_link()
             self._link = (self._address(tag), len(self._parts)) if name == "a" else None
 
     def _address(self, tag: re.Match[str]) -> str:
-        start, end = self._span(tag, "href")
-        address = self._hrefs.get(start) or _attribute_text(self._html[start:end])
+        address = self._addresses.get(tag.start(), "")
         return "" if address.startswith("#") else address.removeprefix("mailto:").removeprefix("tel:")
 
     def _end_link(self) -> None:
@@ -322,9 +332,6 @@ class _Plain:
             self._space, self._breaks = True, 0
         self._word(f"<{address}>" if label else address)
         self._space = space
-
-    def _span(self, tag: re.Match[str], name: str) -> tuple[int, int]:
-        return _attributes(self._html, tag).get(name, (0, 0))
 
     def _hides(self, name: str, tag: re.Match[str]) -> bool:
         """Whether an element that is not displayed begins here."""

@@ -6,32 +6,31 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, TypeGuard, get_args
+from typing import Annotated, Final, TypeGuard, get_args
 
-from pydantic import PlainValidator, ValidationError, ValidationInfo, WithJsonSchema
-from pydantic_core import InitErrorDetails
-
-from abmail._spec_problems import Location, MissingKey, UnknownKey, WrongType
+from abmail._fields import Kind, MissingKey, Refusal, Refused, UnknownKey, WrongType, advice, listed
 from abmail._spec_types import Factor, Policy
-from abmail._values import BadValue, FrozenDict, nearest, require_line, require_text, shown
+from abmail._values import BadValue, FrozenDict, require_line, require_text, shown
 
 __all__ = [
+    "MOST_CELLS",
     "Control",
     "Factors",
+    "Levels",
+    "bad_control",
+    "bad_shares",
     "cell_names",
+    "count_cells",
     "default_floor",
     "level_names",
-    "require_shares",
 ]
 
-Refusals = Iterator[tuple[Location, BadValue]]
 Levels = Mapping[Factor, tuple[str, ...]]
 
 _LEVEL: Final = re.compile(r"[\w-]{1,64}")
-_MOST_CELLS: Final = 256
+MOST_CELLS: Final = 256
 _SLACK: Final = 1e-6  # how far from 1 a sum of weights may be: the rounding of binary fractions, nobody's slip
 _FACTORS: Final[tuple[str, ...]] = get_args(Factor)
-_LISTED: Final = 12
 
 
 def level_names(definition: object) -> Levels | None:
@@ -39,7 +38,7 @@ def level_names(definition: object) -> Levels | None:
     factors = definition.get("factors") if isinstance(definition, Mapping) else None
     if not isinstance(factors, Mapping) or not factors:
         return None
-    if not all(_is_factor(factor) and isinstance(levels, Mapping) for factor, levels in factors.items()):
+    if not all(_is_factor(factor) and _has_names(levels) for factor, levels in factors.items()):
         return None
     return {factor: tuple(levels) for factor, levels in factors.items()}
 
@@ -49,33 +48,22 @@ def cell_names(factors: Mapping[Factor, Iterable[str]]) -> tuple[str, ...]:
     return tuple("+".join(levels) for levels in itertools.product(*factors.values()))
 
 
+def count_cells(levels: Levels) -> int:
+    """Number of combinations of levels."""
+    return math.prod(len(names) for names in levels.values())
+
+
 def default_floor(cells: int) -> float:
     """Smallest weight of a cell where none is given: 0.10, and all floors together at most 0.4."""
     return min(0.10, 0.4 / cells)
 
 
-def require_shares(
-    names: tuple[str, ...], *, policy: Policy, weights: Mapping[str, float] | None, floor: float | None
-) -> None:
-    """Refuse weights and a smallest weight that the cells cannot have.
-
-    Raises:
-        ValidationError: With every problem at its key below the allocation.
-    """
-    _refuse(itertools.chain(_bad_weights(names, policy, weights), _bad_floor(len(names), floor)))
+def _has_names(levels: object) -> bool:
+    return isinstance(levels, Mapping) and all(isinstance(level, str) for level in levels)
 
 
 def _is_factor(name: object) -> TypeGuard[Factor]:
     return name in _FACTORS
-
-
-def _refuse(problems: Refusals) -> None:
-    details = [
-        InitErrorDetails(type="value_error", loc=location, input=None, ctx={"error": problem})
-        for location, problem in problems
-    ]
-    if details:
-        raise ValidationError.from_exception_data("definition", details)
 
 
 # --- factors ----------------------------------------------------------------------------------------------------------
@@ -87,11 +75,13 @@ def _read_factors(value: object) -> FrozenDict[Factor, FrozenDict[str, str]]:
     if not value:
         raise BadValue("no factor varies", hint="write subject: {name: text, name: text}")
     factors: dict[Factor, FrozenDict[str, str]] = {}
-    _refuse(_into_factors(value, factors))
+    problems = list(_into_factors(value, factors))
+    if problems:
+        raise Refused(problems)
     return FrozenDict(factors)
 
 
-def _into_factors(value: Mapping[object, object], factors: dict[Factor, FrozenDict[str, str]]) -> Refusals:
+def _into_factors(value: Mapping[object, object], factors: dict[Factor, FrozenDict[str, str]]) -> Iterator[Refusal]:
     for factor, levels in value.items():
         if not _is_factor(factor):
             yield (str(factor),), UnknownKey.among(str(factor), _FACTORS)
@@ -104,12 +94,12 @@ def _into_factors(value: Mapping[object, object], factors: dict[Factor, FrozenDi
     yield from _bad_number_of_cells(level_names({"factors": value}))
 
 
-def _into_levels(factor: Factor, levels: Mapping[object, object], texts: dict[str, str]) -> Refusals:
+def _into_levels(factor: Factor, levels: Mapping[object, object], texts: dict[str, str]) -> Iterator[Refusal]:
     if not levels:
         yield (factor,), BadValue("the factor has no level", hint="write name: text for each level")
     for level, text in levels.items():
         name = str(level)
-        if not _LEVEL.fullmatch(name):
+        if not isinstance(level, str) or not _LEVEL.fullmatch(name):
             message = f"{shown(name)} is not a name of a level"
             yield (factor, name), UnknownKey(message, hint="write letters, digits, hyphens and _, at most 64")
         if not isinstance(text, str):
@@ -127,12 +117,12 @@ def _clean(factor: Factor, text: str) -> str:
     return "" if factor == "preheader" and not text.strip() else require_line(text)
 
 
-def _bad_number_of_cells(levels: Levels | None) -> Refusals:
+def _bad_number_of_cells(levels: Levels | None) -> Iterator[Refusal]:
     if levels is None:
         return
-    cells = math.prod(len(names) for names in levels.values())
-    if cells > _MOST_CELLS:
-        yield (), BadValue(f"the levels combine to {cells} cells, at most {_MOST_CELLS} can be told apart")
+    cells = count_cells(levels)
+    if cells > MOST_CELLS:
+        yield (), BadValue(f"the levels combine to {cells} cells, at most {MOST_CELLS} can be told apart")
     if cells == 1:
         yield (), BadValue("there is one cell alone, nothing to compare", hint="give a factor a second level")
 
@@ -140,38 +130,51 @@ def _bad_number_of_cells(levels: Levels | None) -> Refusals:
 # --- control ----------------------------------------------------------------------------------------------------------
 
 
-def _read_control(value: object, info: ValidationInfo) -> FrozenDict[Factor, str]:
+def _read_control(value: object) -> FrozenDict[Factor, str]:
+    """Read the control's levels; whether they are defined is for `bad_control` to say."""
     if not isinstance(value, Mapping):
         raise WrongType("keys with values", value)
-    levels: Levels | None = (info.context or {}).get("levels") or level_names(info.data)
     control: dict[Factor, str] = {}
-    _refuse(itertools.chain(_into_control(value, levels, control), _lacking(value, levels)))
-    return FrozenDict({factor: control[factor] for factor in levels or control})
-
-
-def _into_control(value: Mapping[object, object], levels: Levels | None, control: dict[Factor, str]) -> Refusals:
+    problems: list[Refusal] = []
     for factor, level in value.items():
-        known = tuple(levels) if levels else _FACTORS
-        if not _is_factor(factor) or factor not in known:
-            yield (str(factor),), UnknownKey.among(str(factor), known)
+        if not _is_factor(factor):
+            problems.append(((str(factor),), UnknownKey.among(str(factor), _FACTORS)))
         elif not isinstance(level, str):
-            yield (factor,), WrongType("the name of a level", level)
-        elif levels and level not in levels[factor]:
-            yield (factor,), BadValue(f"no level {shown(level)} of {factor}", hint=_advice(level, levels[factor]))
+            problems.append(((factor,), WrongType("the name of a level", level)))
         else:
             control[factor] = level
+    if problems:
+        raise Refused(problems)
+    return FrozenDict(control)
 
 
-def _lacking(value: Mapping[object, object], levels: Levels | None) -> Refusals:
-    for factor, names in (levels or {}).items():
-        if factor not in value:
-            yield (), MissingKey(f"the control has no level of {factor}", hint=f"one of {_list(names)}")
+def bad_control(control: object, levels: Levels) -> Iterator[Refusal]:
+    """Say where a control, as plain data, names what is not defined or leaves out what is; locations below it."""
+    if not isinstance(control, Mapping):
+        return
+    for factor, names in levels.items():
+        level = control.get(factor)
+        if factor not in control:
+            yield (), MissingKey(f"no level of {factor} is named", hint=f"one of {listed(names)}")
+        elif isinstance(level, str) and names and level not in names:
+            yield (factor,), BadValue(f"no level {shown(level)} of {factor}", hint=advice(level, names))
+    for factor in control:
+        if _is_factor(factor) and factor not in levels:
+            yield (factor,), UnknownKey("no such factor is defined", hint=advice(factor, tuple(levels)))
 
 
 # --- allocation -------------------------------------------------------------------------------------------------------
 
 
-def _bad_weights(names: tuple[str, ...], policy: Policy, weights: Mapping[str, float] | None) -> Refusals:
+def bad_shares(
+    names: tuple[str, ...], *, policy: Policy, weights: Mapping[str, float] | None, floor: float | None
+) -> Iterator[Refusal]:
+    """Say which weights and which smallest weight the cells cannot have; locations below the allocation."""
+    yield from _bad_weights(names, policy, weights)
+    yield from _bad_floor(len(names), floor)
+
+
+def _bad_weights(names: tuple[str, ...], policy: Policy, weights: Mapping[str, float] | None) -> Iterator[Refusal]:
     if policy != "fixed":
         if weights is not None:
             hint = "remove them, or write policy: fixed"
@@ -185,52 +188,54 @@ def _bad_weights(names: tuple[str, ...], policy: Policy, weights: Mapping[str, f
     yield from _bad_named_weights(names, weights)
 
 
-def _bad_named_weights(names: tuple[str, ...], weights: Mapping[str, float]) -> Refusals:
+def _bad_named_weights(names: tuple[str, ...], weights: Mapping[str, float]) -> Iterator[Refusal]:
     for name in weights:
         if name not in names:
-            yield ("weights", name), UnknownKey(f"no cell {shown(name)}", hint=_advice(name, names))
+            yield ("weights", name), UnknownKey(f"no cell {shown(name)}", hint=advice(name, names))
     without = tuple(name for name in names if name not in weights)
-    if without:
-        yield ("weights",), MissingKey(f"no weight for {_list(without)}", hint="0 keeps a cell from being sent")
     total = math.fsum(weights.values())
-    if abs(total - 1.0) > _SLACK:
+    if without:
+        yield ("weights",), MissingKey(f"no weight for {listed(without)}", hint="0 keeps a cell from being sent")
+    elif len(weights) == len(names) and abs(total - 1.0) > _SLACK:
         yield ("weights",), BadValue(f"the weights sum to {total:.6g}, must be 1")
 
 
-def _bad_floor(cells: int, floor: float | None) -> Refusals:
+def _bad_floor(cells: int, floor: float | None) -> Iterator[Refusal]:
     if floor is not None and floor * cells > 1.0 + _SLACK:
         message = f"{cells} cells with at least {floor:g} each come to more than 1"
         yield ("min_weight",), BadValue(message, hint=f"at most {math.floor(1000 / cells) / 1000:g}")
 
 
-def _advice(name: str, known: tuple[str, ...]) -> str:
-    near = nearest(name, known)
-    return f"did you mean {near!r}?" if near else f"known: {_list(known)}"
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
-
-
-_FACTORS_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "minProperties": 1,
-    "propertyNames": {"enum": list(_FACTORS)},
-    "additionalProperties": {
-        "type": "object",
-        "minProperties": 1,
-        "propertyNames": {"pattern": r"^[\w-]{1,64}$"},
-        "additionalProperties": {"type": "string"},
-    },
-    "examples": [{"subject": {"plain": "Join our webinar", "number": "3 ways to report faster"}}],
-}
-_CONTROL_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "minProperties": 1,
-    "propertyNames": {"enum": list(_FACTORS)},
-    "additionalProperties": {"type": "string"},
-    "examples": [{"subject": "plain"}],
-}
-
-Factors = Annotated[Mapping[Factor, Mapping[str, str]], PlainValidator(_read_factors), WithJsonSchema(_FACTORS_SCHEMA)]
-Control = Annotated[Mapping[Factor, str], PlainValidator(_read_control), WithJsonSchema(_CONTROL_SCHEMA)]
+Factors = Annotated[
+    Mapping[Factor, Mapping[str, str]],
+    Kind(
+        _read_factors,
+        {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"enum": list(_FACTORS)},
+            "additionalProperties": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": f"^{_LEVEL.pattern}$"},
+                "additionalProperties": {"type": "string"},
+            },
+            "examples": [{"subject": {"plain": "Join our webinar", "number": "3 ways to report faster"}}],
+        },
+        lambda factors: {factor: dict(levels) for factor, levels in factors.items()},
+    ),
+]
+Control = Annotated[
+    Mapping[Factor, str],
+    Kind(
+        _read_control,
+        {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"enum": list(_FACTORS)},
+            "additionalProperties": {"type": "string"},
+            "examples": [{"subject": "plain"}],
+        },
+        dict[Factor, str],
+    ),
+]

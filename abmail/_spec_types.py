@@ -30,8 +30,10 @@ __all__ = [
     "Clock",
     "Days",
     "Duration",
+    "Ending",
     "Expression",
     "Factor",
+    "FallBack",
     "Guardrail",
     "Guardrails",
     "Holdout",
@@ -39,6 +41,7 @@ __all__ = [
     "Line",
     "LocalZone",
     "Mailbox",
+    "Mode",
     "Name",
     "OpenShare",
     "Outcome",
@@ -61,9 +64,12 @@ __all__ = [
     "require_name",
 ]
 
+Ending = Literal["send_winner", "keep_going", "stop"]
 Factor = Literal["subject", "cta", "preheader", "from_name", "body"]
+FallBack = Literal["send_control", "keep_going", "stop"]
 Guardrail = Literal["unsubscribed", "complained", "bounced"]
 Language = Literal["en", "ja"]
+Mode = Literal["fixed", "learn", "test"]
 Outcome = Literal["clicked", "opened"]
 Policy = Literal["thompson", "uniform", "fixed"]
 StopReason = Literal["winner", "futile"]
@@ -197,7 +203,9 @@ def _shares(known: tuple[str, ...] | None) -> Callable[[object], FrozenDict[str,
         if not isinstance(value, Mapping):
             raise WrongType("keys with values", value)
         problems: list[Refusal] = []
-        shares = {str(name): share for name, item in value.items() for share in _item(_SHARE, str(name), item, problems)}
+        shares = {
+            str(name): share for name, item in value.items() for share in _item(_SHARE, str(name), item, problems)
+        }
         unknown = [str(name) for name in value if known is not None and name not in known]
         problems.extend(((name,), UnknownKey.among(name, known or ())) for name in unknown)
         if problems:
@@ -259,9 +267,7 @@ Holdout = Annotated[float, Kind(_below_one, _SHARE.schema)]
 Duration = Annotated[timedelta, _DURATION]
 Clock = Annotated[time, _CLOCK]
 Window = Annotated[TimeWindow, _WINDOW]
-Expression = Annotated[
-    Segment, Kind(_segment, {"type": "string", "examples": [_SEGMENT_EXAMPLE]}, _segment_text)
-]
+Expression = Annotated[Segment, Kind(_segment, {"type": "string", "examples": [_SEGMENT_EXAMPLE]}, _segment_text)]
 Zone = Annotated[str, Kind(_zone, {"type": "string", "examples": ["Asia/Tokyo"]})]
 LocalZone = Annotated[str, Kind(_local_zone, {"type": "string", "examples": ["recipient", "Asia/Tokyo"]})]
 Days = Annotated[tuple[Weekday, ...], _names(Weekday, least=1)]

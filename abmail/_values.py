@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import time, timedelta
 from typing import Final, NoReturn, TypeVar
@@ -28,6 +29,7 @@ __all__ = [
     "require_path",
     "require_text",
     "require_zone",
+    "shortened",
     "shown",
 ]
 
@@ -61,16 +63,23 @@ class BadValue(ValueError):
 
 def shown(value: object) -> str:
     """Quote a value for a message: short, on one line."""
-    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "nothing" if value is None else shortened(repr(value))
 
 
-def nearest(name: str, known: tuple[str, ...] | frozenset[str]) -> str:
-    """Find the known name most like ``name``; empty when none is near."""
+def shortened(text: str) -> str:
+    """Cut a text to what a message can bear."""
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Find the known name most like ``name``, in any case; empty when none is near."""
     import difflib  # costs 15 ms, needed only where something is wrong
 
-    matches = difflib.get_close_matches(name[:80], sorted(known), n=1, cutoff=0.6)
-    return matches[0] if matches else ""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    matches = difflib.get_close_matches(name[:80].casefold(), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else ""
 
 
 def parse_duration(value: object) -> timedelta:
@@ -173,10 +182,10 @@ class TimeWindow:
         """
         if isinstance(value, TimeWindow):
             return value
-        parts = re.split(r"\s*[-–]\s*", value.strip()) if isinstance(value, str) else []
-        if len(parts) != 2:
+        start, hyphen, end = value.replace("–", "-").partition("-") if isinstance(value, str) else ("", "", "")
+        if not hyphen:
             raise BadValue(f"{shown(value)} is not a window of the day", hint="write two times, such as 08:00-20:00")
-        return cls(parse_time(parts[0]), time(0) if parts[1] == "24:00" else parse_time(parts[1]))
+        return cls(parse_time(start), time(0) if end.strip() == "24:00" else parse_time(end))
 
 
 def parse_share(value: object) -> float:
@@ -222,7 +231,8 @@ def _loads(name: str) -> bool:
 def _zone_hint(name: str) -> str:
     from zoneinfo import available_timezones  # reads hundreds of files: only for a wrong name
 
-    near = nearest(name, frozenset(available_timezones()))
+    abbreviation = name.isupper() and len(name) <= 5
+    near = "" if abbreviation else nearest(name, available_timezones())
     return f"did you mean {near!r}?" if near else "write an IANA name such as Asia/Tokyo, Europe/Berlin or UTC"
 
 

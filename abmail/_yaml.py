@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, NoReturn
 
 from ruamel.yaml import YAML
@@ -25,9 +25,10 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
+from abmail._values import shortened, shown
 from abmail.diagnostics import Source
 
-__all__ = ["Key", "ListNode", "MapNode", "Node", "Problem", "Scalar", "read"]
+__all__ = ["Key", "ListNode", "MapNode", "Node", "Scalar", "TextProblem", "read"]
 
 _MOST_NODES: Final = 10_000
 _DEEPEST: Final = 32
@@ -40,23 +41,25 @@ _OCTAL_OR_HEX: Final = re.compile(r"0(?:o[0-7]+|x[0-9a-fA-F]+)")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
-_ESCAPE: Final = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]", re.DOTALL)
+_ESCAPE: Final = re.compile(
+    r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]", re.DOTALL
+)
 
+_UNCLOSED: Final = "<stream end>"
 _HINTS: Final = (
     ("mapping values are not allowed", "a text with a colon in it needs quotes; otherwise check the indentation"),
     (r"character '\t'", "use spaces instead of tabs"),
     ("cannot start any token", "put the text between quotes"),
     ("expected ':'", "write key: value, with a space behind the colon"),
-    ("unexpected end of stream", "a quote is not closed"),
-    ("but found '<stream end>'", "a bracket or quote is not closed"),
+    ("unexpected end of stream", "close the quote that begins here"),
+    (_UNCLOSED, "close the bracket that begins here"),
     ("expected <block end>", "check the indentation: keys of one mapping begin in one column"),
     ("expected ',' or", "separate the values with commas and close the bracket"),
-    ("undefined alias", "an alias repeats what an anchor (&name) named before it"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class TextProblem:
     """What is wrong with the text itself, at the characters from ``start`` to ``end``."""
 
     kind: Literal["syntax", "duplicate-key"]
@@ -140,7 +143,7 @@ class MapNode:
 Node = Scalar | ListNode | MapNode
 
 
-def read(source: Source) -> tuple[Node | None, tuple[Problem, ...]]:
+def read(source: Source) -> tuple[Node | None, tuple[TextProblem, ...]]:
     """Read one document.
 
     Returns:
@@ -151,14 +154,14 @@ def read(source: Source) -> tuple[Node | None, tuple[Problem, ...]]:
         for event in _events(source.text):
             composer.add(event)
     except _Stop as stop:
-        return None, (*composer.problems, stop.problem)
+        return None, (*composer.problems, composer.explained(stop.problem))
     return composer.root, tuple(composer.problems)
 
 
 class _Stop(Exception):
     """The text cannot be read beyond this problem."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: TextProblem) -> None:
         super().__init__(problem.message)
         self.problem = problem
 
@@ -170,24 +173,24 @@ def _events(text: str) -> Iterator[Event]:
         raise _Stop(_from_marked(error)) from None
     except ReaderError as error:
         message = f"the character U+{_code_point(error.character):04X} is not allowed in YAML"
-        raise _Stop(Problem(kind="syntax", message=message, start=error.position, end=error.position + 1)) from None
+        raise _Stop(TextProblem(kind="syntax", message=message, start=error.position, end=error.position + 1)) from None
     except (YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         # the scanner's own slips on broken input, such as chr() of an escape beyond Unicode
-        raise _Stop(Problem(kind="syntax", message=f"this is not YAML: {error}", start=0)) from None
+        raise _Stop(TextProblem(kind="syntax", message=f"this is not YAML: {error}", start=0)) from None
 
 
 def _code_point(character: str | bytes | int) -> int:
     return character if isinstance(character, int) else ord(character)
 
 
-def _from_marked(error: MarkedYAMLError) -> Problem:
+def _from_marked(error: MarkedYAMLError) -> TextProblem:
     what = " ".join(str(error.problem or "this is not YAML").split())
-    unclosed = "end of stream" in what or "<stream end>" in what
-    mark = (error.context_mark if unclosed else error.problem_mark) or error.problem_mark or error.context_mark
+    began = error.context_mark if "end of stream" in what else None
+    mark = began or error.problem_mark or error.context_mark
     context = " ".join(str(error.context or "").split())
     hint = next((hint for sign, hint in _HINTS if sign in what), "")
     message = f"{what} {context}".strip()
-    return Problem(kind="syntax", message=message, start=mark.index if mark else 0, hint=hint)
+    return TextProblem(kind="syntax", message=message, start=mark.index if mark else 0, hint=hint)
 
 
 class _Extent(NamedTuple):
@@ -216,7 +219,7 @@ class _Composer:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.problems: list[Problem] = []
+        self.problems: list[TextProblem] = []
         self.root: Node | None = None
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Node, _Extent]] = {}
@@ -235,9 +238,15 @@ class _Composer:
         elif isinstance(event, DocumentStartEvent):
             self._document(event)
 
+    def explained(self, problem: TextProblem) -> TextProblem:
+        """Place what is missing at the end of the text where it began: at the bracket that is still open."""
+        if _UNCLOSED not in problem.message or not self._open:
+            return problem
+        return replace(problem, start=self._open[-1].node.start)
+
     def _stop(self, event: Event, message: str, hint: str = "") -> NoReturn:
         start, end = event.start_mark.index, event.end_mark.index
-        raise _Stop(Problem(kind="syntax", message=message, start=start, end=end, hint=hint))
+        raise _Stop(TextProblem(kind="syntax", message=message, start=start, end=end, hint=hint))
 
     def _document(self, event: DocumentStartEvent) -> None:
         self._documents += 1
@@ -248,24 +257,30 @@ class _Composer:
 
     def _check_tag(self, event: ScalarEvent | CollectionStartEvent) -> None:
         if event.tag not in (None, "!"):
-            self._stop(
-                event, f"the tag {event.tag} is not used in definitions", "remove it, or put a text between quotes"
-            )
+            message = f"the tag {shortened(event.tag)} is not used in definitions"
+            self._stop(event, message, "remove it, or put a text between quotes")
 
     def _scalar(self, event: ScalarEvent) -> Scalar:
         start, end = event.start_mark.index, event.end_mark.index
         style = event.style or "plain"
-        if _SURROGATE.search(event.value):
-            self._stop(event, "half of a surrogate pair is not a character", "write the character itself")
-        plain = style == "plain" and event.tag is None
-        data = _resolve(event.value) if plain else event.value
+        text: str = event.value
+        if _SURROGATE.search(text):
+            text = self._paired(event, text)
+        data = _resolve(text) if style == "plain" and event.tag is None else text
         return Scalar(start, end, data, style, self.source.text[start:end])
+
+    def _paired(self, event: ScalarEvent, text: str) -> str:
+        """Join pairs of surrogates: JSON writes a character beyond U+FFFF as two escapes."""
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            return self._stop(event, "half of a surrogate pair is not a character", "write the character itself")
 
     def _alias(self, event: AliasEvent) -> None:
         if event.anchor not in self._anchors:
             inside = any(frame.anchor == event.anchor for frame in self._open)
             what = "contains itself" if inside else "names no anchor before it"
-            self._stop(event, f"the alias *{event.anchor} {what}")
+            self._stop(event, f"the alias *{shortened(event.anchor)} {what}")
         node, extent = self._anchors[event.anchor]
         self._check_depth(event, extent.height)
         self._put(node, event, extent, None)
@@ -307,16 +322,13 @@ class _Composer:
 
     def _key(self, frame: _Open, node: Node, event: Event) -> None:
         frame.expects_value = True
-        start, end = event.start_mark.index, event.end_mark.index
         if not isinstance(node, Scalar):
-            message = "a key must be a word"
-            self.problems.append(
-                Problem(kind="syntax", message=message, start=start, hint="put the key between quotes")
-            )
+            message, hint = "a key must be a word", "put the key between quotes"
+            self.problems.append(TextProblem(kind="syntax", message=message, start=node.start, hint=hint))
             frame.key = None
             return
         text = node.data if isinstance(node.data, str) else node.source
-        frame.key = Key(text, start, end)
+        frame.key = Key(text, event.start_mark.index, event.end_mark.index)
 
     def _value(self, frame: _Open, mapping: MapNode, node: Node) -> None:
         key, frame.key, frame.expects_value = frame.key, None, False
@@ -327,8 +339,8 @@ class _Composer:
             return
         first = self.source.place(mapping.entries[key.text][0].start).line
         again = self.source.place(key.start).line
-        message = f"the key {key.text!r} stands twice, on lines {first} and {again}"
-        problem = Problem(
+        message = f"the key {shown(key.text)} stands twice, on lines {first} and {again}"
+        problem = TextProblem(
             kind="duplicate-key", message=message, start=key.start, end=key.end, hint="remove one of the two"
         )
         self.problems.append(problem)

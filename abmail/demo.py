@@ -160,11 +160,11 @@ def run_demo(
     experiment = load(project.definition(NAME))
     inbox = _Inbox()
     clock = _Clock(START)
-    server = Controller(inbox, hostname="127.0.0.1", port=0, ident="demo")
+    smtp_port, port = _free_port(), _free_port()
+    server = Controller(inbox, hostname="127.0.0.1", port=smtp_port, ident="demo")
     server.start()
-    port = _free_port()
     engine = Engine(
-        project.database, transport=SMTP("127.0.0.1", port=server.server.sockets[0].getsockname()[1]),
+        project.database, transport=SMTP("127.0.0.1", port=smtp_port),
         tracker_url=f"http://127.0.0.1:{port}", project=project.root, clock=clock.now,
         secret=(project.root / "abmail.secret").read_bytes().strip(),
     )  # fmt: skip
@@ -345,6 +345,7 @@ class _Readers:
 
     def read_until(self, end: datetime, clock: _Clock) -> None:
         """Let time pass, and send every request at its time."""
+        self._http.close()  # the tracker hangs up on idle connections; the next request opens a new one
         while self._queue and self._queue[0].at < end:
             hit = heapq.heappop(self._queue)
             clock.set(hit.at)

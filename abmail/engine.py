@@ -381,7 +381,7 @@ class Engine:
         if verdict.get("then") in _SHIP:
             arm = verdict["arm"] if verdict["then"] == "send_winner" else experiment.control_cell.name
             one = [float(cell.name == arm) for cell in experiment.cells]
-            return Fixed(weights=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
+            return Fixed(shares=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
         return policy_of(experiment)
 
     def _policy_counts(
@@ -579,7 +579,7 @@ def policy_of(experiment: Experiment) -> tuple[Policy, str]:
         return Uniform(), "even split"
     if settings.policy == "fixed":
         shares = settings.weights or {}
-        return Fixed(weights=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
+        return Fixed(shares=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
     return Thompson(min_weight=experiment.min_weight), "Thompson sampling over what is known so far"
 
 

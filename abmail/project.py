@@ -6,6 +6,7 @@ default. Secrets never come from flags.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from abmail.engine import Engine, secret_file
 from abmail.errors import ConfigError
 from abmail.render import starter_template
 from abmail.send import SMTP, File, RateLimiter, Transport
-from abmail.spec import starter
+from abmail.spec import json_schema, starter
 
 __all__ = ["SETTINGS", "Project", "Setting"]
 
@@ -224,7 +225,9 @@ def _read_toml(path: Path) -> dict[str, str]:
 
 
 def _first_files(folder: Path) -> tuple[tuple[Path, str], ...]:
-    return (folder / "abmail.toml", _TOML), (folder / ".gitignore", _GITIGNORE)
+    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"  # definitions name it for the editor
+    names = {"abmail.toml": _TOML, ".gitignore": _GITIGNORE, "experiment.schema.json": schema}
+    return tuple((folder / name, text) for name, text in names.items())
 
 
 def _write_new(path: Path, text: str) -> bool:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from functools import lru_cache, partial
 from hashlib import blake2b
 from importlib.resources import files
@@ -41,6 +41,9 @@ MAX_OUTPUT = 1_000_000  # octets that one template may write
 
 _TRACKER = re.compile(r"(?i:https?)://[A-Za-z0-9.\-_:\[\]]+(?:/[A-Za-z0-9._~\-/%]*)?")
 _MAILTO = re.compile(r"[A-Za-z0-9!#$&'*+\-./=^_`{|}~]+@[A-Za-z0-9.\-]+")
+_MAILBOX = re.compile(
+    r'(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"\s*|(?P<name>[^<>]*))<(?P<address>[^<>@\s]+@[^<>@\s]+)>|(?P<alone>[^<>@\s]+@[^<>@\s]+)'
+)
 _LABEL = re.compile(r"[A-Za-z0-9_+.\-]+")
 _TAG = re.compile(r"</?[A-Za-z]")
 _FOOTERS = {"en": "Unsubscribe", "ja": "配信停止"}
@@ -501,11 +504,13 @@ def _mailto(address: str | None) -> tuple[str, ...]:
 
 
 def _mailbox(place: str, text: str) -> tuple[str, str]:
-    """Display name and address of "Name <address>"."""
-    name, address = parseaddr(text)
-    if not address.rpartition("@")[0]:
+    """Display name and address of `Name <address>`; people write names with commas and no quotes."""
+    match = _MAILBOX.fullmatch(text.strip())
+    if match is None:
         raise RenderError(f"{place} is {text!r}, must be an address or `Name <address>`", variable=place)
-    return name, _ascii_domain(address)
+    quoted = match["quoted"]
+    name = (match["name"] or "").strip() if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+    return name, _ascii_domain(match["address"] or match["alone"])
 
 
 def _ascii_domain(address: str) -> str:

@@ -32,7 +32,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, NoReturn
 
-from abmail._values import nearest
 from abmail.errors import ExpressionError
 
 __all__ = ["Segment"]
@@ -254,8 +253,9 @@ class _Parser:
             return self._comparison(left.name, sign.text, right)
         if left.name is None and right.name is not None:
             return self._comparison(right.name, _MIRRORED[sign.text], left)
-        both = "two names" if left.name is not None else "two fixed values"
-        return self._fail(f"this compares {both}", left.start, "compare a name with a value: stage == 'warm'")
+        if right.name is not None:
+            self._fail(f"{right.name} is a second name", right.start, f"put a text between quotes: '{right.name}'")
+        return self._fail("this compares two fixed values", left.start, "compare a name with a value: stage == 'warm'")
 
     def _fail_without_comparison(self, left: _Operand, found: _Token) -> NoReturn:
         name = left.name or "name"
@@ -277,13 +277,19 @@ class _Parser:
     def _literal(self, token: _Token) -> Value:
         if token.kind == "text":
             return self._unquoted(token)
-        if token.kind == "number" and math.isfinite(number := float(token.text)):
-            return number
+        if token.kind == "number":
+            return self._number(token)
         if token.kind == "word" and token.text in ("true", "false"):
             return token.text == "true"
         if token.kind == "word" and token.text not in _KEYWORDS:
             self._fail(f"{token.shown} is not a value", token.start, f"put a text between quotes: '{token.shown}'")
         return self._fail(f"expected a name or a value, found {token.shown}", token.start)
+
+    def _number(self, token: _Token) -> float:
+        number = float(token.text)
+        if not math.isfinite(number):
+            self._fail(f"{token.shown} is too large a number", token.start)
+        return number
 
     def _unquoted(self, token: _Token) -> str:
         body = token.text[1:-1]
@@ -319,9 +325,7 @@ class _Parser:
     def _call(self) -> Test:
         function = self._take()
         if function.text not in _FUNCTIONS:
-            near = nearest(function.text, _FUNCTIONS)
-            hint = f"did you mean {near}?" if near else f"known: {', '.join(sorted(_FUNCTIONS))}"
-            self._fail(f"no function {function.shown}", function.start, hint)
+            self._fail(f"no function {function.shown}", function.start, f"known: {', '.join(sorted(_FUNCTIONS))}")
         self._expect("(", function.text)
         name = self._operand()
         if name.name is None:

@@ -401,9 +401,10 @@ class _Envelope:
             if not _ADDRESS.fullmatch(each):
                 raise PermanentSendError(f"{mask_address(each)!r} cannot stand in an SMTP envelope", recipient=address)
         # A lone CR or LF can end the message early for some servers and smuggle in another one.
-        if not raw.count(b"\r\n") == raw.count(b"\r") == raw.count(b"\n"):
+        in_lines = raw.replace(b"\r\n", b"")
+        if b"\r" in in_lines or b"\n" in in_lines:
             raise PermanentSendError("the message has lines that don't end in CRLF", recipient=address)
-        stuffed = re.sub(rb"(?m)^\.", b"..", raw)
+        stuffed = (b"\r\n" + raw).replace(b"\r\n.", b"\r\n..")[2:]
         ending = b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n"
         return cls(message.sender, address, len(raw), stuffed + ending)
 

@@ -1,76 +1,76 @@
 """The definition of an experiment: a frozen value read from one YAML file, with every problem reported at its place.
 
 `load` reads a file, `loads` a text and `Experiment.from_dict` plain data; all three raise `SpecError` with every
-problem found. `decode` never raises: it returns what it could read beside the problems.
+problem found. `decode` never raises: it returns the experiment or the problems.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import os
-import re
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import time, timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from typing import Annotated, Any, Final
 
 from abmail import _yaml
-from abmail._spec_cells import Control, Factors, cell_names, default_floor, level_names, require_shares
-from abmail._spec_problems import (
-    MISSING_KEY,
-    UNREADABLE_FILE,
-    YAML_SYNTAX,
-    Location,
-    Origin,
-    from_text,
-    from_validation,
+from abmail._fields import Refusal, advice, choice, describe_part, read_part, write_part
+from abmail._spec_cells import (
+    MOST_CELLS,
+    Control,
+    Factors,
+    bad_control,
+    bad_shares,
+    cell_names,
+    count_cells,
+    default_floor,
+    level_names,
 )
+from abmail._spec_problems import MISSING_KEY, UNREADABLE_FILE, YAML_SYNTAX, Origin, from_refusals, from_text, in_order
 from abmail._spec_types import (
     WEEK,
     Clock,
     Days,
     Duration,
+    Ending,
     Expression,
     Factor,
+    FallBack,
     Guardrail,
     Guardrails,
     Holdout,
+    Language,
     Line,
     LocalZone,
     Mailbox,
+    Mode,
     Name,
     OpenShare,
     Outcome,
     Policy,
     PositiveShare,
     ProjectPath,
+    Seed,
+    Sender,
     Share,
     StopReason,
     StopReasons,
+    Text,
     Unit,
+    Version,
+    Waves,
     Weekday,
     Weights,
     Window,
     Zone,
     require_name,
 )
-from abmail._values import (
-    BadValue,
-    FrozenDict,
-    TimeWindow,
-    format_duration,
-    format_time,
-    nearest,
-    shown,
-)
-from abmail.diagnostics import Diagnostic, Place, Source, sort_key
+from abmail._starter import starter
+from abmail._values import BadValue, FrozenDict, TimeWindow, format_time, shown
+from abmail.diagnostics import Diagnostic, Place, Source
 from abmail.errors import SpecError
 
 __all__ = [
@@ -78,11 +78,15 @@ __all__ = [
     "Analysis",
     "Audience",
     "Cell",
+    "Ending",
     "Experiment",
     "Factor",
+    "FallBack",
     "Guardrail",
+    "Language",
     "Message",
     "Metrics",
+    "Mode",
     "Outcome",
     "Policy",
     "SendTimes",
@@ -97,6 +101,7 @@ __all__ = [
     "load",
     "loads",
     "require_name",
+    "starter",
 ]
 
 _MOST_BYTES: Final = 256 * 1024
@@ -105,11 +110,8 @@ _MOST_BYTES: Final = 256 * 1024
 # --- the parts --------------------------------------------------------------------------------------------------------
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Message(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
     """The mail that the variants share.
 
     Attributes:
@@ -124,14 +126,15 @@ class Message(_Part):
 
     template: ProjectPath
     text_template: ProjectPath | None = None
-    sender: Mailbox = Field(alias="from")
+    sender: Sender
     subject: Line | None = None
     preheader: Line | None = None
     reply_to: Mailbox | None = None
-    language: Literal["en", "ja"] | None = None
+    language: Annotated[Language, choice(Language)] | None = None
 
 
-class Audience(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
     """Who takes part.
 
     Attributes:
@@ -142,10 +145,11 @@ class Audience(_Part):
 
     segment: Expression | None = None
     holdout: Holdout = 0.0
-    unit: Unit = "recipient"
+    unit: Annotated[Unit, choice(Unit)] = "recipient"
 
 
-class SendTimes(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendTimes:
     """When a mail may go out.
 
     Attributes:
@@ -157,22 +161,12 @@ class SendTimes(_Part):
         default_zone: IANA name for recipients whose zone is unknown.
     """
 
-    mode: Literal["fixed", "learn", "test"] = "fixed"
+    mode: Annotated[Mode, choice(Mode)] = "fixed"
     between: Window | None = None
     at: Clock | None = None
     days: Days = WEEK
     zone: LocalZone = "recipient"
     default_zone: Zone = "UTC"
-
-    @field_validator("at")
-    @classmethod
-    def _at_fits(cls, at: time | None, info: ValidationInfo) -> time | None:
-        mode, between = info.data.get("mode"), info.data.get("between")
-        if at is not None and mode not in (None, "fixed"):
-            raise BadValue(f"`at` has no meaning with mode {mode}", hint="write `between`, or mode: fixed")
-        if at is not None and isinstance(between, TimeWindow) and at not in between:
-            raise BadValue(f"{format_time(at)} is outside of between: {between}", hint="leave one of the two out")
-        return at
 
     @property
     def weekdays(self) -> frozenset[int]:
@@ -180,7 +174,8 @@ class SendTimes(_Part):
         return frozenset(WEEK.index(day) for day in self.days)
 
 
-class Allocation(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
     """How the mail is shared among the cells.
 
     Attributes:
@@ -193,16 +188,17 @@ class Allocation(_Part):
         seed: Of the assignment and of the draws.
     """
 
-    policy: Policy = "thompson"
+    policy: Annotated[Policy, choice(Policy)] = "thompson"
     weights: Weights | None = None
     min_weight: Share | None = None
     first_wave: PositiveShare = 0.2
     every: Duration = timedelta(hours=1)
-    waves: int = Field(default=8, ge=2, le=500)
-    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    waves: Waves = 8
+    seed: Seed = 0
 
 
-class Metrics(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
     """What is measured.
 
     Attributes:
@@ -211,12 +207,13 @@ class Metrics(_Part):
         guardrails: Highest accepted rate of each unwanted event, fraction in [0, 1].
     """
 
-    primary: Outcome = "clicked"
+    primary: Annotated[Outcome, choice(Outcome)] = "clicked"
     window: Duration = timedelta(hours=72)
-    guardrails: Guardrails = Field(default_factory=FrozenDict)
+    guardrails: Guardrails = field(default_factory=FrozenDict)
 
 
-class Analysis(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
     """What is promised of the statistics.
 
     Attributes:
@@ -231,16 +228,9 @@ class Analysis(_Part):
     power: OpenShare = 0.8
     baseline: OpenShare | None = None
 
-    @field_validator("baseline")
-    @classmethod
-    def _room_above(cls, baseline: float | None, info: ValidationInfo) -> float | None:
-        mde = info.data.get("mde")
-        if baseline is not None and mde is not None and baseline + mde >= 1.0:
-            raise BadValue(f"baseline {baseline:g} and mde {mde:g} come to 1 or more: no rate can be that high")
-        return baseline
 
-
-class Stop(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
     """When the test ends, and what then happens to the rest of the list.
 
     Attributes:
@@ -253,9 +243,9 @@ class Stop(_Part):
 
     after: Duration = timedelta(days=14)
     when: StopReasons = ("winner",)
-    then: Literal["send_winner", "keep_going", "stop"] = "send_winner"
-    inconclusive: Literal["send_control", "keep_going", "stop"] = "send_control"
-    too_small: Literal["send_control", "keep_going", "stop"] = "send_control"
+    then: Annotated[Ending, choice(Ending)] = "send_winner"
+    inconclusive: Annotated[FallBack, choice(FallBack)] = "send_control"
+    too_small: Annotated[FallBack, choice(FallBack)] = "send_control"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,8 +265,9 @@ class Cell:
     content: Mapping[Factor, str]
 
 
-class Experiment(_Part):
-    """The whole definition of an experiment.
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The whole definition of an experiment, made by `load`, `loads` or `Experiment.from_dict`, which check it.
 
     Attributes:
         spec: Version of the file format.
@@ -294,36 +285,20 @@ class Experiment(_Part):
         stop: When the test ends, and what then happens to the rest of the list.
     """
 
-    spec: Literal[1]
+    spec: Version
     name: Name
-    salt: str = Field(default="", validate_default=True)
-    hypothesis: str = ""
+    salt: Text = ""
+    hypothesis: Text = ""
     factors: Factors
     control: Control
     message: Message
     audience: Audience = Audience()
     send_time: SendTimes = SendTimes()
-    allocation: Allocation = Field(default=Allocation(), validate_default=True)
+    allocation: Allocation = Allocation()
     metrics: Metrics = Metrics()
     analysis: Analysis = Analysis()
     stop: Stop = Stop()
-    _origin: Origin = PrivateAttr(default=Origin())
-
-    @field_validator("salt")
-    @classmethod
-    def _salt_or_name(cls, salt: str, info: ValidationInfo) -> str:
-        return salt or str(info.data.get("name", ""))
-
-    @field_validator("allocation")
-    @classmethod
-    def _allocation_fits(cls, allocation: Allocation, info: ValidationInfo) -> Allocation:
-        levels = (info.context or {}).get("levels") or level_names(info.data)
-        if levels is None:
-            return allocation
-        names = cell_names(levels)
-        require_shares(names, policy=allocation.policy, weights=allocation.weights, floor=allocation.min_weight)
-        floor = default_floor(len(names)) if allocation.min_weight is None else allocation.min_weight
-        return allocation.model_copy(update={"min_weight": floor})
+    _origin: Origin = field(default=Origin(), init=False, repr=False, compare=False)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -350,9 +325,8 @@ class Experiment(_Part):
         for cell in self.cells:
             if cell.name == name:
                 return cell
-        near = nearest(name, tuple(cell.name for cell in self.cells))
-        advice = f"did you mean {near!r}?" if near else f"known: {', '.join(cell.name for cell in self.cells[:12])}"
-        raise ValueError(f"no cell {shown(name)} in the experiment {self.name}; {advice}")
+        names = tuple(cell.name for cell in self.cells)
+        raise ValueError(f"no cell {shown(name)} in the experiment {self.name}; {advice(name, names)}")
 
     @property
     def min_weight(self) -> float:
@@ -367,6 +341,9 @@ class Experiment(_Part):
         The SHA-256 of the resolved definition as JSON with sorted keys; the factors and their levels, whose order
         numbers the cells, go in as lists of pairs.
         """
+        import hashlib  # with json, 8 ms that a check does not need
+        import json
+
         plain = self.resolved()
         plain["factors"] = [[factor, list(levels.items())] for factor, levels in self.factors.items()]
         canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
@@ -374,7 +351,7 @@ class Experiment(_Part):
 
     def resolved(self) -> dict[str, Any]:
         """The whole definition with every default spelled out: plain data for JSON that `from_dict` reads back."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return write_part(self)
 
     @property
     def path(self) -> str | None:
@@ -388,13 +365,6 @@ class Experiment(_Part):
         """
         return self._origin.place(location, key=key)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy with changed fields, which are taken as they are; read `from_dict` for checked changes."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in ("cells", "control_cell", "spec_hash"):
-            copied.__dict__.pop(name, None)  # kept answers of the original
-        return copied
-
     @classmethod
     def from_dict(cls, value: Mapping[str, object]) -> Experiment:
         """Read a definition from plain data, such as that of `resolved`.
@@ -402,10 +372,49 @@ class Experiment(_Part):
         Raises:
             SpecError: With every problem; the places are the keys, there is no file to point into.
         """
-        experiment, problems = _validate(dict(value), Origin())
-        if experiment is None:
-            raise SpecError(problems)
-        return experiment
+        experiment, problems = _build(value, Origin())
+        return _or_raise((experiment, in_order(problems)))
+
+
+# --- what no field can see alone --------------------------------------------------------------------------------------
+
+
+def _conflicts(part: type[Any], read: Mapping[str, Any], raw: Mapping[Any, object]) -> Iterator[Refusal]:
+    """Say what the fields of a part contradict, as far as they could be read; locations below the part."""
+    if part is SendTimes:
+        yield from _conflicts_of_times(read)
+    elif part is Analysis:
+        yield from _conflicts_of_rates(read)
+    elif part is Experiment:
+        yield from _conflicts_of_cells(read, raw)
+
+
+def _conflicts_of_times(read: Mapping[str, Any]) -> Iterator[Refusal]:
+    at, between, mode = read.get("at"), read.get("between"), read.get("mode", "fixed")
+    if at is not None and mode != "fixed":
+        yield ("at",), BadValue(f"has no meaning with mode {mode}", hint="write between: 08:00-20:00, or mode: fixed")
+    if at is not None and between is not None and at not in between:
+        yield ("at",), BadValue(f"{format_time(at)} is outside of between, {between}", hint="leave one of the two out")
+
+
+def _conflicts_of_rates(read: Mapping[str, Any]) -> Iterator[Refusal]:
+    mde, baseline = read.get("mde"), read.get("baseline")
+    if mde is not None and baseline is not None and mde + baseline >= 1.0:
+        yield ("baseline",), BadValue(f"{baseline:g} and the mde {mde:g} come to 1 or more: no rate is that high")
+
+
+def _conflicts_of_cells(read: Mapping[str, Any], raw: Mapping[Any, object]) -> Iterator[Refusal]:
+    levels = level_names(raw)
+    if levels is None:
+        return
+    for location, problem in bad_control(raw.get("control"), levels):
+        yield ("control", *location), problem
+    allocation: Allocation | None = read.get("allocation", None if "allocation" in raw else Allocation())
+    if allocation is None or not 1 < count_cells(levels) <= MOST_CELLS:
+        return
+    policy, weights, floor = allocation.policy, allocation.weights, allocation.min_weight
+    for location, problem in bad_shares(cell_names(levels), policy=policy, weights=weights, floor=floor):
+        yield ("allocation", *location), problem
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -437,7 +446,11 @@ def _or_raise(decoded: tuple[Experiment | None, tuple[Diagnostic, ...]]) -> Expe
 
 
 def decode_file(path: str | os.PathLike[str]) -> tuple[Experiment | None, tuple[Diagnostic, ...]]:
-    """Read a definition from a file; never raises for what it holds or for being unreadable."""
+    """Read a definition from a file; never raises for what it holds or for being unreadable.
+
+    Returns:
+        As `decode`; a file that cannot be read is a finding with the code AB100.
+    """
     name = os.fspath(path)
     try:
         status = Path(name).stat()
@@ -471,31 +484,21 @@ def decode(text: str | bytes, path: str) -> tuple[Experiment | None, tuple[Diagn
     root, problems = _yaml.read(source)
     found = tuple(from_text(problems, source))
     if root is None:
-        return None, found or (
-            MISSING_KEY.at(source.place(0), "the file is empty", hint="`abmail new` writes a start"),
-        )
-    experiment, invalid = _validate(root.data, Origin(source, root))
-    findings = tuple(sorted((*found, *invalid), key=sort_key))
+        empty = MISSING_KEY.at(source.place(0), "the file is empty", hint="`abmail new NAME` writes a start")
+        return None, in_order(found) or (empty,)
+    experiment, invalid = _build(root.data, Origin(source, root))
+    findings = in_order((*found, *invalid))
     return (None if findings else experiment), findings
 
 
-def _validate(data: object, origin: Origin) -> tuple[Experiment | None, tuple[Diagnostic, ...]]:
-    try:
-        experiment = Experiment.model_validate(data, context={"levels": level_names(data)})
-    except ValidationError as error:
-        return None, from_validation(error.errors(include_url=False), origin, _known_keys)
-    experiment._origin = origin
-    return experiment, ()
-
-
-def _known_keys(location: Location) -> tuple[str, ...]:
-    model: type[BaseModel] = Experiment
-    for part in location:
-        inner = model.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return ()
-        model = inner
-    return tuple(field.alias or name for name, field in model.model_fields.items())
+def _build(data: object, origin: Origin) -> tuple[Experiment | None, tuple[Diagnostic, ...]]:
+    experiment, refusals = read_part(Experiment, data, _conflicts)
+    if experiment is None:
+        return None, tuple(from_refusals(refusals, origin))
+    allocation = replace(experiment.allocation, min_weight=experiment.min_weight)
+    complete = replace(experiment, salt=experiment.salt or experiment.name, allocation=allocation)
+    object.__setattr__(complete, "_origin", origin)
+    return complete, ()
 
 
 def _too_large(path: str, size: int) -> Diagnostic:
@@ -506,8 +509,9 @@ def _too_large(path: str, size: int) -> Diagnostic:
 def _as_text(text: str | bytes, path: str) -> tuple[str, Diagnostic | None]:
     if isinstance(text, str):
         return text.removeprefix("\ufeff"), None
+    text = text.removeprefix(b"\xef\xbb\xbf")
     try:
-        unicode = text.decode("utf-8-sig")
+        unicode = text.decode("utf-8")
     except UnicodeDecodeError as error:
         source = Source(path, text.decode("utf-8", "replace"))
         place = source.place(len(text[: error.start].decode("utf-8")))
@@ -527,31 +531,5 @@ def json_schema() -> dict[str, Any]:
     It accepts every file that `load` accepts; what depends on several values at once, on the list of time zones or on
     the grammar of segments is left to `load`.
     """
-    schema = Experiment.model_json_schema(by_alias=True, mode="validation")
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "abmail experiment"
-    parts: dict[str, type[BaseModel]] = {part.__name__: part for part in _Part.__subclasses__()}
-    for name, body in {"Experiment": schema, **schema["$defs"]}.items():
-        _describe(body, parts[name])
-    return schema
-
-
-def _describe(body: dict[str, Any], part: type[BaseModel]) -> None:
-    """Move what the docstring says of each attribute to its property, where an editor shows it."""
-    summary, _, attributes = (part.__doc__ or "").partition("Attributes:")
-    body["description"] = summary.strip()
-    described = dict(re.findall(r"^ +(\w+): (.+)$", attributes, flags=re.MULTILINE))
-    for name, field in part.model_fields.items():
-        entry = body["properties"][field.alias or name]
-        entry.pop("title", None)
-        entry.pop("default", None)
-        if name in described:
-            entry["description"] = described[name].replace("``", "")
-        if isinstance(field.default, str | int | float | tuple | timedelta):
-            entry["default"] = _plain(field.default)
-
-
-def _plain(default: str | float | tuple[str, ...] | timedelta) -> str | float | list[str]:
-    if isinstance(default, timedelta):
-        return format_duration(default)
-    return list(default) if isinstance(default, tuple) else default
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, "title": "abmail experiment", **describe_part(Experiment)}

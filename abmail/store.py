@@ -25,9 +25,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self, TypeVar
 
 import sqlalchemy as sa
-from alembic.util import CommandError as AlembicError
 from sqlalchemy.dialects import postgresql, sqlite
 
+from abmail import _statements as sql
 from abmail import _tables as t
 from abmail._database import create_engine, is_dead, migrate, revision_of, worker_name
 from abmail._records import (
@@ -72,6 +72,8 @@ __all__ = [
 
 _BATCH: Final = 1_000
 _LEASE: Final = timedelta(minutes=15)
+_TRIES: Final = 5
+_DEADLOCK: Final = "40P01"  # PostgreSQL: two batches met the same counts in another order
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 _T = TypeVar("_T")
 
@@ -96,6 +98,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = create_engine(url)
+        self._upserts = sql.Upserts(self._engine.dialect.name)
         try:
             if self.revision() is None and self._is_empty():
                 migrate(self._engine)
@@ -438,18 +441,11 @@ class Store:
         Returns:
             False where the message is no longer this worker's to send: cancelled, leased to another, or suppressed.
         """
-        suppressed = sa.exists().where(
-            t.recipients.c.id == t.messages.c.recipient, t.suppressions.c.email == t.recipients.c.email
-        )
-        mine = (t.messages.c.id == message) & (t.messages.c.worker == worker) & (t.messages.c.state == State.ASSIGNED)
-        intent = {
-            "state": State.SENDING, "attempted_at": now, "attempts": t.messages.c.attempts + 1,
-            "lease_until": now + _LEASE,
-        }  # fmt: skip
+        known = {"m": message, "w": worker}
         with self._write() as db:
-            if db.execute(t.messages.update().where(mine & ~suppressed).values(**intent)).rowcount:
+            if db.execute(sql.MARK_SENDING, {**known, "now": now, "until": now + _LEASE}).rowcount:
                 return True
-            db.execute(t.messages.update().where(mine & suppressed).values(state=State.SUPPRESSED))
+            db.execute(sql.MARK_SUPPRESSED, known)
             return False
 
     def mark_sent(self, message: str, *, now: datetime) -> None:
@@ -531,14 +527,9 @@ class Store:
             return True
 
     def _settle_sent(self, db: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
-        sent = {"state": State.SENT, "sent_at": now, "error": None}
-        db.execute(t.messages.update().where(t.messages.c.id == row.id).values(**sent))
-        opened = sa.select(t.epochs.c.opened_at).where(
-            t.epochs.c.experiment == row.experiment, t.epochs.c.number == row.epoch
-        )
-        age = bin_of(db.execute(opened).scalar_one(), row.attempted_at)
-        self._add(db, row, [("sent", age, 1)])
-        for body in db.execute(sa.select(t.events.c.body).where(t.events.c.message == row.id)).scalars():
+        db.execute(sql.MARK_SENT, {"m": row.id, "now": now})
+        self._add(db, row, "sent", bin_of(row.opened_at, row.attempted_at), 1)
+        for body in db.execute(sql.BODIES, {"m": row.id}).scalars():  # those that came before we knew
             self._count(db, row, Event.from_dict(body))
 
     def message(self, message: str) -> StoredMessage | None:
@@ -593,8 +584,15 @@ class Store:
         Returns:
             What became of each, in order.
         """
-        with self._write() as db:
-            return [self._record(db, event, now) for event in events]
+        batch = tuple(events)
+        for _ in range(_TRIES):
+            try:
+                with self._write() as db:
+                    return [self._record(db, event, now) for event in batch]
+            except sa.exc.OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
+        raise StoreError(f"{len(batch)} events could not be recorded: other writers were in the way {_TRIES} times")
 
     def _record(self, db: sa.Connection, event: Event, now: datetime) -> Recorded:
         row = self._find(db, event)
@@ -602,7 +600,7 @@ class Store:
             "key": event.key, "message": None if row is None else row.id, "type": event.type, "at": event.at,
             "seen_at": now, "verdict": event.verdict, "body": event.to_dict(),
         }  # fmt: skip
-        if not self._insert_new(db, t.events, [entry]):
+        if not db.execute(self._upserts.event, entry).all():
             return Recorded.DUPLICATE
         if row is None:
             return Recorded.UNKNOWN_MESSAGE
@@ -611,7 +609,7 @@ class Store:
         elif row.attempted_at is not None and _proves_delivery(row.state, event):
             self._settle_sent(db, row, now)
         if reason := suppression_reason(event):
-            self._insert_new(db, t.suppressions, [{"email": row.email, "reason": reason, "at": event.at}])
+            db.execute(self._upserts.suppression, {"email": row.email, "reason": reason, "at": event.at})
         return Recorded.NEW
 
     def _find(self, db: sa.Connection, event: Event) -> sa.Row[Any] | None:
@@ -627,30 +625,20 @@ class Store:
             self._note_first(db, row, metric, event.at)
 
     def _note_first(self, db: sa.Connection, row: sa.Row[Any], metric: str, at: datetime) -> None:
-        where = (t.outcomes.c.message == row.id) & (t.outcomes.c.metric == metric)
-        before = db.execute(sa.select(t.outcomes.c.at).where(where)).scalar()
+        """Count the first event of a kind; one that was earlier than the first we knew moves the count."""
+        known = {"m": row.id, "k": metric}
+        before = db.execute(sql.FIRST, known).scalar()
         if before is None:
-            db.execute(t.outcomes.insert().values(message=row.id, metric=metric, at=at))
-            self._add(db, row, [(metric, bin_of(row.attempted_at, at), 1)])
+            db.execute(t.outcomes.insert(), {"message": row.id, "metric": metric, "at": at})
+            self._add(db, row, metric, bin_of(row.attempted_at, at), 1)
         elif at < before:
-            db.execute(t.outcomes.update().where(where).values(at=at))
-            old, new = bin_of(row.attempted_at, before), bin_of(row.attempted_at, at)
-            if old != new:
-                self._add(db, row, [(metric, old, -1), (metric, new, 1)])
+            db.execute(sql.MOVE_FIRST, {**known, "new": at})
+            self._add(db, row, metric, bin_of(row.attempted_at, before), -1)
+            self._add(db, row, metric, bin_of(row.attempted_at, at), 1)
 
-    def _add(self, db: sa.Connection, row: sa.Row[Any], steps: Sequence[tuple[str, int, int]]) -> None:
-        insert = self._insert(t.counts)
-        keys = list(t.counts.primary_key.columns)
-        for metric, where, step in sorted(steps):
-            values = {
-                "experiment": row.experiment, "epoch": row.epoch, "cell": row.cell, "stratum": "", "metric": metric,
-                "bin": where, "n": step,
-            }  # fmt: skip
-            db.execute(
-                insert.values(**values).on_conflict_do_update(
-                    index_elements=keys, set_={"n": t.counts.c.n + insert.excluded.n}
-                )
-            )
+    def _add(self, db: sa.Connection, row: sa.Row[Any], metric: str, where: int, n: int) -> None:
+        key = {"experiment": row.experiment, "epoch": row.epoch, "cell": row.cell, "stratum": "", "metric": metric}
+        db.execute(self._upserts.count, {**key, "bin": where, "n": n})
 
     def tally(self, name: str, *, n_cells: int) -> Tally:
         """The counts of one experiment."""
@@ -778,6 +766,8 @@ def upgrade(url: str) -> tuple[str | None, str]:
         ConfigError: The URL is not one that abmail can use.
         StoreError: The database cannot be reached, or comes from a newer version of abmail.
     """
+    from alembic.util import CommandError as AlembicError  # 0.7 s, needed here alone
+
     engine = create_engine(url)
     try:
         before = revision_of(engine)
@@ -833,5 +823,4 @@ def _message_query() -> sa.Select[Any]:
 
 
 def _message(db: sa.Connection, message: str, *, lock: bool = False) -> sa.Row[Any] | None:
-    query = _message_query().where(t.messages.c.id == message)
-    return db.execute(query.with_for_update(of=t.messages) if lock else query).one_or_none()
+    return db.execute(sql.LOCKED if lock else sql.MESSAGE, {"m": message}).one_or_none()

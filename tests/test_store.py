@@ -185,8 +185,7 @@ def test_an_epoch_without_recipients_leaves_no_trace(store: Store) -> None:
 def test_the_same_epoch_cannot_be_opened_twice(store: Store) -> None:
     apply(store)
     open_epoch(store, planned=2)
-    with pytest.raises(StoreError, match="another process"):
-        open_epoch(store, planned=2)
+    assert open_epoch(store, planned=2) == 0
     assert store.queued("spring") == 8
 
 

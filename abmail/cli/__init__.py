@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from abmail.cli import _definitions, _events, _people, _results, _sending, _upkeep
-from abmail.errors import AbmailError, SpecError
+from abmail.errors import AbmailError, ExpressionError, SpecError
 
 __all__ = ["cli", "main"]
 
@@ -51,6 +51,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _complain(error: AbmailError) -> None:
     click.echo(f"error: {error}", err=True)
+    if isinstance(error, ExpressionError):
+        click.echo("".join(f"  {line}\n" for line in error.excerpt.splitlines()), err=True, nl=False)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
 

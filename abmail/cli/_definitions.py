@@ -61,8 +61,8 @@ def check(paths: tuple[Path, ...], form: str, output: str | None) -> int:
 
     Example: abmail check experiments/ --format github
     """
-    from abmail.check import check_paths
-    from abmail.diagnostics import write_github, write_json, write_text
+    from abmail.check import check_paths, exit_code
+    from abmail.diagnostics import summary, write_github, write_json, write_text
 
     found = check_paths(paths or (Path("experiments"),))
     writers: dict[str, Callable[[], str]] = {
@@ -70,8 +70,10 @@ def check(paths: tuple[Path, ...], form: str, output: str | None) -> int:
         "json": lambda: write_json(found),
         "github": lambda: write_github(found),
     }
-    shared.write(writers[form](), output)
-    return int(any(d.severity == "error" for d in found))
+    if text := writers[form]():
+        shared.write(text, output)
+    click.echo(summary(found), err=True)
+    return exit_code(found)
 
 
 @click.command()

@@ -1,0 +1,224 @@
+"""Rules over definitions, and the walk over the files that hold them: the command that continuous integration runs.
+
+What a definition's text alone decides (syntax, keys, values: AB100 to AB108) is found while it is read. The rules
+here look at a definition that could be read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from abmail._fields import Location
+from abmail._spec_problems import UNREADABLE_FILE
+from abmail.diagnostics import Diagnostic, Place, Rule, sort_key
+from abmail.spec import Experiment, decode, decode_file
+
+__all__ = ["RULES", "Case", "Check", "Finding", "check", "check_paths", "check_text", "exit_code", "project_root"]
+
+_SETTINGS: Final = "abmail.toml"
+_SUFFIXES: Final = (".yaml", ".yml")
+_EARNING: Final = 0.4
+_SLACK: Final = 1e-9
+
+
+class Finding(NamedTuple):
+    """What a rule found, at a key or value of the definition."""
+
+    location: Location
+    message: str
+    hint: str = ""
+    at_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a rule looks at.
+
+    Attributes:
+        experiment: The definition.
+        folders: Where its templates may lie; none where that is not to be told.
+    """
+
+    experiment: Experiment
+    folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rule and how it looks."""
+
+    rule: Rule
+    find: Callable[[Case], Iterator[Finding]]
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def _missing_template(case: Case) -> Iterator[Finding]:
+    """A mail without its template cannot be made: every recipient's message would fail."""
+    message = case.experiment.message
+    for key, name in (("template", message.template), ("text_template", message.text_template)):
+        if name is not None and case.folders and not any(_is_file(folder / name) for folder in case.folders):
+            hint = f"looked in {' and in '.join(str(folder) for folder in case.folders)}"
+            yield Finding(("message", key), f"there is no template {name}", hint)
+
+
+def _opens_decide(case: Case) -> Iterator[Finding]:
+    """Mail programs and scanners open mail by themselves; up to half of all opens say nothing about people."""
+    if case.experiment.metrics.primary == "opened":
+        message = "opens decide this test, and machines open mail, too"
+        yield Finding(("metrics", "primary"), message, "prefer primary: clicked; opens are reported beside it")
+
+
+def _high_floor(case: Case) -> Iterator[Finding]:
+    """Mail that is bound to floors cannot be shifted to what works."""
+    allocation, floor = case.experiment.allocation, case.experiment.min_weight
+    cells = len(case.experiment.cells)
+    bound = floor * cells
+    if allocation.policy == "thompson" and bound > _EARNING + _SLACK:
+        message = f"{cells} cells with at least {floor:g} each bind {bound:.0%} of the mail"
+        hint = f"at most {_EARNING / cells:.2g} leaves room to learn; policy: uniform splits evenly"
+        yield Finding(("allocation", "min_weight"), message, hint)
+
+
+def _no_subject(case: Case) -> Iterator[Finding]:
+    """A mail needs a subject line: as a factor, or the same for all."""
+    if "subject" not in case.experiment.factors and case.experiment.message.subject is None:
+        message = "the mail has no subject line"
+        yield Finding(("message",), message, "write message.subject, or make subject a factor", at_key=True)
+
+
+def _said_twice(case: Case) -> Iterator[Finding]:
+    """The text of a factor replaces that of the message, which then nobody sees."""
+    message = case.experiment.message
+    for key, text in (("subject", message.subject), ("preheader", message.preheader)):
+        if text is not None and key in case.experiment.factors:
+            yield Finding(("message", key), f"{key} is a factor: this text is never sent", "remove it", at_key=True)
+
+
+def _times_not_learned(case: Case) -> Iterator[Finding]:
+    """The modes learn and test are part of the format before the engine follows them."""
+    mode = case.experiment.send_time.mode
+    if mode != "fixed":
+        message = f"mode {mode}: times are not learned yet, mails go out inside the window"
+        yield Finding(("send_time", "mode"), message, "write mode: fixed, which does the same")
+
+
+RULES: Final[tuple[Check, ...]] = (
+    Check(Rule("AB104", "missing-template"), _missing_template),
+    Check(Rule("AB202", "opens-decide", "warning"), _opens_decide),
+    Check(Rule("AB204", "high-floor", "warning"), _high_floor),
+    Check(Rule("AB401", "no-subject"), _no_subject),
+    Check(Rule("AB402", "said-twice", "warning"), _said_twice),
+    Check(Rule("AB501", "times-not-learned", "warning"), _times_not_learned),
+)
+"""Every rule over a definition that could be read."""
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+def check(experiment: Experiment, *, root: Path | None = None) -> tuple[Diagnostic, ...]:
+    """Apply every rule to a definition.
+
+    Args:
+        experiment: As loaded; findings point into its file where it has one.
+        root: Project folder that holds its templates. Without it, that of the definition's file; a definition from
+            plain data or text is then not searched for missing templates.
+
+    Returns:
+        What was found, by line and column.
+    """
+    case = Case(experiment, _template_folders(experiment, root))
+    found = (
+        each.rule.at(experiment.place(*finding.location, key=finding.at_key), finding.message, hint=finding.hint)
+        for each in RULES
+        for finding in each.find(case)
+    )
+    return tuple(sorted(found, key=sort_key))
+
+
+def check_text(text: str | bytes, path: str, *, root: Path | None = None) -> tuple[Diagnostic, ...]:
+    """Read and check the text of a definition; ``path`` names it in the findings."""
+    return _checked(decode(text, path), root)
+
+
+def check_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[Diagnostic, ...]:
+    """Read and check definition files; folders are searched for ``*.yaml`` and ``*.yml``, hidden ones left out.
+
+    What cannot be judged (no such file, not readable, a folder without definitions) is a finding with the code AB100.
+
+    Returns:
+        What was found, by file, line and column; each file is read once.
+    """
+    found: list[Diagnostic] = []
+    for path in dict.fromkeys(os.fspath(path) for path in paths):
+        refused: list[OSError] = []
+        files = list(_definitions(path, refused)) if Path(path).is_dir() else [path]
+        found.extend(_unreadable(str(error.filename), error.strerror or "") for error in refused)
+        if not files and not refused:
+            found.append(_unreadable(path, "the folder holds no *.yaml file", "`abmail new NAME` writes one"))
+        for file in files:
+            found.extend(_checked(decode_file(file), None))
+    return tuple(sorted(set(found), key=sort_key))
+
+
+def exit_code(diagnostics: Iterable[Diagnostic], *, fail_on: str = "error") -> int:
+    """Judge findings as a command does: 0 clean, 1 findings, 2 something could not be judged.
+
+    Args:
+        diagnostics: All findings of a run.
+        fail_on: ``error``, or ``warning`` to let warnings fail, too.
+    """
+    found = list(diagnostics)
+    if any(diagnostic.code == UNREADABLE_FILE.code for diagnostic in found):
+        return 2
+    return int(any(diagnostic.severity == "error" or fail_on == "warning" for diagnostic in found))
+
+
+def project_root(start: Path) -> Path:
+    """The nearest folder at or above ``start`` that holds ``abmail.toml``; without one, the working directory."""
+    return _marked_root(start) or Path.cwd()
+
+
+def _checked(decoded: tuple[Experiment | None, tuple[Diagnostic, ...]], root: Path | None) -> tuple[Diagnostic, ...]:
+    experiment, problems = decoded
+    return problems if experiment is None else check(experiment, root=root)
+
+
+def _unreadable(path: str, message: str, hint: str = "") -> Diagnostic:
+    return UNREADABLE_FILE.at(Place(path=path), message, hint=hint)
+
+
+def _definitions(folder: str, refused: list[OSError]) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder, onerror=refused.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.endswith(_SUFFIXES) and not name.startswith("."):
+                yield os.path.join(parent, name)  # noqa: PTH118 - keeps the folder as the user wrote it
+
+
+def _template_folders(experiment: Experiment, root: Path | None) -> tuple[Path, ...]:
+    if root is not None:
+        return (root,)
+    if experiment.path is None:
+        return ()
+    file = Path(experiment.path)
+    marked = _marked_root(file)
+    return (marked,) if marked is not None else tuple(dict.fromkeys((Path.cwd(), file.absolute().parent)))
+
+
+def _marked_root(start: Path) -> Path | None:
+    absolute = start.absolute()
+    return next((folder for folder in (absolute, *absolute.parents) if _is_file(folder / _SETTINGS)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a loop of links
+        return False

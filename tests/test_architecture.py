@@ -1,0 +1,156 @@
+"""The house keeps its shape: imports go down, each third-party package has one home, the command line starts light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import abmail
+
+PACKAGE = Path(abmail.__file__).parent
+
+FLOORS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "diagnostics"}),
+    frozenset({"recipient", "segment"}),
+    frozenset({"spec", "events"}),
+    frozenset({"stats", "render"}),
+    frozenset({"bandit", "assign", "check", "report", "audience", "store"}),
+    frozenset({"send"}),
+    frozenset({"engine"}),
+    frozenset({"web", "project"}),
+    frozenset({"demo"}),
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
+)
+
+PRIVATE: dict[str, str] = {
+    "_values": "spec", "_yaml": "spec", "_spec_problems": "spec", "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
+    "_starter": "spec",
+    "_counts": "stats", "_boundary": "stats", "_sequential": "stats", "_fixed": "stats", "_bayes": "stats",
+    "_comparison": "stats", "_sample_ratio": "stats", "_wording": "stats", "_guardrail": "stats",
+    "_links": "render", "_mime": "render",
+    "_delay": "bandit",
+    "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
+    "_report_view": "report", "_report_words": "report",
+    "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
+    "_outbox": "send",
+    "_analysis": "engine", "_planning": "engine",
+}  # fmt: skip
+"""Private siblings, and the module whose room they belong to."""
+
+HOMES: dict[str, frozenset[str]] = {
+    "numpy": frozenset({"stats", "bandit", "assign", "store", "engine", "demo"}),
+    "scipy": frozenset({"stats", "bandit"}),
+    "sqlalchemy": frozenset({"store"}),
+    "alembic": frozenset({"store"}),
+    "click": frozenset({"cli"}),
+    "jinja2": frozenset({"render", "report"}),
+    "markupsafe": frozenset({"render", "report"}),
+    "ruamel": frozenset({"spec"}),
+    "rich": frozenset({"cli", "report"}),
+    "email_validator": frozenset({"recipient"}),
+    "idna": frozenset({"recipient"}),
+    "starlette": frozenset({"web"}),
+    "uvicorn": frozenset({"web"}),
+    "altair": frozenset({"report"}),
+    "vl_convert": frozenset({"report"}),
+    "aiosmtpd": frozenset({"demo"}),
+    "pandas": frozenset({"stats"}),
+}
+"""Third-party packages, and the rooms that may import them."""
+
+
+def room_of(path: Path) -> str:
+    top = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return PRIVATE.get(top, top)
+
+
+def sources() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def imports_of(path: Path, *, typing_too: bool = True) -> Iterator[str]:
+    """Full names of the modules that a file imports, inside functions too."""
+    for node in _walk(ast.parse(path.read_text(encoding="utf-8")), typing_too):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            module = node.module or ""
+            yield from (f"abmail.{alias.name}" for alias in node.names) if module == "abmail" else (module,)
+
+
+def _walk(tree: ast.AST, typing_too: bool) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if not typing_too and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _walk(node, typing_too)
+
+
+def floor_of(room: str) -> int:
+    found = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    assert found, f"{room} stands on no floor: add it to FLOORS or PRIVATE"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = room_of(path)
+    for name in imports_of(path, typing_too=room != "errors"):  # errors names diagnostics in annotations only
+        parts = name.split(".")
+        if parts[0] != "abmail" or len(parts) == 1:
+            continue
+        target = PRIVATE.get(parts[1], parts[1])
+        assert target == room or floor_of(target) < floor_of(room), f"{room} must not import {target}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_each_third_party_package_is_imported_at_home_only(path: Path) -> None:
+    room = room_of(path)
+    for name in imports_of(path):
+        package = name.split(".")[0]
+        if package in sys.stdlib_module_names or package == "abmail":
+            continue
+        assert package in HOMES, f"{package} has no home: decide on one"
+        assert room in HOMES[package], f"{package} is imported by {room}, its home is {sorted(HOMES[package])}"
+
+
+def test_every_room_has_a_docstring_and_a_list_of_public_names() -> None:
+    for path in sources():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), path.name
+        if path.parent == PACKAGE and not path.name.startswith("_"):
+            assert "__all__" in path.read_text(encoding="utf-8"), path.name
+
+
+def modules_after(code: str) -> set[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(ran.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["check", "experiments"]])
+def test_check_and_help_start_without_the_heavy_libraries(arguments: list[str]) -> None:
+    code = f"from abmail.cli import _run\n_run({arguments!r})"
+    heavy = {"numpy", "scipy", "statsmodels", "pandas", "sqlalchemy", "alembic", "jinja2", "rich", "starlette"}
+    assert not modules_after(code) & heavy
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    assert not {m for m in modules_after("import abmail") if m.startswith("abmail.")}
+
+
+def test_every_public_name_can_be_had_and_is_what_it_says() -> None:
+    for name in abmail.__all__:
+        assert getattr(abmail, name) is not None
+    assert callable(abmail.assign)
+    assert callable(abmail.check)
+    with pytest.raises(AttributeError, match="nonsense"):
+        getattr(abmail, "nonsense")  # noqa: B009  (the attribute does not exist, on purpose)

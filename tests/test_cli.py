@@ -1,0 +1,293 @@
+"""The command line as a marketer and a CI job use it: real processes, real exit codes, real mail."""
+
+from __future__ import annotations
+
+import email
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from email.policy import default as default_policy
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import pytest
+from mailserver import free_port, recording
+
+from abmail.cli import cli
+
+LISTS = "email,name,stage\n" + "".join(
+    f"lead{i}@example.com,Lead {i},{'hot' if i % 2 else 'cold'}\n" for i in range(40)
+)
+
+
+def run(folder: Path, *arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("ABMAIL_")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "abmail", *arguments], cwd=folder, env={**clean, **environment}, text=True,
+        capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == status, f"{ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+    assert "Traceback" not in ran.stderr
+    return ran
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    run(tmp_path, "init", ".")
+    (tmp_path / "leads.csv").write_text(LISTS, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def applied(project: Path) -> Path:
+    run(project, "new", "subjects", "--kind", "subject")
+    run(project, "audience", "import", "leads.csv")
+    run(project, "apply", "subjects")
+    return project
+
+
+def test_the_first_session_of_the_help_text_works_as_it_stands(tmp_path: Path) -> None:
+    run(tmp_path, "init", "mailing")
+    folder = tmp_path / "mailing"
+    (folder / "leads.csv").write_text(LISTS, encoding="utf-8")
+    run(folder, "new", "subjects", "--kind", "subject")
+    assert "40 new" in run(folder, "audience", "import", "leads.csv").stdout
+    run(folder, "apply", "subjects")
+    with recording() as inbox:
+        sent = run(folder, "send", "subjects", "--until-done", "--yes", ABMAIL_SMTP_URL=inbox.url)
+        assert len(inbox) == 40
+    assert "40 sent" in sent.stdout
+    report = json.loads(run(folder, "report", "subjects", "--format", "json").stdout)
+    assert report["sent"] == 40
+    assert report["format_version"] == 1
+
+
+def test_without_a_mail_server_mails_are_written_to_files_and_the_command_says_so(applied: Path) -> None:
+    ran = run(applied, "send", "subjects", "--until-done", "--yes")
+    assert "no mail server is configured" in ran.stderr
+    assert len(list((applied / "outbox").glob("*.eml"))) == 40
+
+
+def test_mail_to_people_needs_a_yes_where_there_is_no_terminal(applied: Path) -> None:
+    with recording() as inbox:
+        refused = run(applied, "send", "subjects", status=2, ABMAIL_SMTP_URL=inbox.url)
+        assert "--yes" in refused.stderr
+        assert "40 mails" in refused.stderr
+        assert len(inbox) == 0
+
+
+def test_a_dry_run_sends_nothing(applied: Path) -> None:
+    with recording() as inbox:
+        ran = run(applied, "send", "subjects", "--dry-run", ABMAIL_SMTP_URL=inbox.url)
+        assert "40 mails would be sent now" in ran.stdout
+        assert len(inbox) == 0
+    assert "40 queued" in run(applied, "status").stdout
+
+
+def test_refused_recipients_make_exit_status_one_and_the_rest_is_sent(applied: Path) -> None:
+    with recording() as inbox:
+        inbox.refuse = {"lead3@example.com": "550 5.1.1 no such user", "lead4@example.com": "451 4.2.1 busy"}
+        ran = run(applied, "send", "subjects", "--yes", status=1, ABMAIL_SMTP_URL=inbox.url)
+        assert len(inbox) == 38
+    assert "38 sent, 1 to be tried again, 1 failed" in ran.stdout
+
+
+def test_a_wrong_password_stops_with_the_servers_words_and_loses_nothing(applied: Path) -> None:
+    with recording() as inbox:
+        url = inbox.url.replace("smtp://", "smtp://me:s3cret@")
+        refused = run(applied, "send", "subjects", "--yes", status=2, ABMAIL_SMTP_URL=url)
+    assert "s3cret" not in refused.stderr + refused.stdout
+    assert "error:" in refused.stderr
+    assert "40 assigned" in run(applied, "status").stdout
+
+
+def test_an_import_names_bad_rows_with_their_line_and_takes_the_rest(project: Path) -> None:
+    rows = (
+        'email,name\r\nGood@Example.com,"Two\r\nlines"\r\n\r\nnot-an-address,X\r\ngood@example.COM,Again\r\n山田@,Y\r\n'
+    )
+    (project / "bad.csv").write_bytes(rows.encode("cp932"))
+    ran = run(project, "audience", "import", "bad.csv", "--problems", "skipped.csv", status=1)
+    assert "cp932" in ran.stdout
+    assert "1 new" in ran.stdout
+    for line in (5, 6, 7):
+        assert f"bad.csv:{line}:" in ran.stderr
+    assert len((project / "skipped.csv").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_a_list_without_an_address_column_is_refused_in_words(project: Path) -> None:
+    (project / "x.csv").write_text("name,phone\nA,1\n", encoding="utf-8")
+    assert "email" in run(project, "audience", "import", "x.csv", status=2).stderr
+
+
+def test_the_audience_can_be_listed_by_a_segment_and_errors_point_into_it(applied: Path) -> None:
+    ran = run(applied, "audience", "list", "--segment", "stage == 'hot'", "--limit", "1")
+    assert "20 recipients" in ran.stderr
+    assert "^" in run(applied, "audience", "list", "--segment", "stage ==", status=2).stderr
+
+
+def test_suppressed_people_get_no_mail(applied: Path) -> None:
+    assert "1 suppressed" in run(applied, "suppress", "LEAD1@example.com").stdout
+    run(applied, "send", "subjects", "--yes")
+    assert len(list((applied / "outbox").glob("*.eml"))) == 39
+    assert "not" in run(applied, "suppress", "nonsense", status=2).stderr
+
+
+def test_check_tells_clean_from_findings_from_unreadable_by_its_exit_status(project: Path) -> None:
+    run(project, "new", "subjects")
+    assert "no findings" in run(project, "check").stderr
+    (project / "experiments" / "bad.yaml").write_text("spec: 1\nnam: x\nnam: y\n", encoding="utf-8")
+    found = run(project, "check", "experiments", status=1)
+    assert re.search(r"bad\.yaml:2:1: ", found.stdout)
+    assert re.search(r"bad\.yaml:3:1: ", found.stdout)
+    run(project, "check", "nowhere", status=2)
+
+
+def test_check_writes_annotations_for_github(project: Path) -> None:
+    (project / "experiments" / "bad.yaml").write_text("spec: 1\n", encoding="utf-8")
+    assert "::error file=" in run(project, "check", "--format", "github", status=1).stdout
+
+
+def test_plan_shows_what_would_happen_and_with_check_fails_on_a_risky_change(applied: Path) -> None:
+    assert "nothing would change" in run(applied, "plan", "subjects").stdout
+    file = applied / "experiments" / "subjects.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text + "\nsalt: other\n", encoding="utf-8")
+    assert "! salt" in run(applied, "plan", "subjects", "--check", status=1).stdout
+    assert "worthless" in run(applied, "apply", "subjects", status=2).stderr
+
+
+def test_events_from_a_file_count_once(applied: Path) -> None:
+    run(applied, "send", "subjects", "--yes")
+    line = {"type": "clicked", "at": "2026-01-01T00:00:00Z", "experiment": "subjects", "recipient": "lead0@example.com"}
+    (applied / "events.jsonl").write_text(json.dumps(line) + "\n{nonsense\n", encoding="utf-8")
+    first = run(applied, "ingest", "events.jsonl", "--rejected", "rejected.jsonl", status=1)
+    assert "1 new events" in first.stdout
+    assert "events.jsonl:2:" in first.stderr
+    assert (applied / "rejected.jsonl").read_text(encoding="utf-8") == "{nonsense\n"
+    assert "0 new events, 1 known before" in run(applied, "ingest", "events.jsonl", status=1).stdout
+
+
+def test_the_report_comes_in_every_form_and_in_japanese(applied: Path) -> None:
+    run(applied, "send", "subjects", "--yes")
+    assert "subjects" in run(applied, "report", "subjects").stdout
+    assert run(applied, "report", "subjects", "--format", "md").stdout.startswith("#")
+    run(applied, "report", "subjects", "--format", "html", "--language", "ja", "-o", "report.html")
+    page = (applied / "report.html").read_text(encoding="utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert 'lang="ja"' in page
+
+
+def test_stop_needs_a_yes_and_cancels_what_waits(applied: Path) -> None:
+    assert "--yes" in run(applied, "stop", "subjects", status=2).stderr
+    assert "40 cancelled" in run(applied, "stop", "subjects", "--why", "too late", "--yes").stdout
+    assert "0 sent" in run(applied, "send", "subjects", "--yes").stdout
+
+
+def test_stop_names_the_nearest_variant(applied: Path) -> None:
+    refused = run(applied, "stop", "subjects", "--ship", "nonsense", "--yes", status=2)
+    assert "nonsense" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["reprot", "x"], "report"),
+        (["report", "subject"], "subject"),
+        (["apply", "subject"], "did you mean subjects?"),
+        (["send", "nothing"], "nothing"),
+        (["new", "Bad Name!"], "name"),
+        (["new", "subjects"], "is there already"),
+    ],
+)
+def test_mistakes_are_answered_in_words_with_exit_status_two(applied: Path, arguments: list[str], words: str) -> None:
+    assert words in run(applied, *arguments, status=2).stderr
+
+
+def test_a_database_of_another_version_asks_for_the_upgrade(applied: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(applied / "abmail.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'old'")
+    assert "abmail db upgrade" in run(applied, "status", status=2).stderr
+
+
+def test_db_upgrade_makes_the_tables_and_is_a_no_op_after(tmp_path: Path) -> None:
+    (tmp_path / "abmail.toml").touch()
+    assert "was empty" in run(tmp_path, "db", "upgrade").stdout
+    assert "was" not in run(tmp_path, "db", "upgrade").stdout
+    assert "0 recipients" in run(tmp_path, "db", "status").stdout
+
+
+def test_config_show_tells_where_each_setting_came_from(applied: Path) -> None:
+    shown = run(applied, "config", "show", ABMAIL_TRACKER_URL="https://t.example.com").stdout
+    assert "https://t.example.com  [environment variable ABMAIL_TRACKER_URL]" in shown
+    resolved = json.loads(run(applied, "config", "show", "subjects").stdout)
+    assert resolved["metrics"]["primary"] == "clicked"
+
+
+def test_serve_tracks_what_a_reader_of_a_delivered_mail_does(applied: Path) -> None:
+    port = free_port()
+    tracker = f"http://127.0.0.1:{port}"
+    run(applied, "send", "subjects", "--yes", ABMAIL_TRACKER_URL=tracker)
+    mail = email.message_from_bytes(next((applied / "outbox").glob("*.eml")).read_bytes(), policy=default_policy)
+    command = [sys.executable, "-m", "abmail", "serve", "--port", str(port)]
+    with subprocess.Popen(command, cwd=applied, stderr=subprocess.DEVNULL) as server:
+        try:
+            body = mail.get_body(("html",))
+            assert body is not None
+            urls = [u.replace("&amp;", "&") for u in re.findall(tracker + r'/[^"\s]+', body.get_content())]
+            assert {urlsplit(u).path[:3] for u in urls} == {"/o/", "/c/", "/u/"}
+            time.sleep(5.2)  # a click within five seconds of the sending is taken for a machine's
+            answers = {urlsplit(u).path[1]: ask(u) for u in urls}
+            assert answers == {"o": 200, "c": 302, "u": 200}
+            assert "1 recipients" not in run(applied, "audience", "list", "--limit", "0").stdout
+            unsubscribe = re.findall(r"<(http[^>]+)>", mail["List-Unsubscribe"])[0]
+            assert ask(unsubscribe, "POST", "List-Unsubscribe=One-Click") == 200
+        finally:
+            server.terminate()
+    report = json.loads(run(applied, "report", "subjects", "--format", "json").stdout)
+    assert sum(arm["clicks"] for arm in report["arms"]) == 1
+    assert sum(arm["human_opens"] for arm in report["arms"]) == 1
+    assert sum(arm["unsubscribes"] for arm in report["arms"]) == 1
+
+
+def ask(url: str, method: str = "GET", body: str | None = None) -> int:
+    """The status of one request, tried until the server has started."""
+    parts = urlsplit(url)
+    headers = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+    if body:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+    for _ in range(200):
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        try:
+            connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, body, headers)
+            return connection.getresponse().status
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise AssertionError("the tracker did not start")
+
+
+def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:
+    found: list[tuple[str, click.Command]] = []
+    for name, command in group.commands.items():
+        found += (
+            commands(command, f"{prefix}{name} ") if isinstance(command, click.Group) else [(prefix + name, command)]
+        )
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(cli), ids=lambda x: x if isinstance(x, str) else "")
+def test_every_command_has_help_that_ends_in_an_example_and_stands_in_the_docs(
+    name: str, command: click.Command
+) -> None:
+    assert command.help
+    assert command.help.rstrip().splitlines()[-1].strip().startswith(f"Example: abmail {name}")
+    reference = Path(__file__).parent.parent / "docs" / "cli.md"
+    assert f"## abmail {name}\n" in reference.read_text(encoding="utf-8")

@@ -1,0 +1,523 @@
+"""The verbs of the engine on a real database, with mails kept in memory and a clock that the test moves."""
+
+from __future__ import annotations
+
+import email
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.policy import default as default_policy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import abmail as ab
+from abmail.engine import Engine
+from abmail.errors import ConfigError, PermanentSendError, StalePlan, StoreError, TransientSendError, UncertainSendError
+from abmail.events import Event, EventType
+from abmail.recipient import Recipient
+from abmail.render import RenderedMessage
+from abmail.send import Memory
+from abmail.spec import Experiment
+from abmail.store import State
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday
+TEMPLATE = '<p>{{ recipient.name }}</p><a href="https://example.com/x">{{ cta | default("go") }}</a>'
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def forward(self, **step: float) -> None:
+        self.time += timedelta(**step)
+
+
+class Moody(Memory):
+    """Raises what it is told for some addresses, and takes the rest."""
+
+    def __init__(self, moods: dict[str, list[Exception]] | None = None) -> None:
+        super().__init__()
+        self.moods = moods or {}
+
+    def send(self, message: RenderedMessage) -> str:
+        if waiting := self.moods.get(message.recipient):
+            raise waiting.pop(0)
+        return super().send(message)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def transport() -> Moody:
+    return Moody()
+
+
+@pytest.fixture
+def engine(store_url: str, clock: Clock, transport: Moody) -> Iterator[Engine]:
+    with Engine(store_url, transport=transport, secret=b"0123456789abcdef", clock=clock) as opened:
+        yield opened
+
+
+def people(n: int, **columns: str) -> list[Recipient]:
+    return [
+        Recipient(
+            id=f"r{i}", email=f"r{i}@c{i % 7}.example.com", attributes={"name": f"Person {i}", **columns}, zone=None
+        )
+        for i in range(n)
+    ]
+
+
+def definition(name: str = "spring", **parts: object) -> Experiment:
+    return Experiment.from_dict(
+        {
+            "spec": 1,
+            "name": name,
+            "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
+            "control": {"subject": "plain"},
+            "message": {"template": "mails/x.html.j2", "from": "News <news@example.com>"},
+            "allocation": {"policy": "uniform"},
+            **parts,
+        }
+    )
+
+
+def apply(engine: Engine, exp: Experiment, recipients: list[Recipient]) -> None:
+    engine.apply(engine.plan(exp, recipients, template=TEMPLATE))
+
+
+def click(engine: Engine, message: str, at: datetime, kind: EventType = EventType.CLICKED) -> None:
+    engine.record(Event(type=kind, at=at, message_id=message))
+
+
+def test_the_whole_chain_from_plan_to_report(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(audience={"holdout": 0.1}), people(500))
+    tick = engine.tick()
+    assert tick.outbox.sent == len(transport.messages) > 400
+    for message in transport.messages[:100]:
+        click(engine, message.message_id, NOW + timedelta(hours=1))
+    clock.forward(days=4)
+    report = engine.analyze("spring")
+    assert report.state == "finished"
+    assert report.sent + report.held_out == 500
+    assert sum(arm.successes for arm in report.arms) == 100
+    assert report.mature_share == 1.0
+    assert report.srm.ok
+    assert ab.Report.from_dict(report.to_dict()) == report
+
+
+def test_applying_the_same_plan_twice_changes_nothing(engine: Engine, transport: Moody) -> None:
+    exp = definition()
+    apply(engine, exp, people(50))
+    again = engine.apply(engine.plan(exp, people(50), template=TEMPLATE))
+    assert (again.version, again.new_version, again.added) == (1, False, 0)
+    engine.tick()
+    engine.tick()
+    assert len(transport.messages) == 50
+
+
+def test_people_who_are_added_later_get_their_mail_too(engine: Engine, transport: Moody, clock: Clock) -> None:
+    exp = definition()
+    apply(engine, exp, people(50))
+    engine.tick()
+    apply(engine, exp, people(80))
+    clock.forward(hours=2)
+    engine.tick()
+    assert Counter(Counter(m.recipient for m in transport.messages).values()) == {1: 80}
+
+
+def test_the_holdout_is_recorded_and_never_mailed(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(audience={"holdout": 0.3}), people(400))
+    engine.tick()
+    held = {m.email for m in engine.store.messages("spring", states=[State.HELD_OUT])}
+    assert 80 < len(held) < 160
+    assert not held & {m.recipient for m in transport.messages}
+
+
+def test_only_the_segment_is_mailed_and_suppressed_people_are_not(engine: Engine, transport: Moody) -> None:
+    engine.store.suppress(["r1@c1.example.com"], reason="asked", now=NOW)
+    mixed = people(10, stage="hot") + [replace(p, id=f"x{p.id}", email=f"x{p.email}") for p in people(5, stage="cold")]
+    plan = engine.plan(definition(audience={"segment": "stage == 'hot'"}), mixed, template=TEMPLATE)
+    assert (len(plan.selection.chosen), plan.selection.suppressed, plan.selection.outside) == (9, 1, 5)
+    engine.apply(plan)
+    engine.tick()
+    assert {m.recipient for m in transport.messages} == {p.email for p in mixed[:10]} - {"r1@c1.example.com"}
+
+
+def test_an_unsubscribe_after_the_plan_still_stops_the_mail(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition("one"), people(3))
+    engine.tick()
+    engine.unsubscribe(transport.messages[0].message_id, at=NOW, reason="one click")
+    apply(engine, definition("two"), people(3))
+    engine.tick()
+    second = [m for m in transport.messages[3:]]
+    assert transport.messages[0].recipient not in {m.recipient for m in second}
+    assert len(second) == 2
+
+
+def test_a_change_that_would_break_a_running_test_is_refused_and_named(engine: Engine) -> None:
+    apply(engine, definition(), people(20))
+    changed = definition(factors={"subject": {"plain": "Hello", "number": "4 ways"}})
+    plan = engine.plan(changed, people(20), template=TEMPLATE)
+    assert [change.path for change in plan.risky] == ["factors.subject.number"]
+    with pytest.raises(StoreError, match=r"factors\.subject\.number"):
+        engine.apply(plan)
+
+
+def test_a_changed_mail_is_a_risky_change_too(engine: Engine) -> None:
+    apply(engine, definition(), people(20))
+    plan = engine.plan(definition(), people(20), template=TEMPLATE + "!")
+    assert [change.path for change in plan.risky] == ["template"]
+
+
+def test_a_harmless_change_makes_a_new_version(engine: Engine) -> None:
+    apply(engine, definition(), people(20))
+    applied = engine.apply(engine.plan(definition(stop={"after": "3d"}), people(20), template=TEMPLATE))
+    assert (applied.version, applied.new_version) == (2, True)
+
+
+def test_a_plan_that_was_overtaken_is_stale(engine: Engine) -> None:
+    old = engine.plan(definition(), people(20), template=TEMPLATE)
+    apply(engine, definition(), people(20))
+    with pytest.raises(StalePlan):
+        engine.apply(old)
+
+
+def test_each_mail_shows_its_cell_and_the_ledger_knows_it(engine: Engine, transport: Moody) -> None:
+    exp = definition()
+    apply(engine, exp, people(60))
+    engine.tick()
+    ledger = {m.id: m for m in engine.store.messages("spring")}
+    for message in transport.messages:
+        entry = ledger[message.message_id]
+        assert entry.cell is not None
+        assert message.subject == exp.cells[entry.cell].content["subject"]
+        assert entry.cell == ab.assign(exp, entry.recipient, weights=[0.5, 0.5]).cell
+        assert entry.propensity == 0.5
+
+
+def test_a_retry_after_a_temporary_refusal_keeps_the_cell(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(), people(3))
+    transport.moods = {"r1@c1.example.com": [TransientSendError("451 busy"), TransientSendError("421 later")]}
+    first = engine.tick()
+    assert (first.outbox.sent, first.outbox.retried) == (2, 1)
+    before = {m.email: m.cell for m in engine.store.messages("spring")}
+    assert first.next_at is not None
+    assert NOW < first.next_at <= NOW + timedelta(minutes=1)
+    for _ in range(2):
+        clock.forward(minutes=6)
+        engine.tick()
+    after = {m.email: (m.cell, m.state) for m in engine.store.messages("spring")}
+    assert after == {address: (cell, State.SENT) for address, cell in before.items()}
+
+
+def test_a_mail_that_is_always_put_off_fails_in_the_end(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(), people(1))
+    transport.moods = {"r0@c0.example.com": [TransientSendError("451 busy") for _ in range(50)]}
+    for _ in range(12):
+        engine.tick()
+        clock.forward(hours=13)
+    (message,) = engine.store.messages("spring")
+    assert message.state == State.FAILED
+    assert "given up after 7 tries" in str(message.error)
+
+
+def test_a_dead_address_fails_and_is_never_mailed_again(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(), people(2))
+    transport.moods = {"r0@c0.example.com": [PermanentSendError("550 5.1.1 unknown", code=550, hard=True)]}
+    tick = engine.tick()
+    assert (tick.outbox.sent, tick.outbox.failed) == (1, 1)
+    assert engine.store.suppressed() == {"r0@c0.example.com": "bounced"}
+
+
+def test_an_answer_that_never_came_leaves_the_mail_uncertain(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(), people(2))
+    transport.moods = {"r0@c0.example.com": [UncertainSendError("no answer after the final dot")]}
+    assert engine.tick().outbox.uncertain == 1
+    clock.forward(days=1)
+    assert engine.tick().outbox.total == 0
+
+
+def test_a_relay_that_refuses_us_stops_the_tick_and_loses_nothing(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(), people(3))
+    transport.moods = {p.email: [ConfigError("535 wrong password")] for p in people(3)}
+    with pytest.raises(ConfigError, match="535"):
+        engine.tick()
+    assert engine.store.states("spring") == {State.ASSIGNED: 3}
+    transport.moods = {}
+    assert engine.tick().outbox.sent == 3
+
+
+def test_one_recipient_whose_mail_cannot_be_made_does_not_stop_the_others(engine: Engine, transport: Moody) -> None:
+    nameless = Recipient(id="n", email="n@example.com", attributes={}, zone=None)
+    apply(engine, definition(), [*people(5), nameless])
+    tick = engine.tick()
+    assert (tick.outbox.sent, tick.outbox.failed) == (5, 1)
+    (failed,) = engine.store.messages("spring", states=[State.FAILED])
+    assert failed.email == "n@example.com"
+    assert "name" in str(failed.error)
+
+
+def waves(**settings: object) -> dict[str, object]:
+    return {"policy": "thompson", "first_wave": 0.25, "every": "1h", "waves": 4, **settings}
+
+
+def test_thompson_sends_in_waves_and_shifts_towards_what_works(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(allocation=waves()), people(1_600))
+    rng = np.random.default_rng(5)
+    seen = 0
+    for number in range(4):
+        tick = engine.tick()
+        (opened,) = tick.opened
+        assert (opened.number, opened.size) == (number, 400)
+        for message in transport.messages[seen:]:
+            if rng.random() < (0.4 if message.subject == "3 ways" else 0.1):
+                click(engine, message.message_id, clock() + timedelta(minutes=5))
+        seen = len(transport.messages)
+        assert engine.tick().outbox.total == 0
+        clock.forward(hours=1)
+    weights = [epoch.weights[1] for epoch in engine.store.epochs("spring")]
+    assert weights[0] == 0.5
+    assert weights[-1] == pytest.approx(0.9)
+    assert all(w * 2**20 == round(w * 2**20) for e in engine.store.epochs("spring") for w in e.weights)
+
+
+def test_the_first_wave_is_a_sample_of_the_list_and_not_its_beginning(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(allocation=waves()), people(1_600))
+    engine.tick()
+    numbers = [int(m.recipient.split("@")[0][1:]) for m in transport.messages]
+    assert 700 < np.mean(numbers) < 900
+
+
+def test_a_winner_is_noted_once_and_the_rest_of_the_list_gets_it(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    exp = definition(allocation=waves(every="1h"), metrics={"primary": "clicked", "window": "30m"})
+    apply(engine, exp, people(1_600))
+    rng = np.random.default_rng(5)
+    seen = 0
+    while engine.store.queued("spring"):
+        engine.tick()
+        for message in transport.messages[seen:]:
+            if rng.random() < (0.5 if message.subject == "3 ways" else 0.1):
+                click(engine, message.message_id, clock() + timedelta(minutes=5))
+        seen = len(transport.messages)
+        clock.forward(hours=1)
+    epochs = engine.store.epochs("spring")
+    assert epochs[-1].weights == (0.0, 1.0)
+    assert "everybody else gets number" in epochs[-1].reason
+    assert len(epochs) < 4
+    report = engine.analyze("spring")
+    assert (report.decision.state, report.decision.arm) == ("winner", "number")
+    assert report.state == "finished"
+    assert report.srm.ok
+
+
+def test_no_winner_is_named_before_the_window_has_closed(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(), people(600))
+    engine.tick()
+    for message in transport.messages:
+        if message.subject == "3 ways":
+            click(engine, message.message_id, NOW + timedelta(minutes=3))
+    clock.forward(hours=1)
+    early = engine.analyze("spring")
+    assert (early.decision.state, early.decision.arm) == ("leading", "number")
+    assert "72 hours" in early.decision.reason
+    clock.forward(hours=72)
+    assert engine.analyze("spring").decision.state == "winner"
+
+
+def test_mail_waits_for_the_window_of_each_recipients_own_zone(engine: Engine, transport: Moody, clock: Clock) -> None:
+    zones = {"r0": "Asia/Tokyo", "r1": "America/New_York", "r2": "Europe/Berlin"}
+    recipients = [replace(p, zone=zones[p.id]) for p in people(3)]
+    apply(engine, definition(send_time={"between": "08:00-18:00", "days": ["mon", "tue"]}), recipients)
+    sent_at = {}
+    for _ in range(40):
+        before = len(transport.messages)
+        engine.tick()
+        sent_at.update({m.recipient[:2]: clock.time for m in transport.messages[before:]})
+        clock.forward(minutes=30)
+    assert sent_at == {
+        "r2": NOW,  # 10:00 in Berlin
+        "r1": NOW + timedelta(hours=4),  # 8:00 in New York
+        "r0": NOW + timedelta(hours=14),  # 8:00 on Tuesday in Tokyo
+    }
+
+
+def test_a_tick_tells_when_there_is_something_to_do_next(engine: Engine, clock: Clock) -> None:
+    apply(engine, definition(allocation=waves(), send_time={"between": "08:00-10:00"}), people(1_600))
+    assert engine.tick().next_at == NOW + timedelta(hours=23)  # in an hour the window is closed; 8:00 tomorrow
+    clock.forward(hours=23)
+    assert engine.tick().next_at == NOW + timedelta(hours=24)
+
+
+def test_several_ticks_with_a_limit_send_everybody_once(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(), people(50))
+    for _ in range(8):
+        engine.tick(limit=7)
+    assert Counter(Counter(m.recipient for m in transport.messages).values()) == {1: 50}
+
+
+def test_a_look_at_what_is_due_changes_nothing(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(allocation=waves()), people(1_600))
+    due = engine.due("spring")
+    assert due.outbox.sent == 400
+    assert engine.store.epochs("spring") == ()
+    assert transport.messages == []
+    assert engine.tick().opened == due.opened
+
+
+def test_a_stop_cancels_what_waits(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(allocation=waves()), people(1_600))
+    engine.tick()
+    assert engine.stop("spring", why="webinar full") == 1_200
+    assert engine.tick().outbox.total == 0
+    report = engine.analyze("spring")
+    assert report.state == "stopped"
+    assert report.decision.reason == "webinar full"
+    with pytest.raises(StoreError, match="has ended"):
+        apply(engine, definition(), people(1_700))
+
+
+def test_a_stop_that_ships_a_variant_sends_it_to_the_rest_at_once(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(allocation=waves()), people(1_600))
+    engine.tick()
+    engine.stop("spring", ship="number")
+    engine.tick()
+    assert len(transport.messages) == 1_600
+    assert {m.subject for m in transport.messages[400:]} == {"3 ways"}
+
+
+def test_a_list_that_could_never_name_a_winner_gets_the_control(engine: Engine, transport: Moody) -> None:
+    exp = definition(analysis={"baseline": 0.02}, allocation=waves())
+    plan = engine.plan(exp, people(100), template=TEMPLATE)
+    assert any("least from which a winner is named" in warning for warning in plan.warnings)
+    engine.apply(plan)
+    engine.tick()
+    assert {m.subject for m in transport.messages} == {"Hello"}
+    assert len(transport.messages) == 100
+
+
+def test_with_the_company_as_unit_colleagues_get_the_same_variant(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(audience={"unit": "company"}), people(70))
+    engine.tick()
+    subjects: dict[str, set[str]] = {}
+    for message in transport.messages:
+        subjects.setdefault(message.recipient.split("@")[1], set()).add(message.subject)
+    assert len(subjects) == 7
+    assert all(len(each) == 1 for each in subjects.values())
+
+
+def test_main_effects_are_reported_for_each_factor(engine: Engine, transport: Moody, clock: Clock) -> None:
+    factors = {"subject": {"a": "A", "b": "B"}, "cta": {"x": "X", "y": "Y"}}
+    exp = definition(factors=factors, control={"subject": "a", "cta": "x"})
+    apply(engine, exp, people(3_000))
+    engine.tick()
+    rng = np.random.default_rng(2)
+    for message in transport.messages:
+        if rng.random() < (0.3 if message.subject == "B" else 0.1):
+            click(engine, message.message_id, NOW + timedelta(hours=1))
+    clock.forward(days=4)
+    subject, cta = engine.analyze("spring").factors
+    assert [level.level for level in subject.levels] == ["a", "b"]
+    assert subject.levels[1].ci_lower is not None
+    assert subject.levels[1].ci_lower > 0.1
+    assert cta.levels[1].ci_lower is not None
+    assert cta.levels[1].ci_upper is not None
+    assert cta.levels[1].ci_lower < 0 < cta.levels[1].ci_upper
+
+
+def test_a_broken_guardrail_is_reported_and_asks_for_a_stop(engine: Engine, transport: Moody) -> None:
+    exp = definition(metrics={"guardrails": {"unsubscribed": 0.005}})
+    apply(engine, exp, people(600))
+    engine.tick()
+    for message in transport.messages:
+        if message.subject == "3 ways" and int(message.recipient.split("@")[0][1:]) % 8 == 0:
+            click(engine, message.message_id, NOW, EventType.UNSUBSCRIBED)
+    report = engine.analyze("spring")
+    assert {(g.arm, g.ok) for g in report.guardrails} == {("plain", True), ("number", False)}
+    assert any("number breaks the limit" in action for action in report.actions)
+
+
+def test_machine_clicks_are_shown_beside_the_result_and_do_not_count(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(), people(100))
+    engine.tick()
+    for message in transport.messages:
+        fields = {"type": "clicked", "at": NOW.isoformat(), "message_id": message.message_id, "verdict": "machine"}
+        engine.record(Event.from_dict(fields))
+    report = engine.analyze("spring")
+    assert sum(report.bot_sensitivity.all.values()) == 100
+    assert sum(report.bot_sensitivity.human_likely.values()) == 0
+
+
+def test_a_link_in_a_delivered_mail_leads_back_to_its_message(engine: Engine, transport: Moody) -> None:
+    apply(engine, definition(), people(1))
+    engine.tick()
+    (mail,) = transport.messages
+    parsed = email.message_from_bytes(mail.raw, policy=default_policy)
+    body = parsed.get_body(("html",))
+    assert body is not None
+    (found,) = re.findall(r'href="http://127\.0\.0\.1:8025/c/([\w-]+)\?u=([^"&]+)"', body.get_content())
+    token = engine.signer.verify("c", found[0], target="https://example.com/x")
+    assert token is not None
+    tracked = engine.message(token.message_id)
+    assert tracked is not None
+    assert (tracked.sent_at, tracked.language) == (NOW, "en")
+
+
+def test_a_crash_between_two_ticks_changes_neither_epochs_nor_weights(
+    store_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    """Two engines in turn on one database do exactly what a single one does on another."""
+
+    def live(urls: list[str]) -> list[tuple[int, tuple[float, ...]]]:
+        clock.time = NOW
+        rng = np.random.default_rng(1)
+        for step in range(4):
+            box = Memory()
+            with Engine(urls[step % len(urls)], transport=box, secret=b"0123456789abcdef", clock=clock) as opened:
+                if step == 0:
+                    apply(opened, definition(allocation=waves(seed=3)), people(1_600))
+                opened.tick()
+                for message in sorted(box.messages, key=lambda m: m.recipient):
+                    if rng.random() < (0.3 if message.subject == "3 ways" else 0.2):
+                        click(opened, message.message_id, clock() + timedelta(minutes=9))
+                clock.forward(hours=1)
+                epochs = opened.store.epochs("spring")
+        return [(e.size, e.weights) for e in epochs]
+
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    assert live([store_url]) == live([other])
+
+
+def test_without_a_transport_nothing_is_sent_and_the_error_says_what_to_do(store_url: str, clock: Clock) -> None:
+    with Engine(store_url, secret=b"0123456789abcdef", clock=clock) as bare:
+        apply(bare, definition(), people(2))
+        with pytest.raises(ConfigError, match="no transport"):
+            bare.tick()
+        assert bare.store.states("spring") == {State.ASSIGNED: 2}
+
+
+def test_a_signing_key_is_made_beside_a_sqlite_database_for_its_owner_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'mail.db'}"
+    with Engine(url) as first, Engine(url) as second:
+        assert first.signer.message_id("a", "b") == second.signer.message_id("a", "b")
+    key = tmp_path / "mail.db.secret"
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_database_needs_a_key_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ABMAIL_SECRET", raising=False)
+    with pytest.raises(ConfigError, match="no signing key"):
+        Engine("postgresql://nobody@127.0.0.1:1/none")
