@@ -98,7 +98,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `abmail.assign` and `abmail.check` the functions, although importing their modules would rebind the names."""
+    """Keeps `abmail.assign` and `abmail.check` functions, although importing their modules would rebind the names."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _HOME_OF.get(name) == name:

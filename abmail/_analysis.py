@@ -1,4 +1,4 @@
-"""From the store's counts to findings and the report: the engine's reading side. Pure; the engine gathers the evidence."""
+"""From the store's counts to findings and the report: the engine's reading side, without a clock or a database."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def _decision(evidence: Evidence, everything: Comparison, mature: Comparison | N
     return everything.decision
 
 
-# -- the report ---------------------------------------------------------------------------------------------------------
+# -- the report -----------------------------------------------------------------------------------------------------
 
 
 def report_on(evidence: Evidence) -> Report:
@@ -298,8 +298,8 @@ def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
         n, k = int(evidence.sent[:, cell.index].sum()), int(evidence.successes[:, cell.index].sum())
         yield ArmReport(
             name=cell.name,
-            cell=dict(cell.levels),
-            content=dict(cell.content),
+            cell={str(factor): level for factor, level in cell.levels.items()},
+            content={factor: text for factor, text in cell.content.items() if "{%" not in text},
             n=n,
             successes=k,
             rate=k / n if n else None,
@@ -390,9 +390,8 @@ def _send_time(experiment: Experiment) -> SendTimeReport:
 
 _SAYINGS: Final = {
     "srm": (
-        "Find out why the variants did not get their shares before reading the result: mails that failed to render, "
-        "a list changed by hand, or a filter that refuses one variant.",
-        "結果を読む前に、配信数の比率がずれた原因(描画の失敗、リストの手作業での変更、特定パターンの拒否など)を調べてください。",
+        "Before reading the result, find out why the variants did not get their shares (mails that failed to render?).",
+        "結果を読む前に、配信数の比率がずれた原因(描画の失敗など)を調べてください。",
     ),
     "guardrail": (
         "{arm} breaks the limit on {metric} ({rate:.2%}, limit {limit:.2%}): consider stopping it.",

@@ -1,6 +1,6 @@
-"""The statements of the hot path, built once: to send a mail and to record an event; only `abmail.store` imports it.
+"""The statements of the hot path, built once, to send a mail and to record an event; `abmail.store` alone imports it.
 
-Building a statement costs several times what running it does. Parameters: ``m`` a message's id, ``w`` a worker, ``now``.
+Building a statement costs several times what running it does. Parameters: ``m`` a message's id, ``w`` a worker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
     "Upserts",
 ]
 
-_m = sa.bindparam("m")
+_m: sa.BindParameter[str] = sa.bindparam("m")
 _suppressed = sa.exists().where(
     t.recipients.c.id == t.messages.c.recipient, t.suppressions.c.email == t.recipients.c.email
 )

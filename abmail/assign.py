@@ -126,7 +126,7 @@ def assign(
         >>> from abmail.spec import Experiment
         >>> exp = Experiment.from_dict({
         ...     "spec": 1, "name": "spring", "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
-        ...     "control": {"subject": "plain"}, "message": {"template": "mails/spring.html.j2", "from": "a@example.com"},
+        ...     "control": {"subject": "plain"}, "message": {"template": "mails/a.html.j2", "from": "a@example.com"},
         ... })
         >>> assign(exp, "u-1017", weights=[0.5, 0.5]).cell in (0, 1)
         True

@@ -1,8 +1,8 @@
 """Demo: a whole experiment on a made-up list, through a real SMTP server and real HTTP requests on this machine.
 
 Only two things are synthetic: the people, whose hidden taste is drawn from a table below, and the clock, which runs two
-days in about a minute. Everything between is the product itself: the project folder, the import, the waves, the mails on
-the wire, the links in them, the tracker, the verdicts on machine traffic, and the report.
+days in about a minute. Everything between is the product itself: the project folder, the import, the waves, the mails
+on the wire, the links in them, the tracker, the verdicts on machine traffic, and the report.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import shutil
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
-from email.policy import default as default_policy
+from email.message import Message
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -38,7 +37,6 @@ from abmail.web import BackgroundServer, create_app
 
 try:
     from aiosmtpd.controller import Controller
-    from aiosmtpd.smtp import SMTP as Session
     from aiosmtpd.smtp import Envelope
 except ModuleNotFoundError as error:
     raise MissingExtra("the demo", "demo") from error
@@ -59,7 +57,7 @@ _MEDIAN_DELAY: Final = 1.5 * 3600.0  # seconds until the open; log-normal
 _DELAY_SPREAD: Final = 1.4
 _SHARES: Final = {"scanner": 0.06, "head": 0.03, "prefetch": 0.10}
 _AGENTS: Final = {
-    "person": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36",
+    "person": "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0",
     "gmail": "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
     "prefetch": "Mozilla/5.0",
     "scanner": "Barracuda Sentinel (EE)",
@@ -120,24 +118,23 @@ class Outcome:
     def to_text(self, *, color: bool = False) -> str:
         """The report, the hidden truth beside what was found, and what an even split would have cost."""
         best = max(self.truth, key=lambda name: self.truth[name])
-        lines = [
-            self.report.to_text(color=color),
-            "The hidden truth beside what was found (chance of a click)",
-            *(
-                f"  {name:22} truth {self.truth[name]:6.2%}   found {found or 0:6.2%}   {arm.n:5} mails"
-                + ("   <- truly best" if name == best else "")
-                for (name, found), arm in zip(self.found.items(), self.report.arms, strict=True)
-            ),
-            "",
-            f"Expected clicks: {self.expected_clicks:.0f} as sent, {self.even_split_clicks:.0f} with an even split "
-            f"({self.expected_clicks - self.even_split_clicks:+.0f}), {self.best_clicks:.0f} had the best variant been "
-            "known beforehand.",
-            f"SMTP server: {self.delivered} mails delivered, {self.duplicates} of them twice. "
-            f"Machine traffic: {self.machine_hits} opens and clicks kept and not counted.",
-            f"Project folder: {self.folder}",
-            f"Report page:    {self.html}",
-        ]
-        return "\n".join(lines)
+        rows = zip(self.found.items(), self.report.arms, strict=True)
+        lines = [self._row(name, found, arm.n, is_best=name == best) for (name, found), arm in rows]
+        return f"""\
+{self.report.to_text(color=color)}
+The hidden truth beside what was found (chance of a click)
+{chr(10).join(lines)}
+
+Expected clicks: {self.expected_clicks:.0f} as sent, {self.even_split_clicks:.0f} with an even split, \
+{self.best_clicks:.0f} had the best variant been known beforehand.
+SMTP server: {self.delivered} mails delivered, {self.duplicates} of them twice.
+Machine traffic: {self.machine_hits} opens and clicks, kept and not counted.
+Project folder: {self.folder}
+Report page:    {self.html}"""
+
+    def _row(self, name: str, found: float | None, n: int, *, is_best: bool) -> str:
+        mark = "   <- truly best" if is_best else ""
+        return f"  {name:22} truth {self.truth[name]:6.2%}   found {found or 0:6.2%}   {n:5} mails{mark}"
 
 
 def run_demo(
@@ -278,7 +275,7 @@ class _Inbox:
         self._new: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
 
-    async def handle_DATA(self, _server: Session, _session: object, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802
         content = envelope.content or b""
         raw = content if isinstance(content, bytes) else content.encode()
         with self._lock:
@@ -323,9 +320,9 @@ class _Readers:
     def _decide(self, raw: bytes, now: datetime) -> None:
         opened, clicked, scanner, head, prefetch, gmail = self._rng.random(6)
         delay, pause, burst = self._rng.lognormal(np.log(_MEDIAN_DELAY), _DELAY_SPREAD), *self._rng.uniform(20, 60, 2)
-        message = email.message_from_bytes(raw, policy=default_policy)
-        subject, call = _variant(message)
-        pixel, links = _links(message)
+        mail = email.message_from_bytes(raw)
+        subject, _, call = str(mail["Feedback-ID"]).split(":")[0].partition("+")
+        pixel, links = _links(mail)
         if scanner < _SHARES["scanner"]:
             for path in (pixel, *links):
                 self._plan(now, burst, "GET", path, "scanner")
@@ -357,10 +354,10 @@ class _Readers:
         clock.set(end)
 
 
-def _links(message: EmailMessage) -> tuple[str, list[str]]:
+def _links(mail: Message) -> tuple[str, list[str]]:
     """The pixel's path, and the paths of the tracked links, as a mail program would find them."""
-    part = message.get_body(("html",))
-    source = "" if part is None else str(part.get_content())
+    html = next(part for part in mail.walk() if part.get_content_type() == "text/html").get_payload(decode=True)
+    source = html.decode() if isinstance(html, bytes) else ""
     paths = [path for url in _LINK.findall(source.replace("&amp;", "&")) if (path := _path(url))]
     pixel = next(path for path in paths if path.startswith("/o/"))
     return pixel, [path for path in paths if path.startswith("/c/")]
@@ -369,13 +366,6 @@ def _links(message: EmailMessage) -> tuple[str, list[str]]:
 def _path(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
-
-
-def _variant(message: EmailMessage) -> tuple[str, str]:
-    """Which variant a mail shows; the templates put a mark of it in a header that people don't see."""
-    feedback = str(message["Feedback-ID"]).split(":")[0]
-    subject, _, call = feedback.partition("+")
-    return subject, call
 
 
 def _machine_hits(engine: Engine) -> int:

@@ -40,6 +40,7 @@ __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "Status", "Tick", "T
 _BATCH: Final = 100
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
 _MIN_SECRET: Final = 16
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _SHIP: Final = {"send_winner", "send_control"}
 
 
@@ -629,7 +630,7 @@ def secret_file(path: Path) -> bytes:
         ConfigError: The file cannot be read or made, or holds too short a key.
     """
     try:
-        with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+        with suppress(FileExistsError), os.fdopen(os.open(path, _NEW_FILE, 0o600), "w", encoding="ascii") as new:
             new.write(secrets.token_urlsafe(32) + "\n")
         secret = path.read_bytes().strip()
     except OSError as error:

@@ -86,7 +86,7 @@ class Project:
 
     @classmethod
     def find(cls, start: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Self:
-        """The project that a folder belongs to: the nearest folder upwards with ``abmail.toml``, else the folder itself.
+        """The project of a folder: the nearest folder upwards with ``abmail.toml``, else the folder itself.
 
         Raises:
             ConfigError: ``abmail.toml`` cannot be read or holds an unknown setting.

@@ -444,7 +444,7 @@ def _decide(
         )
     if mde is not None and _within(plan, n, k, leader, others, mde):
         return Decision(state="no_difference", arm=None, reason="every difference to the best arm is under the mde")
-    return Decision(state="leading", arm=arms[leader].name, reason="ahead, but not proved")
+    return Decision(state="leading", arm=arms[leader].name, reason="chance could still explain the lead")
 
 
 def _leader(arms: tuple[ArmResult, ...], base: int) -> int:

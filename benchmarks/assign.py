@@ -21,13 +21,15 @@ WEIGHTS = [0.25, 0.25, 0.25, 0.25]
 
 def experiment() -> Experiment:
     """A definition with four cells."""
-    return Experiment.from_dict({
-        "spec": 1,
-        "name": "benchmark",
-        "factors": {"subject": {level: level for level in "abcd"}},
-        "control": {"subject": "a"},
-        "message": {"template": "mails/x.html.j2", "from": "a@example.com"},
-    })
+    return Experiment.from_dict(
+        {
+            "spec": 1,
+            "name": "benchmark",
+            "factors": {"subject": {level: level for level in "abcd"}},
+            "control": {"subject": "a"},
+            "message": {"template": "mails/x.html.j2", "from": "a@example.com"},
+        }
+    )
 
 
 def bare(words: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -29,7 +29,8 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 
 PRIVATE: dict[str, str] = {
-    "_values": "spec", "_yaml": "spec", "_spec_problems": "spec", "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
+    "_values": "spec", "_yaml": "spec", "_spec_problems": "spec",
+     "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
     "_starter": "spec",
     "_counts": "stats", "_boundary": "stats", "_sequential": "stats", "_fixed": "stats", "_bayes": "stats",
     "_comparison": "stats", "_sample_ratio": "stats", "_wording": "stats", "_guardrail": "stats",

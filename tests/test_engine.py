@@ -161,7 +161,7 @@ def test_an_unsubscribe_after_the_plan_still_stops_the_mail(engine: Engine, tran
     engine.unsubscribe(transport.messages[0].message_id, at=NOW, reason="one click")
     apply(engine, definition("two"), people(3))
     engine.tick()
-    second = [m for m in transport.messages[3:]]
+    second = transport.messages[3:]
     assert transport.messages[0].recipient not in {m.recipient for m in second}
     assert len(second) == 2
 

@@ -47,8 +47,7 @@ def _plan_text(made: Plan) -> str:
         f"{made.experiment.name}: {len(chosen.chosen)} mails in {len(made.waves)} wave(s)"
         + (f" of {', '.join(map(str, made.waves))}" if len(made.waves) > 1 else ""),
         f"  held out {len(chosen.held_out)}, suppressed {chosen.suppressed}, outside the segment {chosen.outside}",
-        f"  variants: {', '.join(cell.name for cell in made.experiment.cells)}"
-        f" (control: {made.experiment.control_cell.name})",
+        f"  variants: {', '.join(c.name for c in made.experiment.cells)} (control {made.experiment.control_cell.name})",
     ]
     for change in made.changes:
         mark = "!" if change.risky else "~"
