@@ -252,9 +252,7 @@ def report_on(evidence: Evidence) -> Report:
         arms=arms,
         control=experiment.control_cell.name,
         srm=SrmReport(p_value=comparison.srm.p_value, ok=comparison.srm.ok),
-        decision=DecisionReport(
-            state=comparison.decision.state, arm=comparison.decision.arm, reason=comparison.decision.reason
-        ),
+        decision=_decision_report(comparison.decision),
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
         factors=tuple(_factors(evidence)),
@@ -268,6 +266,20 @@ def report_on(evidence: Evidence) -> Report:
         actions_ja=tuple(_actions(evidence, found, guardrails, "ja")),
         guardrails=guardrails,
     )  # fmt: skip
+
+
+_REASONS_JA: Final = {
+    "winner": "他のすべてのパターンとの比較で、差が偶然ではないと確認できました。",
+    "leading": "リードしていますが、まだ確定ではありません。",
+    "no_difference": "意味のある差はありません。",
+    "too_early": "成果の数がまだ足りません。",
+    "stopped": "停止しました。",
+}
+
+
+def _decision_report(decision: Decision) -> DecisionReport:
+    reason = decision.reason[:1].upper() + decision.reason[1:]
+    return DecisionReport(state=decision.state, arm=decision.arm, reason=reason, reason_ja=_REASONS_JA[decision.state])
 
 
 def _state(evidence: Evidence, found: Findings) -> Literal["draft", "running", "finished", "stopped"]:

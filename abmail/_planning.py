@@ -27,6 +27,7 @@ __all__ = [
     "next_opening",
     "positions",
     "select",
+    "too_few",
     "units",
     "verdict_on",
     "verdict_on_size",
@@ -198,22 +199,25 @@ def waves(experiment: Experiment, n: int) -> tuple[int, ...]:
     return (first, *(int(size) for size in np.diff(edges)))
 
 
-def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
-    """What to do with a list that could never name a winner, told before the first mail; None where it could.
+def too_few(experiment: Experiment, n: int) -> str:
+    """Why a list could never name a winner, in a sentence; empty where it could.
 
     Needs ``analysis.baseline``, the rate to expect; without it every list is taken as large enough.
     """
     baseline = experiment.analysis.baseline
-    if baseline is None:
-        return None
-    expected = 2 * n * baseline / len(experiment.cells)
-    if expected >= _MIN_SUCCESSES or experiment.stop.too_small == "keep_going":
-        return None
-    reason = (
+    expected = _MIN_SUCCESSES if baseline is None else 2 * n * baseline / len(experiment.cells)
+    if expected >= _MIN_SUCCESSES:
+        return ""
+    return (
         f"{n} mails at a rate of {baseline:.1%} bring about {expected:.0f} successes for each pair of variants; "
         f"{_MIN_SUCCESSES} is the least from which a winner is named"
     )
-    return _verdict(experiment, "too_early", None, reason, experiment.stop.too_small)
+
+
+def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
+    """What the definition wants done with a list that could never name a winner; None to go on."""
+    reason = too_few(experiment, n)
+    return _verdict(experiment, "too_early", None, reason, experiment.stop.too_small) if reason else None
 
 
 def verdict_on(experiment: Experiment, decision: Decision, *, age: timedelta) -> dict[str, Any] | None:
@@ -240,8 +244,8 @@ def warnings(plan: Plan) -> Iterator[str]:
     mails = len(plan.selection.chosen)
     if not mails:
         yield "nobody would get a mail: check the segment and the imported list"
-    if (verdict := verdict_on_size(plan.experiment, mails)) is not None:
-        yield f"{verdict['reason']}; the definition says {verdict['then']}"
+    if mails and (reason := too_few(plan.experiment, mails)):
+        yield f"{reason}; stop.too_small says {plan.experiment.stop.too_small}"
     learns = plan.experiment.allocation.policy not in {"uniform", "fixed"}
     if mails and learns and len(plan.waves) == 1:
         yield f"{mails} mails are too few to learn in waves: all go out at once, split evenly"

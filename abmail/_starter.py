@@ -100,7 +100,8 @@ metrics:
 # alpha: chance of a false alarm. mde: smallest difference worth finding, here 4 % against 5 %, found with chance power.
 analysis: {alpha: 0.05, mde: 0.01, power: 0.8, baseline: 0.04}
 
-stop: {after: 14d, when: [winner], then: send_winner, inconclusive: send_control, too_small: send_control}
+# too_small: what a list gets that could never name a winner; send_control would send it the control alone.
+stop: {after: 14d, when: [winner], then: send_winner, inconclusive: send_control, too_small: keep_going}
 """
 
 

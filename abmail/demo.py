@@ -17,6 +17,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import Message
@@ -168,7 +169,8 @@ def run_demo(
     try:
         with engine, BackgroundServer(create_app(engine, clock=clock.now), port=port):
             readers = _Readers(np.random.default_rng(seed), inbox, port)
-            _live_through(engine, project, experiment, clock, readers, on_step)
+            with closing(readers):
+                _live_through(engine, project, experiment, clock, readers, on_step)
             report = engine.analyze(NAME)
             machine = _machine_hits(engine)
     finally:
@@ -311,6 +313,10 @@ class _Readers:
         self._queue: list[_Hit] = []
         self._number = 0
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
 
     def receive(self, now: datetime) -> None:
         """Decide what becomes of the mails that arrived."""

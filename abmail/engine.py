@@ -25,13 +25,13 @@ from abmail._outbox import Outbox, Sent
 from abmail._planning import Change, Plan
 from abmail.assign import assign
 from abmail.bandit import Fixed, Policy, Thompson, Uniform
-from abmail.errors import ConfigError, StalePlan, StoreError
+from abmail.errors import ConfigError, StalePlan, StoreError, mask_address
 from abmail.events import Event, EventType, Signer
 from abmail.recipient import Recipient
 from abmail.render import RenderedMessage, Renderer, read_template
 from abmail.report import Report
 from abmail.send import RateLimiter, Transport
-from abmail.spec import Experiment
+from abmail.spec import Cell, Experiment
 from abmail.stats import Counts
 from abmail.store import Claimed, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage, worker_name
 
@@ -275,6 +275,36 @@ class Engine:
         with suppress(LookupError):
             return self.store.experiment(name)
         return None
+
+    def preview(
+        self, experiment: Experiment, *, email: str | None = None, now: datetime | None = None
+    ) -> tuple[tuple[Cell, RenderedMessage], ...]:
+        """Make the mail of each cell as one recipient would get it; stores and sends nothing.
+
+        Args:
+            experiment: The definition.
+            email: Address of a stored recipient; by default the first one in the segment.
+            now: For the Date header.
+
+        Raises:
+            RenderError: A template cannot be read, compiled or filled.
+            StoreError: There is no such recipient.
+        """
+        selection = planning.select(experiment, self.store.recipients(), suppressed={})
+        people = (r for r in (*selection.chosen, *selection.held_out) if email in {None, r.email})
+        recipient = next(people, None)
+        if recipient is None:
+            who = "recipient" if email is None else f"recipient {mask_address(email)}"
+            raise StoreError(f"there is no {who} in the audience of {experiment.name}", hint="import a list first")
+        message = experiment.message
+        texts = message.text_template and read_template(self._project, message.text_template)
+        renderer = self._renderer_for(experiment, read_template(self._project, message.template), texts or None)
+        ident = self.signer.message_id(f"preview of {experiment.name}", recipient.id)
+        moment = now or self._clock()
+        return tuple(
+            (cell, renderer.render(cell=cell, recipient=recipient, message_id=ident, now=moment))
+            for cell in experiment.cells
+        )
 
     # -- tick -------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -36,19 +37,34 @@ def run(folder: Path, *arguments: str, status: int = 0, **environment: str) -> s
     return ran
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    run(tmp_path, "init", ".")
-    (tmp_path / "leads.csv").write_text(LISTS, encoding="utf-8")
-    return tmp_path
+@pytest.fixture(scope="module")
+def first_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("first") / "project"
+    run(folder.parent, "init", "project")
+    (folder / "leads.csv").write_text(LISTS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_applied(first_project: Path) -> Path:
+    folder = first_project.with_name("applied")
+    shutil.copytree(first_project, folder)
+    run(folder, "new", "subjects", "--kind", "subject")
+    run(folder, "audience", "import", "leads.csv")
+    run(folder, "apply", "subjects")
+    return folder
 
 
 @pytest.fixture
-def applied(project: Path) -> Path:
-    run(project, "new", "subjects", "--kind", "subject")
-    run(project, "audience", "import", "leads.csv")
-    run(project, "apply", "subjects")
-    return project
+def project(first_project: Path, tmp_path: Path) -> Path:
+    """A project with a list that is not imported yet."""
+    return Path(shutil.copytree(first_project, tmp_path / "project"))
+
+
+@pytest.fixture
+def applied(first_applied: Path, tmp_path: Path) -> Path:
+    """A project with an experiment that waits to be sent to 40 recipients."""
+    return Path(shutil.copytree(first_applied, tmp_path / "applied"))
 
 
 def test_the_first_session_of_the_help_text_works_as_it_stands(tmp_path: Path) -> None:
@@ -159,6 +175,18 @@ def test_plan_shows_what_would_happen_and_with_check_fails_on_a_risky_change(app
     file.write_text(text + "\nsalt: other\n", encoding="utf-8")
     assert "! salt" in run(applied, "plan", "subjects", "--check", status=1).stdout
     assert "worthless" in run(applied, "apply", "subjects", status=2).stderr
+
+
+def test_preview_shows_each_variant_and_sends_nothing(applied: Path) -> None:
+    shown = run(applied, "preview", "subjects", "--to", "LEAD5@example.com", "-o", "preview").stdout
+    assert "Subject: Join our spring webinar" in shown
+    assert "Subject: 3 ways to cut reporting time by 40 %" in shown
+    assert shown.count("To: lead5@example.com") == 2
+    assert {p.name for p in (applied / "preview").iterdir()} == {
+        "plain.eml", "plain.html", "number.eml", "number.html",
+    }  # fmt: skip
+    assert "40 queued" in run(applied, "status").stdout
+    assert "no recipient" in run(applied, "preview", "subjects", "--to", "nobody@example.com", status=2).stderr
 
 
 def test_events_from_a_file_count_once(applied: Path) -> None:

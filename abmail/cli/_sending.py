@@ -1,4 +1,4 @@
-"""Commands that send: plan, apply, send."""
+"""Commands that send: preview, plan, apply, send."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,34 @@ def _plan_text(made: Plan) -> str:
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--to", "address", help="As this recipient of the list would get it; the first one by default.")
+@click.option(
+    "-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write .eml and .html."
+)
+def preview(experiment: str, address: str | None, folder: Path | None) -> None:
+    """Show the mail of each variant of EXPERIMENT; stores and sends nothing.
+
+    Example: abmail preview subjects -o preview
+    """
+    from abmail.recipient import normalise_email
+
+    project = shared.project()
+    with shared.words():
+        wanted = None if address is None else normalise_email(address)
+    with project.engine() as engine:
+        mails = engine.preview(shared.load(project, experiment), email=wanted)
+    for cell, mail in mails:
+        click.echo(f"--- {cell.name}\nTo: {mail.recipient}\nSubject: {mail.subject}\n\n{mail.text.rstrip()}\n")
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{cell.name}.eml").write_bytes(mail.raw)
+            (folder / f"{cell.name}.html").write_text(mail.html, encoding="utf-8")
+    if folder is not None:
+        click.echo(f"wrote {2 * len(mails)} files to {folder}", err=True)
 
 
 @click.command()
@@ -227,4 +256,4 @@ def _progress(title: str) -> Iterator[Callable[[Sent], None]]:
         yield lambda sent: bar.update(task, completed=sent.total)
 
 
-COMMANDS = (plan, apply, send)
+COMMANDS = (preview, plan, apply, send)
