@@ -20,7 +20,7 @@ test: setup      ## lint, types, tests, docs examples, the example definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 	$(BIN)/abmail check experiments/
 
 demo: setup      ## a whole experiment in about a minute

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its figure beside the bare limit and a peer, measured in one run."""
