@@ -232,6 +232,8 @@ class Engine:
     def apply(self, plan: Plan, *, now: datetime | None = None) -> Applied:
         """Store the definition's version and an outbox row for each recipient; the same plan twice is a no-op.
 
+        A recipient of the plan whose address another stored recipient has gets nothing: the other one is mailed.
+
         Raises:
             StalePlan: Another version was applied since the plan was made.
             StoreError: The plan would break a running experiment, or the experiment has ended.
@@ -240,8 +242,9 @@ class Engine:
         experiment = plan.experiment
         stored = self._stored_or_none(experiment.name)
         _require_applicable(plan, stored)
+        barred: frozenset[str] = frozenset()
         if plan.recipients is not None:
-            self.store.import_recipients(plan.recipients, now=now)
+            barred = frozenset(self.store.import_recipients(plan.recipients, now=now).conflicts)
         version, added = self.store.apply(
             experiment.name,
             spec_hash=experiment.spec_hash,
@@ -250,7 +253,7 @@ class Engine:
             template=plan.template,
             text_template=plan.text_template,
             waves=plan.waves,
-            messages=self._ledger_rows(plan),
+            messages=(row for row in self._ledger_rows(plan) if row["recipient"] not in barred),
             after_version=plan.against_version,
             now=now,
         )
@@ -432,7 +435,7 @@ class Engine:
             verdict = planning.verdict_on_size(experiment, sum(stored.waves))
         elif self.store.queued(stored.name):
             found = findings(self._evidence(stored, experiment, epochs, now))
-            verdict = planning.verdict_on(experiment, found.decision, age=now - stored.started_at)
+            verdict = planning.verdict_on(experiment, found.decision, age=now - epochs[0].opened_at)
         if verdict is not None:
             self.store.note_verdict(stored.name, verdict)
             if verdict["then"] == "stop":

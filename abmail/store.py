@@ -88,7 +88,8 @@ class Store:
     """A database of abmail.
 
     Args:
-        url: An SQLAlchemy URL: ``sqlite:///mail.db``, ``postgresql://user@host/name``.
+        url: An SQLAlchemy URL: ``sqlite:///mail.db``, ``postgresql://user@host/name``; ``sqlite://`` is a database in
+            memory, for one thread.
 
     Raises:
         ConfigError: The URL is not one that abmail can use.
@@ -171,6 +172,7 @@ class Store:
                     elif before is not None and same_recipient(before, recipient):
                         unchanged += 1
                     else:
+                        owner[recipient.email] = recipient.id
                         new, updated = (new + 1, updated) if before is None else (new, updated + 1)
                         rows.append(recipient_row(recipient, now))
                 if rows:

@@ -137,6 +137,25 @@ def test_people_who_are_added_later_get_their_mail_too(engine: Engine, transport
     assert Counter(Counter(m.recipient for m in transport.messages).values()) == {1: 80}
 
 
+def test_two_recipients_with_one_address_get_one_mail(engine: Engine, transport: Moody) -> None:
+    twins = [*people(5), Recipient(id="twin", email="r1@c1.example.com", attributes={"name": "Twin"}, zone=None)]
+    apply(engine, definition(), twins)
+    later = [Recipient(id="later", email="r2@c2.example.com", attributes={"name": "Later"}, zone=None)]
+    apply(engine, definition(), later)
+    engine.tick()
+    assert Counter(m.recipient for m in transport.messages) == Counter(p.email for p in people(5))
+
+
+def test_the_time_limit_counts_from_the_first_wave(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(allocation=waves(), stop={"after": "2d"}), people(1_600))
+    clock.forward(days=3)
+    assert engine.tick().opened[0].weights == {"plain": 0.5, "number": 0.5}
+    clock.forward(days=2)
+    engine.tick()
+    assert {m.subject for m in transport.messages[400:]} == {"Hello"}
+    assert len(transport.messages) == 1_600
+
+
 def test_the_holdout_is_recorded_and_never_mailed(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(audience={"holdout": 0.3}), people(400))
     engine.tick()
