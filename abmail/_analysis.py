@@ -252,7 +252,7 @@ def report_on(evidence: Evidence) -> Report:
         arms=arms,
         control=experiment.control_cell.name,
         srm=SrmReport(p_value=comparison.srm.p_value, ok=comparison.srm.ok),
-        decision=_decision_report(comparison.decision),
+        decision=_decision_report(comparison.decision, noted=evidence.stored.verdict is not None),
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
         factors=tuple(_factors(evidence)),
@@ -277,8 +277,9 @@ _REASONS_JA: Final = {
 }
 
 
-def _decision_report(decision: Decision) -> DecisionReport:
-    reason = decision.reason[:1].upper() + decision.reason[1:]
+def _decision_report(decision: Decision, *, noted: bool) -> DecisionReport:
+    """The decision for the page; what was noted with a verdict stays in the words that were given."""
+    reason = decision.reason if noted else decision.reason[:1].upper() + decision.reason[1:]
     return DecisionReport(state=decision.state, arm=decision.arm, reason=reason, reason_ja=_REASONS_JA[decision.state])
 
 

@@ -441,12 +441,12 @@ def test_with_the_company_as_unit_colleagues_get_the_same_variant(engine: Engine
 def test_main_effects_are_reported_for_each_factor(engine: Engine, transport: Moody, clock: Clock) -> None:
     factors = {"subject": {"a": "A", "b": "B"}, "cta": {"x": "X", "y": "Y"}}
     exp = definition(factors=factors, control={"subject": "a", "cta": "x"})
-    apply(engine, exp, people(3_000))
+    apply(engine, exp, people(1_500))
     engine.tick()
     rng = np.random.default_rng(2)
-    for message in transport.messages:
-        if rng.random() < (0.3 if message.subject == "B" else 0.1):
-            click(engine, message.message_id, NOW + timedelta(hours=1))
+    clicked = [m.message_id for m in transport.messages if rng.random() < (0.35 if m.subject == "B" else 0.1)]
+    at = NOW + timedelta(hours=1)
+    engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=message) for message in clicked])
     clock.forward(days=4)
     subject, cta = engine.analyze("spring").factors
     assert [level.level for level in subject.levels] == ["a", "b"]
