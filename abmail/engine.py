@@ -160,7 +160,7 @@ class Engine:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         limiter: RateLimiter | None = None,
     ) -> None:
-        self.signer = Signer(secret or _default_secret(store if isinstance(store, str) else store.url))
+        self.signer = _signer(secret or _default_secret(store if isinstance(store, str) else store.url))
         self.store = Store(store) if isinstance(store, str) else store
         self._transport = transport
         self._tracker_url = tracker_url
@@ -645,6 +645,15 @@ def _require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:
             f"experiment {stored.name} is running; changing {paths} would make its result worthless",
             hint=f"stop it (`abmail stop {stored.name}`) and give the new test a name of its own",
         )
+
+
+def _signer(secret: bytes) -> Signer:
+    if len(secret) < _MIN_SECRET:
+        raise ConfigError(
+            f"the signing key has {len(secret)} bytes, must have at least {_MIN_SECRET}",
+            hint="set ABMAIL_SECRET to a longer random text",
+        )
+    return Signer(secret)
 
 
 def _default_secret(url: str) -> bytes:

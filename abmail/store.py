@@ -142,14 +142,31 @@ class Store:
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        with self._engine.connect() as connection, connection.begin():
+        with self._failures(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
         """A transaction that may write; on SQLite it takes the write lock at once, so that it cannot fail half-way."""
-        with self._engine.connect().execution_options(abmail_write=True) as connection, connection.begin():
+        with (
+            self._failures(),
+            self._engine.connect().execution_options(abmail_write=True) as connection,
+            connection.begin(),
+        ):
             yield connection
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Say in words what the database cannot do: a full disk, a lost connection, a damaged file."""
+        try:
+            yield
+        except sa.exc.DatabaseError as error:
+            if type(error) not in {sa.exc.OperationalError, sa.exc.DatabaseError}:
+                raise
+            raise StoreError(
+                f"the database {self.url} failed: {str(error).partition(chr(10))[0]}",
+                hint="nothing of this step was stored; mend the cause and run the command again",
+            ) from error
 
     # -- recipients and suppressions --------------------------------------------------------------------------------
 
@@ -591,8 +608,10 @@ class Store:
             try:
                 with self._write() as db:
                     return [self._record(db, event, now) for event in batch]
-            except sa.exc.OperationalError as error:
-                if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+            except StoreError as error:
+                if not isinstance(error.__cause__, sa.exc.DBAPIError):
+                    raise
+                if getattr(error.__cause__.orig, "sqlstate", None) != _DEADLOCK:
                     raise
         raise StoreError(f"{len(batch)} events could not be recorded: other writers were in the way {_TRIES} times")
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -242,6 +243,32 @@ def test_a_database_of_another_version_asks_for_the_upgrade(applied: Path) -> No
     with sqlite3.connect(applied / "abmail.db") as database:
         database.execute("UPDATE alembic_version SET version_num = 'old'")
     assert "abmail db upgrade" in run(applied, "status", status=2).stderr
+
+
+def test_a_full_disk_is_told_in_words_and_leaves_nothing_half_done(project: Path) -> None:
+    rows = "".join(f"person{i}@example.com,{'x' * 100}\n" for i in range(5_000))
+    (project / "big.csv").write_text("email,name\n" + rows, encoding="utf-8")
+    limit = (project / "abmail.db").stat().st_size + 100_000
+    ran = subprocess.run(
+        [sys.executable, "-m", "abmail", "audience", "import", "big.csv"], cwd=project, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2, ran.stderr
+    assert "the database" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "0 recipients" in run(project, "audience", "list").stderr
+    assert "5000 new" in run(project, "audience", "import", "big.csv").stdout
+
+
+def test_too_short_a_signing_key_is_refused_in_words(project: Path) -> None:
+    assert "has 5 bytes" in run(project, "status", status=2, ABMAIL_SECRET="short").stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"email", b"\x00\xff\x00"])
+def test_files_that_are_no_list_are_refused_without_a_traceback(project: Path, content: bytes) -> None:
+    (project / "odd.csv").write_bytes(content)
+    ran = run(project, "audience", "import", "odd.csv", status=0 if content == b"email" else 2)
+    assert ran.stdout or ran.stderr
 
 
 def test_db_upgrade_makes_the_tables_and_is_a_no_op_after(tmp_path: Path) -> None:
