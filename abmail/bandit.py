@@ -2,7 +2,8 @@
 
 A policy is a frozen value; what it knows is in the counts, so an epoch's weights can be worked out again at any time.
 Mails that nobody has opened yet are neither failures nor left out: each counts as the share of a trial whose answer can
-have come in by now, which `DelayCurve` estimates (Vernade, Cappé & Perchet 2017; Chapelle 2014).
+have come in by now, which `DelayCurve` estimates (Vernade, Cappé & Perchet 2017; Chapelle 2014). Where the arms may
+differ in speed, `DelayCurve.fit_by_arm` gives several pictures of that share, and `weights_over` averages over them.
 """
 
 from __future__ import annotations
@@ -10,26 +11,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from abmail._delay import ArmCurves, DelayCurve
 from abmail.stats import Counts, p_best
 
-__all__ = ["DelayCurve", "Fixed", "Policy", "Thompson", "Uniform", "level_weighted", "policy_from_dict", "quantise"]
+__all__ = [
+    "ArmCurves",
+    "DelayCurve",
+    "Fixed",
+    "Policy",
+    "Thompson",
+    "Uniform",
+    "level_weighted",
+    "policy_from_dict",
+    "quantise",
+    "weights_over",
+]
 
 Floats = NDArray[np.float64]
 
 WEIGHT_UNIT: Final = 1 << 20
 """Weights are multiples of 1 / WEIGHT_UNIT, so that their sum and their thresholds are exact."""
 
-_HOUR: Final = 3_600.0
-_DEFAULT_WINDOW: Final = 72 * _HOUR
-_MEDIAN: Final = 2.5 * _HOUR  # of the default delay, and its share within a day
-_WITHIN_A_DAY: Final = 0.70
-_PRIOR_STRENGTH: Final = 200.0  # answers that the default curve is worth
 _ITERATIONS: Final = 8
+_LEVEL_SD: Final = 0.25  # an hour of day or a slow provider moves an epoch's rate by about a quarter
+_NEGLIGIBLE: Final = 1e-7  # a scenario that could not move any weight by its last digit
 
 
 # -- policies --------------------------------------------------------------------------------------------------------
@@ -75,10 +85,12 @@ class Thompson:
     Attributes:
         min_weight: Share that every arm keeps, fraction in [0, 1 / n_arms]; None for 0.4 / n_arms but at most 0.10.
             Without a floor the losing arms starve before they are measured.
-        prior: Beta parameters (a, b) of every arm.
+        prior: Beta parameters (a, b) of every arm; (1, 1) for None.
+        level_sd: How much the epochs' levels are expected to vary, relative standard deviation, 0 or more; with 0 all
+            differences between epochs are taken for chance.
 
     Raises:
-        ValueError: The floor or the prior is out of range.
+        ValueError: The floor, the prior or the levels' variation is out of range.
 
     Example:
         >>> Thompson(min_weight=0.1).weights(Counts([[100, 100]], [[10, 30]])).round(2).tolist()
@@ -88,12 +100,15 @@ class Thompson:
     name: ClassVar[str] = "thompson"
     min_weight: float | None = 0.05
     prior: tuple[float, float] | None = None
+    level_sd: float = _LEVEL_SD
 
     def __post_init__(self) -> None:
         if self.min_weight is not None and not 0 <= self.min_weight <= 0.5:
             raise ValueError(f"min_weight is {self.min_weight:g}, must be in [0, 0.5]")
         if self.prior is not None and not all(0 < value < math.inf for value in self.prior):
             raise ValueError(f"prior is {self.prior}, must be two positive numbers")
+        if not 0 <= self.level_sd < math.inf:
+            raise ValueError(f"level_sd is {self.level_sd:g}, must be 0 or a positive number")
 
     def weights(
         self, counts: Counts, *, rng: int | np.random.Generator | None = None, active: Sequence[bool] | None = None
@@ -104,12 +119,17 @@ class Thompson:
         floor = self._floor(len(chosen))
         shares = np.full(len(chosen), 1 / len(chosen))
         if counts.exposure.sum() > 0:
-            a, b = self.prior or (1.0, 1.0)
-            known = counts.arms(chosen)
-            k = known.successes.sum(axis=0).astype(np.float64)
-            m = level_weighted(known, prior=(a, b))
-            shares = p_best(a + k, b + np.maximum(m - k, 0.0))
+            a, b = self.posterior(counts.arms(chosen))
+            order = np.lexsort((b, a))  # the same sums in the same order, whatever the order of the arms
+            shares[order] = p_best(a[order], b[order])
         return _spread(quantise(shares, floor=floor), chosen, counts.n_arms)
+
+    def posterior(self, counts: Counts) -> tuple[Floats, Floats]:
+        """Beta parameters of each arm's rate, two (n_arms,) arrays."""
+        a, b = self.prior or (1.0, 1.0)
+        k = counts.successes.sum(axis=0).astype(np.float64)
+        m = level_weighted(counts, prior=(a, b), sd=self.level_sd)
+        return a + k, b + np.maximum(m - k, 0.0)
 
     def _floor(self, n_arms: int) -> float:
         floor = min(0.10, 0.4 / n_arms) if self.min_weight is None else self.min_weight
@@ -123,6 +143,7 @@ class Thompson:
             "name": self.name,
             "min_weight": self.min_weight,
             "prior": None if self.prior is None else [*self.prior],
+            "level_sd": self.level_sd,
         }
 
 
@@ -187,7 +208,11 @@ def policy_from_dict(data: Mapping[str, Any]) -> Policy:
     match data.get("name"):
         case "thompson":
             prior = data.get("prior")
-            return Thompson(min_weight=data.get("min_weight"), prior=None if prior is None else (prior[0], prior[1]))
+            return Thompson(
+                min_weight=data.get("min_weight"),
+                prior=None if prior is None else (prior[0], prior[1]),
+                level_sd=data.get("level_sd", _LEVEL_SD),
+            )
         case "uniform":
             return Uniform()
         case "fixed":
@@ -210,13 +235,14 @@ def quantise(shares: ArrayLike, *, floor: float = 0.0) -> Floats:
         ValueError: A share is negative or not finite, or all are 0.
     """
     given = np.asarray(shares, dtype=np.float64)
-    if not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
+    if not np.isfinite(given).all() or (given < 0).any() or not given.any():
         raise ValueError(f"shares are {given.tolist()}, must be non-negative numbers with a positive sum")
     kept = math.ceil(floor * WEIGHT_UNIT - 1e-9)
     if kept * len(given) > WEIGHT_UNIT:
         kept = WEIGHT_UNIT // len(given)
     free = WEIGHT_UNIT - kept * len(given)
-    exact = given / given.sum() * free
+    relative = given / given.max()
+    exact = relative / relative.sum() * free
     units = np.floor(exact)
     missing = free - int(units.sum())
     units[np.argsort(-(exact - units), kind="stable")[:missing]] += 1
@@ -224,37 +250,76 @@ def quantise(shares: ArrayLike, *, floor: float = 0.0) -> Floats:
     return result
 
 
-def level_weighted(counts: Counts, *, prior: tuple[float, float] = (1.0, 1.0)) -> Floats:
+def level_weighted(counts: Counts, *, prior: tuple[float, float] = (1.0, 1.0), sd: float = _LEVEL_SD) -> Floats:
     """Trials of each arm with the level of each epoch taken out.
 
     An epoch that was sent at a bad hour, or whose answers an outage held back, has fewer successes than its arms' rates
-    promise; it then counts as proportionally fewer trials, for all its arms alike. The factor of an epoch is shrunk
-    towards 1 by how much epochs differ beyond chance: a gamma-Poisson model, whose variance is estimated by moments.
+    promise; it then counts as proportionally fewer trials, for all its arms alike. The factor of an epoch is its
+    posterior mean in a gamma-Poisson model, a random effect around 1. Its variance is fixed beforehand: estimated from
+    the same counts it would let a further success of an arm lower that arm's weight.
 
     Args:
         counts: Counts with exposure.
         prior: Beta parameters of every arm.
+        sd: Standard deviation of the factors; 0 switches them off.
 
     Returns:
         (n_arms,) weighted trials. Their sum, each times its arm's rate, stays what it was without the factors.
     """
     exposure: Floats = counts.exposure
     m: Floats = exposure.sum(axis=0)
-    if counts.n_epochs < 2:
+    if counts.n_epochs < 2 or sd == 0 or not m.any():
         return m
-    seen, k = counts.successes.sum(axis=1).astype(np.float64), counts.successes.sum(axis=0)
+    seen, k = counts.successes.sum(axis=1), counts.successes.sum(axis=0)
     for _ in range(_ITERATIONS):
-        rate = (prior[0] + k) / (sum(prior) + m)
-        expected = exposure @ rate
-        total = float(np.sum(expected**2))
-        if total <= 0:
-            return m
-        excess = float(np.sum((seen - expected) ** 2 - expected)) * len(seen) / (len(seen) - 1)
-        kappa = 1.0 / max(excess / total, 1e-6)
-        factor = (seen + kappa) / (expected + kappa)
+        expected = exposure @ ((prior[0] + k) / (sum(prior) + m))
+        factor = (seen + sd**-2) / (expected + sd**-2)
         factor *= expected.sum() / float(factor @ expected)
         m = factor @ exposure
     return m
+
+
+def weights_over(
+    policy: Policy,
+    counts: Counts,
+    exposures: Floats,
+    chances: Floats,
+    *,
+    rng: int | np.random.Generator | None = None,
+    active: Sequence[bool] | None = None,
+) -> Floats:
+    """Shares of the next epoch where it is uncertain which part of the answers can have come in.
+
+    The policy's shares are averaged over the scenarios. For Thompson sampling that is the chance to be best with the
+    uncertain delays integrated out: an arm that may just be slow keeps being tried.
+
+    Args:
+        policy: Any policy.
+        counts: What is known; its own exposure is not used.
+        exposures: (n_scenarios, n_epochs, n_arms) delay-weighted trials (`ArmCurves.exposures`), clipped to the sends.
+        chances: (n_scenarios,) chance of each scenario, non-negative with a positive sum (`ArmCurves.chances`).
+        rng: As `Policy.weights`.
+        active: As `Policy.weights`.
+
+    Returns:
+        (n_arms,) float64, multiples of 2^-20 that sum to 1 exactly.
+
+    Raises:
+        ValueError: The shapes do not agree, or the chances are no chances.
+    """
+    if exposures.shape != (len(chances), *counts.n.shape):
+        wanted = (len(chances), *counts.n.shape)
+        raise ValueError(f"exposures have shape {exposures.shape}, must be {wanted}: scenarios, epochs, arms")
+    if not np.isfinite(chances).all() or (chances < 0).any() or chances.sum() <= 0:
+        raise ValueError(f"chances are {chances.tolist()}, must be non-negative numbers with a positive sum")
+    mixed = np.zeros(counts.n_arms)
+    for chance, exposure in zip(chances / chances.sum(), exposures, strict=True):
+        if chance > _NEGLIGIBLE:
+            scenario = Counts(
+                counts.n, counts.successes, np.clip(exposure, 0.0, counts.n), counts.weights, counts.looks
+            )
+            mixed += chance * policy.weights(scenario, rng=rng, active=active)
+    return quantise(mixed)
 
 
 def _active(active: Sequence[bool] | None, n_arms: int) -> list[int]:
@@ -268,152 +333,3 @@ def _spread(weights: Floats, chosen: Sequence[int], n_arms: int) -> Floats:
     spread = np.zeros(n_arms)
     spread[list(chosen)] = weights
     return spread
-
-
-# -- delay -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DelayCurve:
-    """How much of the answers to a mail has come in at an age: the distribution of the delay, given that one comes.
-
-    Attributes:
-        edges: (n_bins,) ends of the bins in seconds, rising; the last is the window.
-        values: (n_bins,) share of the answers within each edge, rising to 1.
-    """
-
-    edges: Floats
-    values: Floats
-
-    @classmethod
-    def default(cls, *, window: float = _DEFAULT_WINDOW) -> Self:
-        """The curve to start from: log-normal, median 2.5 h, 70 % within 24 h, cut off at the window.
-
-        Args:
-            window: Seconds in which an answer counts.
-
-        Raises:
-            ValueError: The window is not a positive number.
-        """
-        if not 0 < window < math.inf:
-            raise ValueError(f"window is {window:g} seconds, must be a positive number")
-        edges = _edges(window)
-        return cls(edges, _default_cdf(edges) / _default_cdf(edges[-1:]))
-
-    @classmethod
-    def fit(
-        cls,
-        delays: ArrayLike,
-        ages: ArrayLike,
-        *,
-        counts: ArrayLike | None = None,
-        window: float = _DEFAULT_WINDOW,
-        prior: DelayCurve | None = None,
-        strength: float = _PRIOR_STRENGTH,
-    ) -> Self:
-        """Estimate the curve from mails of any age.
-
-        A young mail shows only short delays, so the share of each bin is taken among the answers of those mails alone
-        that are old enough to have shown it: the reverse-hazard (chain-ladder) estimator for right-truncated delays
-        (Lynden-Bell 1971; Kalbfleisch & Lawless 1989), with the prior's answers added. Mails without an answer say
-        nothing about the delay and are passed over. Delays beyond the window are left out.
-
-        Args:
-            delays: (n,) seconds from the send to the first answer, NaN where none has come.
-            ages: (n,) seconds since the send; at least the delay.
-            counts: (n,) how many mails each entry stands for; 1 by default.
-            window: Seconds in which an answer counts.
-            prior: Curve to shrink to, with the same window; `default` otherwise.
-            strength: Answers that the prior is worth, 0 or more.
-
-        Raises:
-            ValueError: Shapes differ, or a number is negative or not finite, or an age is below its delay.
-        """
-        start = prior or cls.default(window=window)
-        if start.edges[-1] != _edges(window)[-1]:
-            raise ValueError(f"the prior's window is {start.edges[-1]:g} seconds, the fit's {window:g}")
-        delay, age, n = _checked(delays, ages, counts)
-        seen = delay <= window
-        shown, later = _triangle(start.edges, delay[seen], age[seen], n[seen])
-        prior_mass = np.diff(start.values, prepend=0.0)
-        hazard = (shown + strength * prior_mass) / np.maximum(later + strength * start.values, 1e-300)
-        values = np.ones(len(start.edges))
-        values[:-1] = np.cumprod((1.0 - np.clip(hazard[1:], 0.0, 1.0))[::-1])[::-1]
-        return cls(start.edges, values)
-
-    @property
-    def window(self) -> float:
-        """Seconds in which an answer counts."""
-        return float(self.edges[-1])
-
-    def cdf(self, age_seconds: ArrayLike) -> Floats:
-        """Share of the answers that have come in by an age.
-
-        Args:
-            age_seconds: Ages of any shape, seconds, 0 or more.
-
-        Returns:
-            The same shape, fractions in [0, 1]: 0 at 0, 1 from the window on, never falling.
-        """
-        ages = np.asarray(age_seconds, dtype=np.float64)
-        curve: Floats = np.interp(ages, np.append(0.0, self.edges), np.append(0.0, self.values))
-        return curve
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able form, which `from_dict` reads."""
-        return {"format_version": 1, "edges": self.edges.tolist(), "values": self.values.tolist()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
-        return cls(np.array(data["edges"], dtype=np.float64), np.array(data["values"], dtype=np.float64))
-
-
-def _edges(window: float) -> Floats:
-    """Ends of the bins: minutes at first, hours on the first day, coarser after."""
-    ends = np.concatenate(
-        [
-            np.geomspace(30.0, 0.75 * _HOUR, 15),
-            np.arange(1, 24) * _HOUR,
-            np.arange(24, 72, 3) * _HOUR,
-            np.arange(72, 168, 12) * _HOUR,
-            np.arange(168, 24 * 400, 24) * _HOUR,
-        ]
-    )
-    return np.append(ends[ends < window], window)
-
-
-def _default_cdf(seconds: Floats) -> Floats:
-    from scipy.special import ndtr, ndtri
-
-    spread = math.log(24 * _HOUR / _MEDIAN) / float(ndtri(_WITHIN_A_DAY))
-    cdf: Floats = ndtr(np.log(seconds / _MEDIAN) / spread)
-    return cdf
-
-
-def _checked(delays: ArrayLike, ages: ArrayLike, counts: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
-    delay, age = np.asarray(delays, dtype=np.float64), np.asarray(ages, dtype=np.float64)
-    n = np.ones(len(delay)) if counts is None else np.asarray(counts, dtype=np.float64)
-    if delay.ndim != 1 or not delay.shape == age.shape == n.shape:
-        raise ValueError(f"delays, ages and counts have shapes {delay.shape}, {age.shape} and {n.shape}, must agree")
-    answered = ~np.isnan(delay)
-    for name, values in (("delays", delay[answered]), ("ages", age), ("counts", n)):
-        if not np.isfinite(values).all() or (values < 0).any():
-            raise ValueError(f"{name} hold a number that is negative or not finite")
-    if (age[answered] < delay[answered]).any():
-        raise ValueError("an age is below its delay: the answer would come from the future")
-    return delay[answered], age[answered], n[answered]
-
-
-def _triangle(edges: Floats, delay: Floats, age: Floats, n: Floats) -> tuple[Floats, Floats]:
-    """Per bin: answers in it, and answers up to it, both among the mails that are old enough to have shown it."""
-    bins = len(edges)
-    where = np.searchsorted(edges, delay, side="left")
-    complete = np.searchsorted(edges, age, side="right")  # bins that a mail of this age has lived through
-    table = np.zeros((bins + 1, bins))
-    kept = where < complete
-    np.add.at(table, (complete[kept], where[kept]), n[kept])
-    old_enough = np.arange(bins + 1)[:, None] > np.arange(bins)[None, :]
-    shown = (table * old_enough).sum(axis=0)
-    up_to = (table.cumsum(axis=1) * old_enough).sum(axis=0)
-    return shown, up_to

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from abmail.bandit import (
     WEIGHT_UNIT,
+    ArmCurves,
     DelayCurve,
     Fixed,
     Policy,
@@ -18,8 +20,9 @@ from abmail.bandit import (
     level_weighted,
     policy_from_dict,
     quantise,
+    weights_over,
 )
-from abmail.stats import Counts
+from abmail.stats import Counts, p_best
 
 HOUR = 3_600.0
 
@@ -44,8 +47,13 @@ def test_rounded_shares_sum_to_one_exactly_and_keep_the_floor(given_shares: list
     assert weights.sum() == 1.0
     assert (weights * WEIGHT_UNIT == np.rint(weights * WEIGHT_UNIT)).all()
     assert weights.min() >= min(floor, WEIGHT_UNIT // len(given_shares) / WEIGHT_UNIT) - 1e-12
-    exact = floor + (1 - floor * len(given_shares)) * np.array(given_shares) / sum(given_shares)
+    exact = floor + (1 - floor * len(given_shares)) * (np.array(given_shares) / sum(given_shares))
     assert np.abs(weights - exact).max() <= len(given_shares) / WEIGHT_UNIT
+
+
+def test_shares_of_any_size_are_rounded() -> None:
+    assert quantise([1.5e308, 1.5e308, 0.0]).tolist() == [0.5, 0.5, 0.0]
+    assert quantise([5e-324, 5e-324]).tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("bad", [[-0.1, 1.1], [0.0, 0.0], [float("nan"), 1.0], []])
@@ -80,9 +88,28 @@ def test_more_successes_never_lower_an_arms_weight(n: int, other: int, k: int, m
     assert after[1] >= before[1] - 1 / WEIGHT_UNIT
 
 
+@settings(deadline=None, max_examples=80)
+@given(some_counts(), st.integers(0, 4), st.integers(0, 5), st.integers(1, 50))
+def test_more_successes_never_lower_a_weight_in_any_epoch(counts: Counts, epoch: int, arm: int, more: int) -> None:
+    epoch, arm = epoch % counts.n_epochs, arm % counts.n_arms
+    successes = counts.successes.copy()
+    successes[epoch, arm] = min(successes[epoch, arm] + more, counts.n[epoch, arm])
+    better = Counts(counts.n, successes, exposure=counts.exposure)
+    gain = Thompson(min_weight=0.0).weights(better)[arm] - Thompson(min_weight=0.0).weights(counts)[arm]
+    assert gain >= -1e-5
+
+
 def test_without_any_mail_the_split_is_even() -> None:
     for policy in (Thompson(), Uniform()):
         assert policy.weights(Counts([0, 0, 0, 0], [0, 0, 0, 0])).tolist() == [0.25] * 4
+
+
+def test_without_a_floor_the_weight_is_the_chance_to_be_best() -> None:
+    counts = Counts([400, 300, 500], [40, 36, 44])
+    exact = p_best(1 + counts.successes[0], 1 + counts.n[0] - counts.successes[0])
+    assert Thompson(min_weight=0.0).weights(counts) == pytest.approx(exact, abs=1 / WEIGHT_UNIT)
+    floored = 0.1 + 0.7 * exact
+    assert Thompson(min_weight=0.1).weights(counts) == pytest.approx(floored, abs=1 / WEIGHT_UNIT)
 
 
 def test_weights_agree_with_the_share_of_draws_in_which_an_arm_is_best() -> None:
@@ -118,7 +145,8 @@ def test_a_mask_that_does_not_fit_is_refused(active: list[bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [Thompson(), Thompson(min_weight=None, prior=(2.0, 8.0)), Uniform(), Fixed(shares=(0.3, 0.7))]
+    "policy",
+    [Thompson(), Thompson(min_weight=None, prior=(2.0, 8.0), level_sd=0.1), Uniform(), Fixed(shares=(0.3, 0.7))],
 )
 def test_policies_come_back_from_their_json_form(policy: Policy) -> None:
     assert isinstance(policy, Policy)
@@ -130,6 +158,8 @@ def test_nonsense_is_refused_in_words() -> None:
         Thompson(min_weight=0.6)
     with pytest.raises(ValueError, match="for 5 arms"):
         Thompson(min_weight=0.3).weights(Counts([1] * 5, [0] * 5))
+    with pytest.raises(ValueError, match="level_sd is -1"):
+        Thompson(level_sd=-1.0)
     with pytest.raises(ValueError, match="prior"):
         Thompson(prior=(0.0, 1.0))
     with pytest.raises(ValueError, match="sum to 1"):
@@ -142,6 +172,26 @@ def test_the_default_floor_is_a_tenth_for_two_arms_and_shrinks_with_more() -> No
     sure = Counts([5_000] * 8, [50] * 7 + [2_000])
     assert Thompson(min_weight=None).weights(sure).min() == pytest.approx(0.05, abs=1e-5)
     assert Thompson(min_weight=None).weights(sure.arms([0, 7])).min() == pytest.approx(0.1, abs=1e-5)
+
+
+def test_with_all_answers_in_the_posterior_is_the_textbook_one() -> None:
+    whole = Counts([400, 300], [40, 36])
+    a, b = Thompson(prior=(2.0, 8.0)).posterior(whole)
+    assert (a.tolist(), b.tolist()) == ([42.0, 38.0], [368.0, 272.0])
+    waves = Counts([[300, 100], [600, 200], [150, 50]], [[20, 9], [90, 40], [12, 2]])  # same shares in each wave
+    a, b = Thompson().posterior(waves)
+    assert a.tolist() == [123.0, 52.0]
+    assert b == pytest.approx([929.0, 300.0], rel=1e-12)
+    shifted = Counts([[300, 100], [100, 300]], [[30, 9], [20, 50]])
+    a, b = Thompson(level_sd=0.0).posterior(shifted)
+    assert (a.tolist(), b.tolist()) == ([51.0, 60.0], [351.0, 342.0])
+
+
+def test_more_answers_than_expected_by_now_still_give_a_posterior() -> None:
+    early = Counts([[100, 100]], [[60, 1]], exposure=[[20.0, 20.0]])
+    weights = Thompson(min_weight=0.0).weights(early)
+    assert weights[0] > 0.999
+    assert weights.sum() == 1.0
 
 
 def test_one_epoch_needs_no_level() -> None:
@@ -212,6 +262,189 @@ def test_an_outage_does_not_make_the_curve_collapse() -> None:
     curve = DelayCurve.fit(np.where(opened <= now, opened - sent, np.nan), now - sent)
     assert 0.2 < float(curve.cdf(1.5 * HOUR)) < 0.6
     assert float(curve.cdf(24 * HOUR)) > 0.85
+
+
+def arms_at(
+    medians: list[float], rates: list[float], *, hours: int, spread: float = 3.3, n: int = 500
+) -> tuple[Counts, NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Hourly waves of n mails an arm, answers at their quantiles: counts, each answer's delay, age, arm; the ages."""
+    ages = HOUR * np.arange(hours, 0, -1, dtype=np.float64)
+    delays, mails, arms, seen = [], [], [], np.zeros((hours, len(rates)), dtype=int)
+    for arm, (median, rate) in enumerate(zip(medians, rates, strict=True)):
+        u = (np.arange(int(n * rate)) + 0.5) / int(n * rate)
+        all_delays = median * HOUR * np.exp(spread * ndtri(u))
+        for epoch, age in enumerate(ages):
+            come = all_delays[all_delays <= age]
+            seen[epoch, arm] = len(come)
+            delays.append(come)
+            mails.append(np.full(len(come), age))
+            arms.append(np.full(len(come), arm))
+    counts = Counts(np.full((hours, len(rates)), n), seen)
+    return counts, np.concatenate(delays), np.concatenate(mails), np.concatenate(arms), ages
+
+
+def exposures_of(curves: ArmCurves, counts: Counts, ages: NDArray[np.float64]) -> NDArray[np.float64]:
+    epoch, arm = np.divmod(np.arange(counts.n.size), counts.n_arms)
+    return curves.exposures(epoch, arm, ages[epoch], counts.n.ravel(), n_epochs=counts.n_epochs)
+
+
+MONTH = 30 * 24 * HOUR
+
+
+def test_a_slow_best_arm_is_found_by_its_own_curve_and_lost_by_a_common_one() -> None:
+    counts, delays, mails, arms, ages = arms_at([2, 2, 2, 8], [0.18, 0.20, 0.21, 0.25], hours=24)
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=4, window=MONTH)
+    exposures = exposures_of(curves, counts, ages)
+    common = weights_over(Thompson(min_weight=0.0), counts, exposures[:1], np.ones(1))
+    own = weights_over(Thompson(min_weight=0.0), counts, exposures, curves.chances)
+    assert common[3] < 0.05
+    assert own[3] > 0.7
+    assert curves.alike < 0.01
+    assert curves.curve(3).cdf(2 * HOUR) < curves.curve(0).cdf(2 * HOUR) - 0.05
+
+
+def test_a_fast_worst_arm_does_not_pass_for_the_best() -> None:
+    counts, delays, mails, arms, ages = arms_at([0.7, 4, 4, 4], [0.18, 0.20, 0.21, 0.25], hours=8)
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=4, window=MONTH)
+    exposures = exposures_of(curves, counts, ages)
+    common = weights_over(Thompson(min_weight=0.0), counts, exposures[:1], np.ones(1))
+    own = weights_over(Thompson(min_weight=0.0), counts, exposures, curves.chances)
+    assert own[0] < 0.5 * common[0]
+    assert own[3] > 0.6
+
+
+def test_arms_of_one_speed_keep_the_common_curve_whatever_their_rates() -> None:
+    _, delays, mails, arms, _ = arms_at([2.5] * 4, [0.10, 0.20, 0.21, 0.25], hours=24, spread=4.3)
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=4, window=MONTH)
+    pooled = DelayCurve.fit(delays, mails, window=MONTH)
+    assert curves.alike > 0.85
+    assert curves.pooled.values.tolist() == pooled.values.tolist()
+    hours = np.array([1, 6, 24]) * HOUR
+    for arm in range(4):
+        assert curves.curve(arm).cdf(hours) == pytest.approx(pooled.cdf(hours), abs=0.02)
+
+
+def test_without_answers_the_arms_curves_spread_around_the_prior() -> None:
+    curves = DelayCurve.fit_by_arm([np.nan] * 3, [HOUR] * 3, [0, 1, 2], n_arms=3, alike=0.4)
+    prior = DelayCurve.default()
+    assert curves.alike == pytest.approx(0.4)
+    assert curves.pooled.values == pytest.approx(prior.values)
+    at = np.array([np.interp(HOUR, prior.edges, drawn) for drawn in curves.drawn[:, 0]])
+    assert at.min() < float(prior.cdf(HOUR)) - 0.05
+    assert at.max() > float(prior.cdf(HOUR)) + 0.05
+
+
+def test_an_accounts_own_curve_carries_over_to_the_arms() -> None:
+    """Half of the account's answers come at once, half after a night; arms that do the same are alike and fit it."""
+    rng = np.random.default_rng(8)
+    delays = np.where(rng.random(4_000) < 0.5, rng.uniform(0, HOUR, 4_000), rng.uniform(9 * HOUR, 11 * HOUR, 4_000))
+    history = DelayCurve.fit(delays, np.full(4_000, 72 * HOUR))
+    young = delays[:800] <= 10 * HOUR
+    curves = DelayCurve.fit_by_arm(
+        delays[:800][young], np.full(young.sum(), 10 * HOUR), np.arange(800)[young] % 2, n_arms=2, prior=history
+    )
+    assert curves.alike > 0.6
+    assert curves.curve(0).cdf(6 * HOUR) == pytest.approx(0.5, abs=0.06)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1), st.integers(0, 2)), max_size=40),
+    st.floats(60, 2e6),
+    st.floats(0, 1),
+)
+def test_every_drawn_curve_rises_to_one_whatever_it_was_fitted_to(
+    mails: list[tuple[float, float, int]], window: float, alike: float
+) -> None:
+    ages, arms = [age for age, _, _ in mails], [arm for _, _, arm in mails]
+    delays = [age * part for age, part, _ in mails]
+    curves = DelayCurve.fit_by_arm(delays, ages, arms, n_arms=3, window=window, alike=alike, draws=4)
+    assert curves.chances.sum() == pytest.approx(1)
+    assert (curves.chances >= 0).all()
+    assert (np.diff(curves.drawn, axis=2) >= 0).all()
+    assert (curves.drawn >= 0).all()
+    assert (curves.drawn[..., -1] == 1).all() if alike < 1 else curves.drawn.size == 0
+    assert [curves.curve(arm).cdf(window) for arm in range(3)] == [1, 1, 1]
+
+
+def test_the_order_of_the_arms_does_not_matter_to_their_curves() -> None:
+    _, delays, mails, arms, _ = arms_at([1, 2, 8], [0.2, 0.3, 0.25], hours=6)
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=3)
+    moved = DelayCurve.fit_by_arm(delays, mails, np.array([2, 0, 1])[arms], n_arms=3)
+    assert moved.alike == pytest.approx(curves.alike)
+    assert moved.drawn == pytest.approx(curves.drawn[:, [1, 2, 0]])
+
+
+def test_exposures_are_the_sums_of_the_curves_over_the_mails() -> None:
+    _, delays, mails, arms, _ = arms_at([1, 8], [0.2, 0.3], hours=6)
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=2, draws=3)
+    ages = np.array([0.0, 0.4, 5.0, 500.0]) * HOUR
+    exposures = curves.exposures([0, 0, 1, 1], [0, 0, 1, 1], ages, [10, 20, 30, 40], n_epochs=2)
+    assert exposures.shape == (4, 2, 2)
+    first, second = curves.pooled.cdf(ages[1]), curves.pooled.cdf(ages[2])
+    assert exposures[0] == pytest.approx(np.array([[20 * first, 0], [0, 30 * second + 40]]))
+    edges = np.append(0.0, curves.pooled.edges)
+    drawn = np.interp(ages[2], edges, np.append(0.0, curves.drawn[2, 1]))
+    assert exposures[3, 1, 1] == pytest.approx(30 * drawn + 40)
+
+
+@pytest.mark.parametrize(
+    ("arms", "n_arms", "alike", "draws", "fault"),
+    [
+        ([0, 3], 3, 0.5, 4, "arms reach"),
+        ([-1, 0], 3, 0.5, 4, "arms reach"),
+        ([0], 3, 0.5, 4, "shapes"),
+        ([0, 1], 3, 1.5, 4, "alike is 1.5"),
+        ([0, 1], 3, 0.5, 0, "draws 0"),
+    ],
+)
+def test_impossible_arms_are_refused(arms: list[int], n_arms: int, alike: float, draws: int, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        DelayCurve.fit_by_arm([1.0, 2.0], [3.0, 3.0], arms, n_arms=n_arms, alike=alike, draws=draws)
+
+
+@settings(deadline=None, max_examples=30)
+@given(some_counts(), st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda c: sum(c) > 0), st.floats(0, 1))
+def test_averaged_weights_lie_between_those_of_the_scenarios(counts: Counts, chances: list[float], part: float) -> None:
+    policy = Thompson(min_weight=part / counts.n_arms)
+    exposures = np.stack([counts.exposure, counts.n * 0.5, counts.n * 1.0])
+    weights = weights_over(policy, counts, exposures, np.array(chances))
+    single = np.array([weights_over(policy, counts, exposures[i : i + 1], np.ones(1)) for i in range(3)])
+    assert weights.sum() == 1.0
+    assert (weights >= single.min(axis=0) - 2 / WEIGHT_UNIT).all()
+    assert (weights <= single.max(axis=0) + 2 / WEIGHT_UNIT).all()
+    assert single[0].tolist() == policy.weights(counts).tolist()
+
+
+def test_averaged_weights_leave_a_stopped_arm_at_nothing() -> None:
+    counts = Counts([500, 500, 500], [50, 60, 150])
+    exposures = np.stack([counts.exposure, counts.exposure / 2])
+    weights = weights_over(Thompson(), counts, exposures, np.array([1.0, 1.0]), active=[True, True, False])
+    assert weights[2] == 0
+    assert weights.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "chances", "fault"),
+    [((2, 1, 3), [0.5, 0.5], "shape"), ((2, 1, 2), [1.0], "shape"), ((1, 1, 2), [0.0], "chances"),
+     ((2, 1, 2), [1.5, -0.5], "chances"), ((1, 1, 2), [float("nan")], "chances")],
+)  # fmt: skip
+def test_scenarios_that_do_not_fit_are_refused(shape: tuple[int, ...], chances: list[float], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        weights_over(Uniform(), Counts([1, 1], [0, 0]), np.ones(shape), np.array(chances))
+
+
+@pytest.mark.parametrize(
+    ("edges", "values"), [([1.0, 2.0], [0.5, 0.9]), ([2.0, 1.0], [0.5, 1.0]), ([1.0, 2.0], [1.2, 1.0]), ([], [])]
+)
+def test_what_is_no_curve_is_refused(edges: list[float], values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"delay curve|shapes"):
+        DelayCurve.from_dict({"edges": edges, "values": values})
+
+
+def test_a_prior_for_another_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="3600 seconds, the fit's 86400"):
+        DelayCurve.fit([1.0], [2.0], window=24 * HOUR, prior=DelayCurve.default(window=HOUR))
 
 
 def test_a_curve_comes_back_from_its_json_form() -> None:
