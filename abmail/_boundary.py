@@ -7,6 +7,7 @@ Turnbull 2000, ch. 19), the time-uniform bound is Robbins' normal mixture (Howar
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,18 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
 
 __all__ = [
+    "MOST_SHAPE",
+    "Boundary",
     "check_alpha",
     "crossing_probability",
+    "dunnett_level",
+    "dunnett_p_value",
+    "falling_root",
     "mixture_bound",
     "mixture_p_value",
     "mixture_rho",
@@ -31,6 +39,65 @@ _PANEL = 2.5  # widest panel of 8 Gauss-Legendre nodes, in standard deviations o
 _FAR = 8.0  # beyond this the crossing probability is under 1e-14 and the reflection bound is as good
 _MOST_LOOKS = 1_000
 _SMALLEST_STEP = 1e-4
+_FEW = 8  # so many values are integrated one by one; more are read off a curve
+_CURVE_NODES = 64
+MOST_SHAPE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """Where a walk on the clock of spent information stops: |Z| >= c time^shape at a look.
+
+    Attributes:
+        clock: Times of the planned looks, the last being 1; None for any time in (0, 1].
+        shape: 0 for O'Brien & Fleming (1979), 0.25 between them and Pocock, 0.5 for Pocock (Wang & Tsiatis 1987).
+        kept: Number of looks that kept to the clock before the plan was changed; None where it never was. Later looks
+            may come at any time; they get what of alpha the kept ones cannot have spent.
+    """
+
+    clock: tuple[float, ...] | None
+    shape: float = 0.0
+    kept: int | None = None
+
+    def constants(self, level: float, n_looks: int) -> Floats:
+        """The constant c at each look, (n_looks,)."""
+        c = _constant(self.clock, level, self.shape)
+        if self.kept is None or self.kept >= n_looks:
+            return np.full(n_looks, c)
+        return np.where(np.arange(n_looks) < self.kept, c, _constant(None, self._left(c, level), 0.0))
+
+    def p_value(self, distance: Floats) -> Floats:
+        """Chance that a walk without drift gets as far at some look; ``distance`` is (..., n_looks), |Z| / time^shape.
+
+        Looks that do not count have distance 0; the answer is (...,).
+        """
+        if self.kept is None or self.kept >= distance.shape[-1]:
+            return crossing_probability(distance.max(axis=-1), self.clock, self.shape)
+        before, after = distance[..., : self.kept], distance[..., self.kept :].max(axis=-1)
+        early = crossing_probability(before.max(axis=-1, initial=0.0), self.clock, self.shape)
+        late = [self._late_p_value(float(c)) for c in after.ravel()]
+        return np.minimum(early, np.array(late, dtype=np.float64).reshape(after.shape))
+
+    def _left(self, c: float, level: float) -> float:
+        """What the looks that were kept leave of a level."""
+        return max(level - self._spent(c), 1e-300)
+
+    def _spent(self, c: float) -> float:
+        if not self.kept or self.clock is None:
+            return 0.0
+        return float(crossing_probability(c, self.clock[: self.kept], self.shape))
+
+    def _late_p_value(self, distance: float) -> float:
+        """The level at which a look after the change of plan just rejects."""
+        wanted = float(crossing_probability(distance, None))
+
+        def left(c: float) -> float:
+            return self._left(c, float(crossing_probability(c, self.clock, self.shape))) - wanted
+
+        for low in np.arange(_FAR, 0.0, -0.25):  # from above: for very small constants the kept looks spend it all
+            if left(float(low)) > 0:
+                return float(crossing_probability(falling_root(left, float(low), low + 0.25), self.clock, self.shape))
+        return 1.0
 
 
 def check_alpha(alpha: float, name: str = "alpha") -> float:
@@ -49,44 +116,143 @@ def normal_tail(z: float) -> float:
     return math.erfc(z / math.sqrt(2))
 
 
-def obrien_fleming(looks: int | Sequence[float] | None, alpha: float = 0.05) -> float:
-    """The constant c for which |Z| >= c at any look has probability ``alpha`` when nothing differs.
+def obrien_fleming(looks: int | Sequence[float] | None, alpha: float = 0.05, *, shape: float = 0.0) -> float:
+    """The constant c for which |Z| >= c time^shape at any look has probability ``alpha`` when nothing differs.
 
     Z is the weighted sum of epoch scores on the clock of spent information, so that its variance at the last look is 1
-    (O'Brien & Fleming 1979; Jennison & Turnbull 2000, table 2.3).
+    (O'Brien & Fleming 1979; Wang & Tsiatis 1987; Jennison & Turnbull 2000, tables 2.1, 2.3 and 2.9).
 
     Args:
         looks: Number of equally spaced looks; or the increasing clock fractions of the looks in (0, 1], the last
             being 1; or None for any number of looks at any time.
         alpha: Two-sided level, fraction in (0, 1).
+        shape: 0 for O'Brien-Fleming, 0.25 for an earlier stop, 0.5 for Pocock; 0 where ``looks`` is None.
 
     Returns:
         The constant, 2.0401 for five looks at 5 %.
 
     Raises:
-        ValueError: ``looks`` or ``alpha`` is out of range.
+        ValueError: ``looks``, ``alpha`` or ``shape`` is out of range.
 
     Example:
         >>> round(obrien_fleming(5, 0.05), 3), round(obrien_fleming(None, 0.05), 4)
         (2.04, 2.2414)
     """
-    return _constant(_clock(looks), check_alpha(alpha))
+    clock = _clock(looks)
+    if not 0 <= shape <= MOST_SHAPE:
+        raise ValueError(f"shape is {shape:g}, must be in [0, 0.5]")
+    if clock is None and shape:
+        raise ValueError(f"shape is {shape:g}, but without planned looks there is only the boundary of shape 0")
+    return _constant(clock, check_alpha(alpha), float(shape))
 
 
-def crossing_probability(c: float, clock: tuple[float, ...] | None) -> float:
-    """P(|B| reaches ``c`` at any of the clock's times) for a Brownian motion B; at any time in (0, 1] when None.
+def crossing_probability(c: ArrayLike, clock: tuple[float, ...] | None, shape: float = 0.0) -> Floats:
+    """P(|B| reaches ``c`` time^shape at any of the clock's times) for a Brownian motion B; at any time when None.
 
     Args:
-        c: Constant boundary, >= 0.
+        c: Constants >= 0, any shape.
         clock: Increasing times in (0, 1].
+        shape: Exponent of the boundary, 0 where the clock is None.
+
+    Returns:
+        Fractions in [0, 1], of the shape of ``c``.
     """
-    if clock is not None and len(clock) == 1:
-        return normal_tail(c / math.sqrt(clock[0]))
-    if c < 1e-3:
-        return 1.0
-    if c > _FAR or clock is None or not _resolvable(clock):
-        return _continuous_crossing(c)
-    return min(1.0, _recursive_crossing(c, np.diff(np.array((0.0, *clock)))))
+    values = np.asarray(c, dtype=np.float64)
+    if clock is None or not _resolvable(clock):
+        return _continuous_crossing(values)
+    if len(clock) == 1:
+        return _two_sided_tail(values * clock[0] ** (shape - 0.5))
+    flat = values.ravel()
+    inside = (flat >= 1e-3) & (flat <= _FAR)
+    answer = np.where(flat < 1e-3, 1.0, 0.0)
+    # beyond the resolved range the walk crosses at its easiest look or never: a bound that is under 1e-13
+    answer[flat > _FAR] = np.minimum(1.0, len(clock) * _two_sided_tail(flat[flat > _FAR] * _easiest(clock, shape)))
+    if 0 < inside.sum() <= _FEW:
+        answer[inside] = _recursive_crossing(flat[inside], clock, shape)
+    elif inside.any():
+        answer[inside] = _read_off(flat[inside], clock, shape)
+    return np.minimum(answer, 1.0).reshape(values.shape)
+
+
+def _easiest(clock: tuple[float, ...], shape: float) -> float:
+    return float((np.array(clock) ** (shape - 0.5)).min())
+
+
+@lru_cache(maxsize=256)
+def _curve(clock: tuple[float, ...], shape: float) -> Floats:
+    """Chebyshev coefficients of the log crossing probability over the resolved range of constants."""
+    from numpy.polynomial import chebyshev
+
+    x = chebyshev.chebpts1(_CURVE_NODES)
+    values = np.concatenate([
+        _recursive_crossing(part, clock, shape) for part in np.array_split((x + 1) * _FAR / 2, _CURVE_NODES // _FEW)
+    ])  # fmt: skip
+    coefficients: Floats = np.asarray(chebyshev.chebfit(x, np.log(values), _CURVE_NODES - 1), dtype=np.float64)
+    return coefficients
+
+
+def _read_off(c: Floats, clock: tuple[float, ...], shape: float) -> Floats:
+    from numpy.polynomial import chebyshev
+
+    curve: Floats = np.exp(chebyshev.chebval(c * 2 / _FAR - 1, _curve(clock, shape)))
+    return curve
+
+
+@lru_cache(maxsize=256)
+def dunnett_level(n_contrasts: int, correlation: float, alpha: float, clock: tuple[float, ...] | None) -> float:
+    """Level of each of several contrasts with one control, so that any is wrong with probability at most ``alpha``.
+
+    Hunter (1976) and Worsley (1982): P(any of m) <= m P(one) - (m - 1) P(both of a pair). A pair of contrasts is at
+    least as likely to be beyond the boundary together as at the last look alone, where their correlation is known.
+
+    Args:
+        n_contrasts: Number of arms compared with the control.
+        correlation: Smallest correlation of two contrasts at the last look, in [0, 1): 0.5 for equal arms that never
+            changed, 0 where the weights moved (Royen 2014: then at least as likely as for independent ones).
+        alpha: Two-sided level of the family.
+        clock: Times of the planned looks; None for any time.
+
+    Returns:
+        Two-sided level of one contrast, between Bonferroni's and ``alpha``.
+    """
+    if n_contrasts == 1:
+        return alpha
+
+    def excess(c: float) -> float:
+        both = _both_beyond(c, correlation)
+        return n_contrasts * float(crossing_probability(c, clock)) - (n_contrasts - 1) * both - alpha
+
+    c = falling_root(excess, _normal_quantile(alpha), _constant(clock, alpha / n_contrasts, 0.0))
+    return float(crossing_probability(c, clock))
+
+
+def dunnett_p_value(p: Floats, n_contrasts: int, correlation: float, clock: tuple[float, ...] | None) -> Floats:
+    """The family's p-value for each contrast's own: the level at which `dunnett_level` would just let it reject."""
+    if n_contrasts == 1:
+        return p
+    own, both = _dunnett_curve(correlation, clock)
+    together = np.exp(np.interp(np.log(np.maximum(p, 1e-300)), own, both))
+    adjusted: Floats = np.clip(n_contrasts * p - (n_contrasts - 1) * together, p, 1.0)
+    return adjusted
+
+
+@lru_cache(maxsize=64)
+def _dunnett_curve(correlation: float, clock: tuple[float, ...] | None) -> tuple[Floats, Floats]:
+    """Logs of P(one contrast crosses) and P(both of a pair are beyond at the last look) along the constants."""
+    c = np.linspace(_FAR, 0.05, 160)
+    both = np.array([_both_beyond(float(each), correlation) for each in c])
+    return np.log(np.maximum(crossing_probability(c, clock), 1e-300)), np.log(np.maximum(both, 1e-300))
+
+
+def _both_beyond(c: float, correlation: float) -> float:
+    """P(|X| >= c and |Y| >= c) for standard normal X and Y."""
+    from scipy.special import ndtr
+
+    node, weight = np.polynomial.legendre.leggauss(64)
+    x = c + (node + 1) * 5.0
+    spread = math.sqrt(1 - correlation**2)
+    beyond = ndtr((correlation * x - c) / spread) + ndtr((-c - correlation * x) / spread)
+    return 2 * float((np.exp(-0.5 * x**2) * beyond) @ (weight * 5.0)) / math.sqrt(2 * math.pi)
 
 
 def mixture_rho(v_opt: float, alpha: float) -> float:
@@ -125,15 +291,15 @@ def _clock(looks: int | Sequence[float] | None) -> tuple[float, ...] | None:
     return clock
 
 
-@lru_cache(maxsize=256)
-def _constant(clock: tuple[float, ...] | None, alpha: float) -> float:
+@lru_cache(maxsize=1024)
+def _constant(clock: tuple[float, ...] | None, alpha: float, shape: float) -> float:
     low = _normal_quantile(alpha)
     if clock is not None and len(clock) == 1:
         return low
     high = max(low, 1.0)
-    while _continuous_crossing(high) > alpha:  # the continuous constant is an upper bound for every clock
+    while float(crossing_probability(high, clock, shape)) > alpha:
         high += 0.5
-    return _falling_root(lambda c: math.log(crossing_probability(c, clock) / alpha), low, high)
+    return falling_root(lambda c: math.log(float(crossing_probability(c, clock, shape)) / alpha), low, high)
 
 
 def _normal_quantile(alpha: float) -> float:
@@ -142,8 +308,8 @@ def _normal_quantile(alpha: float) -> float:
     return float(-ndtri(alpha / 2))
 
 
-def _falling_root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Root of a falling function by the Illinois rule (Dowell & Jarratt 1971)."""
+def falling_root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Root of a falling function by the Illinois rule (Dowell & Jarratt 1971); an end where it has none inside."""
     f_low, f_high = f(low), f(high)
     for _ in range(60):
         if f_low <= 0 or high - low < 1e-12:
@@ -166,47 +332,82 @@ def _resolvable(clock: tuple[float, ...]) -> bool:
     return len(clock) <= _MOST_LOOKS and float(np.diff(np.array((0.0, *clock))).min()) > _SMALLEST_STEP
 
 
-def _continuous_crossing(c: float) -> float:
+def _two_sided_tail(z: Floats) -> Floats:
+    from scipy.special import erfc
+
+    tail: Floats = np.asarray(erfc(z / math.sqrt(2)), dtype=np.float64)
+    return tail
+
+
+def _continuous_crossing(c: Floats) -> Floats:
     """P(sup |B| >= c on [0, 1]) by the two series of the reflection principle, each where it converges fast."""
-    odd = range(1, 20, 2)
-    if c < 1:
-        return 1 - 4 / math.pi * math.fsum(_sign(i) / i * math.exp(-((i * math.pi / c) ** 2) / 8) for i in odd)
-    return 2 * math.fsum(_sign(i) * normal_tail(i * c) for i in odd)
+    odd = np.arange(1.0, 20.0, 2.0)
+    sign = np.where(odd % 4 == 1, 1.0, -1.0)
+    near, far = np.clip(c, 1e-3, 1.0)[..., None], np.maximum(c, 1.0)[..., None]
+    inner: Floats = 1 - 4 / math.pi * (sign / odd * np.exp(-((odd * math.pi / near) ** 2) / 8)).sum(axis=-1)
+    outer: Floats = 2 * (sign * _two_sided_tail(odd * far)).sum(axis=-1)
+    return np.where(c < 1, inner, outer)
 
 
-def _sign(odd: int) -> int:
-    return 1 if odd % 4 == 1 else -1
+def _recursive_crossing(c: Floats, clock: tuple[float, ...], shape: float) -> Floats:
+    """Sum of the chances to leave the boundary at each look, (n_constants,).
 
-
-def _recursive_crossing(c: float, steps: NDArray[np.float64]) -> float:
-    """Sum of the chances to leave (-c, c) at each look; by symmetry the density is followed on (0, c) alone."""
-    from scipy.special import ndtr
-
-    x, weight = _nodes(c, math.sqrt(steps.min()))
-    sd = math.sqrt(steps[0])
-    density = np.exp(-0.5 * (x / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
-    crossed = normal_tail(c / sd)
-    kernel, last = np.empty(0), -1.0
-    for step in steps[1:]:
-        sd = math.sqrt(step)
-        mass = density * weight
-        crossed += 2 * float(mass @ (ndtr((x - c) / sd) + ndtr(-(x + c) / sd)))
-        if abs(step - last) > 1e-12:
-            kernel, last = _folded_kernel(x, sd), float(step)
-        density = kernel @ mass
+    By symmetry the density of the walks that are still inside is followed on (0, boundary) alone, for all constants at
+    once: arrays are (n_constants, n_nodes).
+    """
+    times = np.array(clock)
+    steps = np.sqrt(np.diff(times, prepend=0.0))
+    bounds = c[:, None] * times**shape
+    unit, share = _nodes(float(bounds.max() / steps.min()))
+    x = bounds[:, :1] * unit
+    density = np.exp(-0.5 * (x / steps[0]) ** 2) / (steps[0] * math.sqrt(2 * math.pi))
+    crossed = _two_sided_tail(bounds[:, 0] / steps[0])
+    if shape == 0.0 and np.ptp(steps) < 1e-9:
+        return crossed + _even_steps(density, x, bounds[:, :1] * share, bounds[:, :1], float(steps[0]), len(steps))
+    for look in range(1, len(steps)):
+        mass, sd, bound = density * bounds[:, look - 1 : look] * share, steps[look], bounds[:, look : look + 1]
+        crossed = crossed + (mass * _leaving(x, bound, sd)).sum(axis=-1)
+        onto = bound * unit
+        density = (_folded_kernel(onto, x, sd) @ mass[..., None])[..., 0]
+        x = onto
     return crossed
 
 
-def _folded_kernel(x: NDArray[np.float64], sd: float) -> NDArray[np.float64]:
-    apart, across = (x[:, None] - x) / sd, (x[:, None] + x) / sd
-    kernel: NDArray[np.float64] = np.exp(-0.5 * apart**2) + np.exp(-0.5 * across**2)
+def _even_steps(density: Floats, x: Floats, weight: Floats, bound: Floats, sd: float, looks: int) -> Floats:
+    """The chances to leave at every look but the first, where nothing changes from look to look."""
+    kernel = _folded_kernel(x, x, sd) * weight[..., None]
+    inside = (density * weight)[..., None]
+    total = np.zeros_like(inside)
+    for _ in range(looks - 1):
+        total += inside
+        inside = kernel @ inside
+    leaving: Floats = (total[..., 0] * _leaving(x, bound, sd)).sum(axis=-1)
+    return leaving
+
+
+def _leaving(x: Floats, bound: Floats, sd: float) -> Floats:
+    """Chance to be outside after one step from ``x`` or from its mirror image, for both together."""
+    from scipy.special import ndtr
+
+    out: Floats = 2 * (ndtr((x - bound) / sd) + ndtr(-(x + bound) / sd))
+    return out
+
+
+def _folded_kernel(onto: Floats, x: Floats, sd: float) -> Floats:
+    """Density of a step from ``x`` or its mirror image to ``onto``, (n_constants, n_nodes, n_nodes)."""
+    apart, across = (onto[..., :, None] - x[..., None, :]) / sd, (onto[..., :, None] + x[..., None, :]) / sd
+    kernel: Floats = np.exp(-0.5 * apart**2) + np.exp(-0.5 * across**2)
     return kernel / (sd * math.sqrt(2 * math.pi))
 
 
-def _nodes(c: float, sd: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Composite Gauss-Legendre nodes and weights on (0, c), fine enough for steps of that standard deviation."""
+def _nodes(width: float) -> tuple[Floats, Floats]:
+    """Composite Gauss-Legendre nodes and weights on (0, 1) for a range of ``width`` standard deviations of a step."""
+    return _unit_nodes(max(1, math.ceil(width / _PANEL)))
+
+
+@lru_cache(maxsize=64)
+def _unit_nodes(panels: int) -> tuple[Floats, Floats]:
     node, weight = np.polynomial.legendre.leggauss(8)
-    panels = max(1, math.ceil(c / (_PANEL * sd)))
-    half = c / panels / 2
+    half = 0.5 / panels
     centre = half * (2 * np.arange(panels) + 1)
     return (centre[:, None] + half * node).ravel(), np.tile(half * weight, panels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from abmail._wording import Facts, write_sentence
@@ -13,16 +13,17 @@ from abmail.errors import MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from abmail._counts import Counts
+    from abmail._method import MethodName
     from abmail._sample_ratio import SampleRatio
     from abmail._wording import Language
 
-__all__ = ["ArmResult", "Comparison", "Decision", "MethodInfo"]
+__all__ = ["ArmResult", "Comparison", "Contrast", "Decision", "MethodInfo"]
 
 FORMAT_VERSION = 1
 
 Status = Literal["ok", "too_few", "zero_variance", "srm_failed"]
 State = Literal["winner", "leading", "no_difference", "too_early", "stopped"]
-MethodName = Literal["fixed", "sequential", "anytime"]
 Cell = str | int | float | None
 
 
@@ -44,7 +45,7 @@ class ArmResult:
         lift_lower: Lower end of the interval for ``lift``.
         lift_upper: Upper end of the interval for ``lift``; None also where it is infinite.
         p_value: p-value against the control, corrected for the number of arms; valid at every look unless the method
-            is ``fixed``.
+            is ``fixed``; None with ``bayes``.
         p_best: Posterior probability of the highest rate: a decision aid, without an error guarantee.
         expected_loss: Posterior mean of the rate lost by using this arm: a decision aid.
         credible_lower: Lower end of the posterior interval for the rate.
@@ -83,11 +84,41 @@ class Decision:
             ``stopped`` (the sends do not fit the weights; nothing may be said).
         arm: Name of the winning or leading arm, None in the other states.
         reason: Why, in a few words.
+        look: Index of the epoch at which ``winner`` or ``no_difference`` was proved; what was proved stays. None in the
+            other states.
     """
 
     state: State
     arm: str | None
     reason: str
+    look: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """The winning or leading arm beside the best of the others, at the level of the claim to be the best.
+
+    Attributes:
+        arm: Name of the arm.
+        rival: Name of the runner-up.
+        effect: Difference of their rates, compared within epochs; None where unknown, as all that follows.
+        lift: Relative difference.
+        ci_lower: Lower end of the interval for ``effect``, at level 2 alpha / n_arms.
+        ci_upper: Upper end.
+        lift_lower: Lower end of the interval for ``lift``.
+        lift_upper: Upper end; None also where it is infinite.
+        p_value: p-value of the pair, times n_arms / 2.
+    """
+
+    arm: str
+    rival: str
+    effect: float | None
+    lift: float | None
+    ci_lower: float | None
+    ci_upper: float | None
+    lift_lower: float | None
+    lift_upper: float | None
+    p_value: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +126,7 @@ class MethodInfo:
     """How the comparison was made.
 
     Attributes:
-        name: ``fixed``, ``sequential`` or ``anytime``.
+        name: ``fixed``, ``sequential``, ``anytime``, ``exact``, ``aipw`` or ``bayes``.
         why: Why this method, in a sentence.
         alpha: Two-sided level of the whole comparison.
         looks: Planned number of looks, None where no end is planned.
@@ -119,10 +150,13 @@ class Comparison:
         decision: What may be said now.
         srm: Sample-ratio check.
         method: How the comparison was made.
+        runner_up: The winning or leading arm beside the best of the others, None where there is nothing to compare.
         not_beaten: Names of the arms that no other arm was proved to beat; the best arm is among them with
             probability 1 - alpha.
         status: ``ok``, ``too_few``, ``zero_variance`` or ``srm_failed``.
         mde: Smallest difference worth finding, None where not given.
+        counts: What was compared.
+        again: Compares other counts with the same arguments.
     """
 
     arms: tuple[ArmResult, ...]
@@ -130,9 +164,23 @@ class Comparison:
     decision: Decision
     srm: SampleRatio
     method: MethodInfo
+    runner_up: Contrast | None
     not_beaten: tuple[str, ...]
     status: Status
-    mde: float | None = None
+    mde: float | None
+    counts: Counts = field(repr=False, compare=False)
+    again: Callable[[Counts], Comparison] = field(repr=False, compare=False)
+
+    def updated(self, more: Counts) -> Comparison:
+        """The answer after further epochs: what `compare` says of all epochs together.
+
+        Args:
+            more: The epochs that came after those compared so far.
+
+        Raises:
+            ValueError: They do not follow: other arms, or strata on one side alone.
+        """
+        return self.again(self.counts.followed_by(more))
 
     @property
     def sentence(self) -> str:
@@ -164,6 +212,7 @@ class Comparison:
             "sentence": self.sentence,
             "srm": self.srm.to_dict(),
             "method": asdict(self.method),
+            "runner_up": None if self.runner_up is None else asdict(self.runner_up),
             "not_beaten": list(self.not_beaten),
             "status": self.status,
             "mde": self.mde,
@@ -232,7 +281,19 @@ class Comparison:
             sends=sum(a.n for a in self.arms),
             mde=self.mde or 0.0,
             srm_p=self.srm.anytime_p_value if self.srm.p_value is None else self.srm.p_value,
+            **self._second(),
+            p_best=next((a.p_best for a in self.arms if a.name == leader), 0.0),
+            posterior_only=self.method.name == "bayes",
         )
+
+    def _second(self) -> dict[str, Any]:
+        """The runner-up as the sentence needs it."""
+        second = self.runner_up
+        if second is None or second.effect is None or second.ci_lower is None or second.ci_upper is None:
+            return {"runner_up": None, "gap": 0.0, "gap_low": 0.0, "gap_high": 0.0}
+        return {
+            "runner_up": second.rival, "gap": second.effect, "gap_low": second.ci_lower, "gap_high": second.ci_upper,
+        }  # fmt: skip
 
 
 def _text(key: str) -> Callable[[dict[str, Cell]], str]:

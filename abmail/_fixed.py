@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abmail._boundary import normal_tail, obrien_fleming
-from abmail._sequential import invert, ratio_or_nan
+from abmail._boundary import obrien_fleming
+from abmail._sequential import first_sign, gap, invert, ratio_or_nan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,24 +60,30 @@ class ScoreTest:
 
     def p_value(self) -> Floats:
         """Two-sided p-value, (...,)."""
-        z = np.abs(self.z[..., -1])
-        return np.array([normal_tail(float(value)) for value in z.ravel()]).reshape(z.shape)
+        from scipy.special import erfc
 
-    def direction(self, level: float) -> NDArray[np.int64]:
-        """+1 where arm b is better at a two-sided ``level``, -1 where worse, 0 otherwise, (...,)."""
-        z = self.z[..., -1]
-        return np.where(np.abs(z) >= obrien_fleming(1, level), np.sign(z), 0).astype(np.int64)
+        tail: Floats = np.asarray(erfc(np.abs(self.z[..., -1]) / math.sqrt(2)), dtype=np.float64)
+        return tail
+
+    def proved(self, level: float) -> NDArray[np.int8]:
+        """+1 where arm b is better at a two-sided ``level``, -1 where worse, 0 otherwise, (..., 1)."""
+        return first_sign(self.z, (np.abs(self.z) >= obrien_fleming(1, level)) & self.pair.ready())
+
+    def within(self, level: float, mde: float) -> NDArray[np.bool_]:
+        """Whether the interval lies inside (-mde, mde)."""
+        low, high = self.difference(level)
+        return (low > -mde) & (high < mde)
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b - p_a; (-1, 1) where an arm got nobody."""
         pair, c2 = self.pair, self._factor(level)
         effect = np.nan_to_num(self.effect)
 
-        def fits(delta: Floats) -> NDArray[np.bool_]:
+        def fits(delta: Floats) -> Floats:
             p_a = np.clip(_constrained_rate(pair, delta), np.maximum(-delta, 0.0), np.minimum(1 - delta, 1.0))
             p_b = np.clip(p_a + delta, 0.0, 1.0)
             noise = p_b * (1 - p_b) * pair.n_a + p_a * (1 - p_a) * pair.n_b  # times n_a n_b, which may be 0
-            return (effect - delta) ** 2 * pair.n_a * pair.n_b <= c2 * noise
+            return gap(c2 * noise, (effect - delta) ** 2 * pair.n_a * pair.n_b)
 
         return _unknown_if_empty(pair, invert(fits, effect, -1.0, 1.0), -1.0, 1.0)
 
@@ -86,18 +92,22 @@ class ScoreTest:
         pair, c2 = self.pair, self._factor(level)
         p_hat_a, p_hat_b = (np.nan_to_num(ratio_or_nan(k, n)) for k, n in ((pair.k_a, pair.n_a), (pair.k_b, pair.n_b)))
 
-        def fits(odds: Floats) -> NDArray[np.bool_]:
+        def fits(odds: Floats) -> Floats:
             ratio = odds / (1 - odds)
             p_a = _constrained_base(pair, ratio)
             p_b = np.minimum(ratio * p_a, 1.0)
             noise: Floats = p_b * (1 - p_b) * pair.n_a + ratio**2 * p_a * (1 - p_a) * pair.n_b
-            distance: Floats = (p_hat_b - ratio * p_hat_a) ** 2 * pair.n_a * pair.n_b
-            return distance <= c2 * noise
+            return gap(c2 * noise, (p_hat_b - ratio * p_hat_a) ** 2 * pair.n_a * pair.n_b)
 
         start = np.nan_to_num(ratio_or_nan(p_hat_b, p_hat_a + p_hat_b), nan=0.5)
         low, high = invert(fits, np.minimum(start, _FARTHEST_ODDS), 0.0, _FARTHEST_ODDS)
         far = np.where(high < _FARTHEST_ODDS, high / (1 - high) - 1, np.inf)
         return _unknown_if_empty(pair, (low / (1 - low) - 1, far), -1.0, np.inf)
+
+    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Ends of the intervals for the difference and the relative difference, each (...,)."""
+        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
+        return low, high, lift_low, lift_high
 
     def _factor(self, level: float) -> Floats:
         n = self.pair.n

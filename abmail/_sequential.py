@@ -12,12 +12,12 @@ hypothesis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abmail._boundary import crossing_probability, mixture_bound, mixture_p_value, mixture_rho, obrien_fleming
+from abmail._boundary import Boundary, mixture_bound, mixture_p_value, mixture_rho
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Gap = Callable[[Floats], Floats]
 
-__all__ = ["Combination", "EpochScore", "Mixture", "Pair", "combine", "invert", "mix", "ratio_or_nan", "spend"]
+__all__ = [
+    "FEWEST_SUCCESSES",
+    "Combination",
+    "EpochScore",
+    "Mixture",
+    "Pair",
+    "combine",
+    "first_sign",
+    "gap",
+    "invert",
+    "mix",
+    "overlap",
+    "ratio_or_nan",
+    "spend",
+]
 
 FEWEST_SUCCESSES = 30
 """Successes, and failures, that a pair of arms needs over both before a claim about it is made."""
@@ -35,8 +50,10 @@ _DEFAULT_EPOCHS = 25  # the horizon assumed by the mixture when none was given
 _TYPICAL_VARIANCE = 0.05 * 0.95  # of an outcome, while nothing has been observed at all
 _FARTHEST_RATIO = 1 - 1e-12
 _SMALLEST_RATIO = 1e-12
-_HALVINGS = 50
+_STEPS = 60
+_ENOUGH = 1e-11
 _ROUNDING = 1e-12
+_ON_TIME = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +126,11 @@ class EpochScore:
 
     def variance(self, delta: Floats) -> Floats:
         """Variance of the sum if p_b - p_a is ``delta``, with rates that keep the pooled mean where they can."""
-        p_b = np.clip(self.mean + (1 - self.share_b) * delta, np.maximum(delta, 0.0), np.minimum(1.0 + delta, 1.0))
-        p_a = np.clip(p_b - delta, 0.0, 1.0)
-        return self.noise_b * p_b * (1 - p_b) + self.noise_a * p_a * (1 - p_a)
+        p_b = np.maximum(self.mean + (1 - self.share_b) * delta, np.maximum(delta, 0.0))
+        p_b = np.minimum(p_b, np.minimum(1.0 + delta, 1.0))
+        p_a = np.minimum(np.maximum(p_b - delta, 0.0), 1.0)
+        noise: Floats = self.noise_b * p_b * (1 - p_b) + self.noise_a * p_a * (1 - p_a)
+        return np.maximum(noise, 0.0)
 
     def ratio_variance(self, ratio: Floats) -> Floats:
         """Variance of the sum of g (p_b - ratio p_a) if p_b is ``ratio`` times p_a."""
@@ -120,28 +139,33 @@ class EpochScore:
         noise: Floats = self.noise_b * p_b * (1 - p_b) + ratio**2 * self.noise_a * p_a * (1 - p_a)
         return noise
 
-    def difference_interval(self, allowed: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+    def difference_gap(self, delta: Floats, allowed: Gap) -> Floats:
+        """How well the data bear with a difference of ``delta``: in [-1, 1], not negative where they do."""
+        return gap(allowed(self.variance(delta)), np.abs(self.sum - delta * self.scale))
+
+    def difference_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
         """Differences under which the sum stays within ``allowed(variance)``; within [-1, 1]."""
+        return invert(lambda delta: self.difference_gap(delta, allowed), np.nan_to_num(self.effect), -1.0, 1.0)
 
-        def fits(delta: Floats) -> NDArray[np.bool_]:
-            return np.abs(self.sum - delta * self.scale) <= allowed(self.variance(delta))
-
-        return invert(fits, np.nan_to_num(self.effect), -1.0, 1.0)
-
-    def lift_interval(self, allowed: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+    def lift_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
         """Relative differences under which the sum stays within ``allowed(variance)``; from -1 to infinity.
 
         The sum of g (p_b / sqrt(ratio) - sqrt(ratio) p_a) treats both arms alike: swapping them inverts the ends.
         """
 
-        def fits(odds: Floats) -> NDArray[np.bool_]:
+        def fits(odds: Floats) -> Floats:
             ratio = np.maximum(odds / (1 - odds), _SMALLEST_RATIO)
-            gap = np.abs(self.rate_b - ratio * self.rate_a) / np.sqrt(ratio)
-            return gap <= allowed(self.ratio_variance(ratio) / ratio)
+            return gap(
+                allowed(self.ratio_variance(ratio) / ratio), np.abs(self.rate_b - ratio * self.rate_a) / np.sqrt(ratio)
+            )
 
         start = _divide(self.rate_b, self.rate_a + self.rate_b, 0.5)
         low, high = invert(fits, np.minimum(start, _FARTHEST_RATIO), 0.0, _FARTHEST_RATIO)
         return low / (1 - low) - 1, np.where(high < _FARTHEST_RATIO, high / (1 - high) - 1, np.inf)
+
+    def latest(self) -> EpochScore:
+        """The sums at the latest look alone, (..., 1)."""
+        return EpochScore(**{field.name: getattr(self, field.name)[..., -1:] for field in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +176,17 @@ class Combination:
         score: Weighted sums at every look.
         z: Z at every look; 0 while there is no variance.
         clock: Share of the planned information spent at every look.
-        boundary: Clock times that the constant covers, None for any time.
+        boundary: Where the walk stops.
         ready: Looks that may carry a claim.
+        planned: Looks that the boundary knows of: all where it allows any time.
     """
 
     score: EpochScore
     z: Floats
     clock: Floats
-    boundary: tuple[float, ...] | None
+    boundary: Boundary
     ready: NDArray[np.bool_]
+    planned: NDArray[np.bool_]
 
     @property
     def effect(self) -> Floats:
@@ -172,20 +198,23 @@ class Combination:
         """Relative difference p_b / p_a - 1 at every look; NaN where arm a has no success."""
         return self.score.relative
 
-    def extreme(self) -> Floats:
-        """The farthest Z (with its sign) over the looks that may carry a claim and the present one, (...,)."""
-        return _farthest(self.z, np.abs(self.z), self.ready)
+    def distance(self) -> Floats:
+        """|Z| at every look in units of the boundary's shape; 0 where the boundary knows of no look."""
+        return np.where(self.planned, np.abs(self.z) / self._rise(), 0.0)
 
     def p_value(self) -> Floats:
-        """Anytime p-value: the chance that Z gets as far as it did at any look, (...,)."""
-        peak = np.abs(self.extreme())
-        values = [crossing_probability(float(c), self.boundary) for c in peak.ravel()]
-        return np.array(values, dtype=np.float64).reshape(peak.shape)
+        """Anytime p-value: the chance that Z gets as far as it did at any look that counts, or the present one."""
+        counted = self.ready.copy()
+        counted[..., -1] = True
+        return self.boundary.p_value(np.where(counted, self.distance(), 0.0))
 
-    def direction(self, level: float) -> NDArray[np.int64]:
-        """+1 where arm b was proved better at a two-sided ``level``, -1 where worse, 0 otherwise, (...,)."""
-        peak = self.extreme()
-        return np.where(np.abs(peak) >= self._constant(level), np.sign(peak), 0).astype(np.int64)
+    def proved(self, level: float) -> NDArray[np.int8]:
+        """At every look +1 where arm b was proved better by then, -1 where worse, 0 before any proof."""
+        return first_sign(self.z, (self.distance() >= self._constants(level)) & self.ready)
+
+    def within(self, level: float, mde: float) -> NDArray[np.bool_]:
+        """At every look whether the interval lies inside (-mde, mde)."""
+        return _inside(self.score, self._allowed(level), mde) & self.planned
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Repeated interval for p_b - p_a at every look."""
@@ -195,13 +224,25 @@ class Combination:
         """Repeated interval for p_b / p_a - 1 at every look."""
         return self.score.lift_interval(self._allowed(level))
 
-    def _constant(self, level: float) -> float:
-        return obrien_fleming(self.boundary, level)
+    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Ends of the present intervals for the difference and the relative difference, each (...,)."""
+        score, allowed = self.score.latest(), self._allowed(level, latest=True)
+        ends = (*score.difference_interval(allowed), *score.lift_interval(allowed))
+        low, high, lift_low, lift_high = (end[..., -1] for end in ends)
+        return low, high, lift_low, lift_high
 
-    def _allowed(self, level: float) -> Callable[[Floats], Floats]:
-        c = self._constant(level)
-        spent = np.where(self.clock > 0, self.clock, 1.0)
-        return lambda variance: c * np.sqrt(variance / spent)
+    def _rise(self) -> Floats | float:
+        if self.boundary.shape == 0.0:
+            return 1.0
+        return np.where(self.clock > 0, self.clock, 1.0) ** self.boundary.shape
+
+    def _constants(self, level: float) -> Floats:
+        return self.boundary.constants(level, self.z.shape[-1])
+
+    def _allowed(self, level: float, *, latest: bool = False) -> Gap:
+        factor = self._constants(level) * self._rise() / np.sqrt(np.where(self.clock > 0, self.clock, 1.0))
+        factor = factor[..., -1:] if latest else factor
+        return lambda variance: factor * np.sqrt(variance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,42 +276,72 @@ class Mixture:
         return mixture_p_value(self.score.sum, self.v, self.rho)
 
     def p_value(self) -> Floats:
-        """Anytime p-value: the smallest value of the path over the looks that count, (...,)."""
-        return _farthest(self.path(), -self.path(), self.ready)
+        """Anytime p-value: the smallest value of the path over the looks that count and the present one, (...,)."""
+        path = self.path()
+        smallest: Floats = np.minimum(np.where(self.ready, path, 1.0).min(axis=-1), path[..., -1])
+        return smallest
 
-    def direction(self, level: float) -> NDArray[np.int64]:
-        """+1 where arm b was proved better at a two-sided ``level``, -1 where worse, 0 otherwise, (...,)."""
-        sign = _farthest(np.sign(self.score.sum), -self.path(), self.ready)
-        return np.where(self.p_value() <= level, sign, 0).astype(np.int64)
+    def proved(self, level: float) -> NDArray[np.int8]:
+        """At every look +1 where arm b was proved better by then, -1 where worse, 0 before any proof."""
+        return first_sign(self.score.sum, (self.path() <= level) & self.ready)
+
+    def within(self, level: float, mde: float) -> NDArray[np.bool_]:
+        """At every look whether the interval lies inside (-mde, mde)."""
+        return _inside(self.score, self._allowed(level), mde)
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
-        """Confidence sequence for p_b - p_a at every look."""
-        return self.score.difference_interval(self._allowed(level))
+        """Confidence sequence for p_b - p_a: the running intersection at every look."""
+        return overlap(self.score.difference_interval(self._allowed(level)), self.effect)
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
-        """Confidence sequence for p_b / p_a - 1 at every look."""
-        return self.score.lift_interval(self._allowed(level))
+        """Confidence sequence for p_b / p_a - 1: the running intersection at every look."""
+        return overlap(self.score.lift_interval(self._allowed(level)), self.relative)
 
-    def _allowed(self, level: float) -> Callable[[Floats], Floats]:
+    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Ends of the present intervals for the difference and the relative difference, each (...,)."""
+        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
+        return low, high, lift_low, lift_high
+
+    def _allowed(self, level: float) -> Gap:
         per_epoch = _divide(self.v, self.score.variance(np.zeros_like(self.v)), 1.0)  # < 1 where base rates drift
         return lambda variance: mixture_bound(variance * per_epoch, self.rho, level)
 
 
-def combine(pair: Pair, planned: Floats, boundary: tuple[float, ...] | None) -> Combination:
+def combine(pair: Pair, planned: Floats, boundary: Boundary) -> Combination:
     """Combine the epochs of a pair with planned shares of information.
 
     Args:
         pair: Counts per epoch.
         planned: Share of each planned epoch, (n_planned,), sum at most 1.
-        boundary: Clock times of the planned looks, None when the horizon is open.
+        boundary: Where the walk stops. Looks off its clock carry no claim: one comes about when an arm got nobody in
+            an epoch of uneven shares, until the share that was kept is spent.
     """
     h = pair.h
     spent = spend(planned, h > 0)
     score = _score(pair, np.sqrt(spent * h), spent)
     sd = np.sqrt(score.mean * (1 - score.mean))
+    clock = spent.cumsum(axis=-1)
+    on_clock = _on(clock, boundary)
     return Combination(
-        score=score, z=_divide(score.sum, sd, 0.0), clock=spent.cumsum(axis=-1), boundary=boundary, ready=pair.ready()
+        score=score,
+        z=_divide(score.sum, sd, 0.0),
+        clock=clock,
+        boundary=boundary,
+        ready=pair.ready() & on_clock,
+        planned=on_clock,
     )
+
+
+def _on(clock: Floats, boundary: Boundary) -> NDArray[np.bool_]:
+    """Which looks the boundary knows of; before anything is spent there is nothing to look at."""
+    if boundary.clock is None:
+        return np.ones(clock.shape, dtype=np.bool_)
+    times = np.array((0.0, *boundary.clock))
+    nearest = np.minimum(np.searchsorted(times, clock - _ON_TIME), len(times) - 1)
+    known: NDArray[np.bool_] = np.abs(times[nearest] - clock) <= _ON_TIME
+    if boundary.kept is not None:
+        known[..., boundary.kept :] = True
+    return known
 
 
 def spend(planned: Floats, present: NDArray[np.bool_]) -> Floats:
@@ -283,6 +354,8 @@ def spend(planned: Floats, present: NDArray[np.bool_]) -> Floats:
     n_epochs, average = present.shape[-1], 1 / len(planned)
     own = np.zeros(n_epochs)
     own[: len(planned)] = planned[:n_epochs]
+    if present.all():
+        return np.broadcast_to(own, present.shape)
     spent = np.zeros(present.shape)
     kept = np.zeros(present.shape[:-1])
     for t in range(n_epochs):
@@ -336,29 +409,63 @@ def _score(pair: Pair, g: Floats, g2_over_h: Floats) -> EpochScore:
     )
 
 
-def invert(
-    fits: Callable[[Floats], NDArray[np.bool_]], start: Floats, lowest: float, highest: float
-) -> tuple[Floats, Floats]:
-    """Both ends of the set that ``fits`` accepts around ``start``, by bisection towards the limits."""
-    return _end(fits, start, lowest), _end(fits, start, highest)
+def gap(allowed: Floats, distance: Floats) -> Floats:
+    """How far inside a boundary: from 1 in the middle over 0 on it to -1; 1 where both are nothing."""
+    return _divide(allowed - distance, allowed + distance, 1.0)
 
 
-def _end(fits: Callable[[Floats], NDArray[np.bool_]], start: Floats, limit: float) -> Floats:
-    inside, outside = start.copy(), np.full_like(start, limit)
-    open_ended = fits(outside)
-    for _ in range(_HALVINGS):
-        middle = (inside + outside) / 2
-        fitting = fits(middle)
-        inside, outside = np.where(fitting, middle, inside), np.where(fitting, outside, middle)
-    return np.where(open_ended, limit, inside)
+def invert(fits: Gap, start: Floats, lowest: float, highest: float) -> tuple[Floats, Floats]:
+    """Both ends of the set around ``start`` on which ``fits`` is not negative.
+
+    Regula falsi with the Illinois rule (Dowell & Jarratt 1971), both ends at once, halving every third time.
+    ``fits`` takes and gives arrays with a first axis of two.
+    """
+    inside = np.stack((start, start))
+    limit = np.empty_like(inside)
+    limit[0], limit[1] = lowest, highest
+    outside = limit
+    f_in, f_out = np.maximum(fits(inside), 0.0), fits(outside)
+    unbounded = f_out >= 0
+    for step in range(_STEPS):
+        width = np.abs(outside - inside)
+        if ((width < _ENOUGH) | unbounded).all():
+            break
+        share = 0.5 if step % 3 == 2 else np.minimum(f_in / np.maximum(f_in - f_out, _SMALLEST_RATIO), 1.0)
+        x = inside + (outside - inside) * share
+        f_x = fits(x)
+        good = f_x >= 0
+        f_out, f_in = np.where(good, f_out / 2, f_x), np.where(good, f_x, f_in / 2)
+        done = np.abs(f_x) < _ROUNDING
+        inside, outside = np.where(good | done, x, inside), np.where(good & ~done, outside, x)
+    ends = np.where(unbounded, limit, inside)
+    return ends[0], ends[1]
 
 
-def _farthest(values: Floats, distance: Floats, ready: NDArray[np.bool_]) -> Floats:
-    """The value at the look of largest distance, among those that count and the present one, (...,)."""
-    counted = ready.copy()
-    counted[..., -1] = True
-    look = np.argmax(np.where(counted, distance, -np.inf), axis=-1)
-    return np.take_along_axis(values, look[..., None], -1)[..., 0]
+def _inside(score: EpochScore, allowed: Gap, mde: float) -> NDArray[np.bool_]:
+    """Whether the interval lies inside (-mde, mde), without solving for its ends."""
+    at = np.full(score.scale.shape, mde)
+    far = (score.difference_gap(at, allowed) < 0) & (score.difference_gap(-at, allowed) < 0)
+    return far & (np.abs(np.nan_to_num(score.effect, nan=np.inf)) < mde)
+
+
+def first_sign(values: Floats, crossed: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Sign of the value at the first crossing, from that look on; 0 before."""
+    first = np.argmax(crossed, axis=-1)[..., None]
+    sign = np.sign(np.take_along_axis(values, first, -1)).astype(np.int8)
+    return np.where(np.logical_or.accumulate(crossed, axis=-1), sign, np.int8(0))
+
+
+def overlap(interval: tuple[Floats, Floats], estimate: Floats) -> tuple[Floats, Floats]:
+    """Running intersection of intervals that hold at all looks at once.
+
+    Where it no longer holds the present estimate, the effect itself has moved; the present interval stands there.
+    """
+    low, high = (
+        np.maximum.accumulate(interval[0], axis=-1),
+        np.minimum.accumulate(interval[1], axis=-1),
+    )
+    holds = ~((estimate < low) | (estimate > high)) & (low <= high)
+    return np.where(holds, low, interval[0]), np.where(holds, high, interval[1])
 
 
 def ratio_or_nan(top: Floats, bottom: Floats) -> Floats:

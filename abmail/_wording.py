@@ -31,6 +31,12 @@ class Facts:
         sends: Sends of all arms.
         mde: Smallest difference worth finding.
         srm_p: p-value of the sample-ratio check.
+        runner_up: Name of the best of the other arms, None where unknown.
+        gap: Rate of the leader minus that of the runner-up.
+        gap_low: Lower end of its interval.
+        gap_high: Upper end of its interval.
+        p_best: Posterior probability that the leader is the best.
+        posterior_only: Whether the method promises no error rate.
     """
 
     state: str
@@ -49,6 +55,12 @@ class Facts:
     sends: int
     mde: float
     srm_p: float | None
+    runner_up: str | None
+    gap: float
+    gap_low: float
+    gap_high: float
+    p_best: float
+    posterior_only: bool
 
 
 _TEXTS: dict[str, dict[str, str]] = {
@@ -57,6 +69,10 @@ _TEXTS: dict[str, dict[str, str]] = {
         "winner_before": "'{leader}' beats '{rival}': proved at an earlier look; the difference now stands at {effect} "
         "points ({level} interval {low} to {high} points; {p}).",
         "winner_many": "'{leader}' beats each of the other {others} arms.",
+        "winner_runner_up": "'{leader}' beats each of the other {others} arms; the runner-up '{runner_up}' is {gap} "
+        "points behind ({level} interval {gap_low} to {gap_high} points).",
+        "posterior": "'{leader}' is the best with probability {p_best}, by its posterior alone: a guide that promises "
+        "no error rate.",
         "leading": "'{leader}' leads '{rival}' by {effect} points, which chance could explain ({level} interval {low} "
         "to {high} points): not proved.",
         "leading_many": "'{leader}' leads, which chance could explain. Not beaten so far: {not_beaten}.",
@@ -80,6 +96,10 @@ _TEXTS: dict[str, dict[str, str]] = {
         "winner_before": "「{leader}」が「{rival}」に勝つことは以前の時点で示されました。現在の差は{effect}ポイントです"
         "({level}区間 {low}〜{high}ポイント、{p})。",
         "winner_many": "「{leader}」は他の{others}案すべてに勝っています。",
+        "winner_runner_up": "「{leader}」は他の{others}案すべてに勝っています。2位の「{runner_up}」との差は"
+        "{gap}ポイントです({level}区間 {gap_low}〜{gap_high}ポイント)。",
+        "posterior": "事後確率だけで見ると「{leader}」が最良である確率は{p_best}です。"
+        "目安であり、誤り率は保証されません。",
         "leading": "「{leader}」が「{rival}」を{effect}ポイント上回っていますが、偶然でも起こりうる差です"
         "({level}区間 {low}〜{high}ポイント)。まだ証明されていません。",
         "leading_many": "「{leader}」が先行していますが、偶然でも起こりうる差です。まだ負けていない案: {not_beaten}。",
@@ -122,6 +142,11 @@ def write_sentence(facts: Facts, language: Language) -> str:
         not_beaten=texts["join"].join(texts["quote"].format(name) for name in facts.not_beaten),
         successes=f"{facts.successes:,}",
         sends=f"{facts.sends:,}",
+        runner_up=facts.runner_up,
+        gap=f"{100 * facts.gap:.2f}",
+        gap_low=f"{100 * facts.gap_low:+.2f}",
+        gap_high=f"{100 * facts.gap_high:+.2f}",
+        p_best=f"{100 * facts.p_best:.3g} %",
     )
 
 
@@ -130,6 +155,10 @@ def _key(facts: Facts) -> str:
         return facts.reason
     if facts.state == "stopped":
         return facts.state
+    if facts.posterior_only and facts.state in ("winner", "leading"):
+        return "posterior"
+    if facts.n_arms > 2 and facts.state == "winner" and facts.runner_up is not None and facts.gap_low > 0:
+        return "winner_runner_up"
     if facts.n_arms > 2 or not facts.contrast_known:
         return f"{facts.state}_many"
     crossed_before = facts.state == "winner" and facts.low <= 0

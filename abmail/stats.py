@@ -1,8 +1,10 @@
 """Comparison of arms that stays true when the weights change and people look often.
 
-Three methods, each valid where it is offered: ``fixed`` for one look at an even, constant split; ``sequential`` for a
+Each method is valid where it is offered: ``fixed`` for one look at an even, constant split; ``sequential`` for a
 planned number of epochs (epoch combination with an O'Brien-Fleming boundary); ``anytime`` where no end is planned
-(stratified sum under a normal-mixture boundary). A Bayesian line stands beside each: it steers, without an error rate.
+(stratified sum under a normal-mixture boundary); ``exact`` likewise without any approximation; ``aipw`` for the plain
+average over all mail sent; ``bayes`` for a posterior without an error rate. `compare` answers for one experiment,
+`compare_many` for thousands at once.
 
 Everything is computed from `Counts`; nothing here reads a clock, a file or a global random state.
 """
@@ -10,36 +12,45 @@ Everything is computed from `Counts`; nothing here reads a clock, a file or a gl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from abmail._bayes import credible_interval, expected_loss, p_best
-from abmail._boundary import check_alpha, obrien_fleming
-from abmail._comparison import ArmResult, Comparison, Decision, MethodInfo
+from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
+from abmail._comparison import ArmResult, Comparison, Contrast, Decision, MethodInfo
+from abmail._contest import hold_contest, sound
 from abmail._counts import Counts
-from abmail._fixed import ScoreTest, newcombe_interval, wilson_interval
+from abmail._fixed import newcombe_interval, wilson_interval
 from abmail._guardrail import exceeds_limit
+from abmail._method import Arrays, make_plan
 from abmail._sample_ratio import SampleRatio, sample_ratio, srm
-from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
+from abmail._sequential import FEWEST_SUCCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from abmail._comparison import MethodName, Status
+    from abmail._comparison import Status
+    from abmail._contest import Contest
+    from abmail._method import Plan
 
     Floats = NDArray[np.float64]
 
 __all__ = [
+    "FEWEST_SUCCESSES",
     "ArmResult",
     "Comparison",
+    "Comparisons",
+    "Contrast",
     "Counts",
     "Decision",
     "MethodInfo",
     "SampleRatio",
     "compare",
+    "compare_many",
     "exceeds_limit",
     "expected_loss",
     "newcombe_interval",
@@ -50,56 +61,11 @@ __all__ = [
 ]
 
 _SRM_ALPHA = 0.001
-_EVEN = 1e-9
+_CHUNK = 2_000_000  # numbers in one array while many experiments are compared
 
-Method = Literal["auto", "fixed", "sequential", "anytime"]
-Correction = Literal["holm", "bonferroni", "none"]
-
-
-class _PairTest(Protocol):
-    """What every method answers about pairs of arms; intervals and effects carry a last axis of looks."""
-
-    @property
-    def effect(self) -> Floats: ...
-
-    @property
-    def relative(self) -> Floats: ...
-
-    def p_value(self) -> Floats: ...
-
-    def direction(self, level: float) -> NDArray[np.int64]: ...
-
-    def difference(self, level: float) -> tuple[Floats, Floats]: ...
-
-    def lift(self, level: float) -> tuple[Floats, Floats]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """The chosen method with what it was planned with."""
-
-    name: MethodName
-    why: str
-    alpha: float
-    looks: int | None
-    shares: Floats
-    boundary: tuple[float, ...] | None
-    horizon: float | None
-    n_arms: int
-
-    def test(self, n: Floats, k: Floats, reference: int, arms: Sequence[int]) -> _PairTest:
-        """Compare arms with a reference arm; ``n`` and ``k`` are (..., n_arms, n_epochs)."""
-        pair = _pair(n, k, reference, arms)
-        if self.name == "fixed":
-            return ScoreTest(pair)
-        if self.name == "anytime":
-            return mix(pair, self.alpha, None if self.horizon is None else 2 * self.horizon / self.n_arms)
-        on_clock = np.ptp(self.shares) < _EVEN or bool((pair.h > 0).all())
-        return combine(pair, self.shares, self.boundary if on_clock else None)
-
-    def spent(self, n_epochs: int) -> float | None:
-        """Share of the planned information that these epochs use."""
-        return min(1.0, float(self.shares[:n_epochs].sum())) if self.name == "sequential" else None
+Method = Literal["auto", "fixed", "sequential", "anytime", "exact", "aipw", "bayes"]
+Correction = Literal["holm", "dunnett", "bonferroni", "none"]
+CORRECTIONS: tuple[Correction, ...] = ("holm", "dunnett", "bonferroni", "none")
 
 
 def compare(
@@ -115,34 +81,44 @@ def compare(
     prior: tuple[float, float] | None = None,
     correction: Correction = "holm",
     names: Sequence[str] | None = None,
+    plan: ArrayLike | None = None,
+    shape: float = 0.0,
 ) -> Comparison:
     """Compare the arms of an experiment, epoch by epoch.
 
-    Arms are compared within epochs, so neither changing weights nor changing base rates bias the answer, and the answer
-    of ``sequential`` and ``anytime`` may be read after every epoch. With more than two arms each arm is compared with
-    the control at ``alpha / (n_arms - 1)``; an arm wins only when it beats every other arm at ``2 alpha / n_arms``.
-    Nothing is claimed on fewer than 30 successes (or failures) over both arms of a pair.
+    Arms are compared within epochs (and strata), so neither changing weights nor changing base rates bias the answer,
+    and the answer of ``sequential``, ``anytime``, ``exact`` and ``aipw`` may be read after every epoch. With more than
+    two arms each arm is compared with the control at ``alpha / (n_arms - 1)``; an arm wins only when it beats every
+    other arm at ``2 alpha / n_arms``. Nothing is claimed on fewer than 30 successes (or failures) over both arms of a
+    pair. What was decided at a look stays decided.
 
     Args:
         counts: Sends and successes per epoch and arm.
         control: Index or name of the control.
         alpha: Two-sided level of the whole comparison, fraction in (0, 1).
-        method: ``fixed``, ``sequential``, ``anytime``, or ``auto`` for the one that is valid for these counts:
-            ``fixed`` for a single epoch, ``sequential`` where the number of looks is planned, else ``anytime``.
+        method: ``fixed``, ``sequential``, ``anytime``, ``exact``, ``aipw``, ``bayes``, or ``auto`` for the one that is
+            valid for the allocation and the looks: ``fixed`` for a single epoch, ``sequential`` where the number of
+            looks is planned, else ``anytime``. The outcomes play no part in the choice.
         weights: Planned share of each epoch in the whole plan, (n_looks,), any positive scale: the epochs' planned
             sizes, say. Equal over ``looks`` by default.
         looks: Planned number of epochs; that of the counts by default. Where ``weights`` has another length, the plan
             was changed on the way, and a boundary for any number of looks is used.
-        horizon: Sends to all arms at which a decision is expected. It tunes ``anytime``; for ``sequential`` without
-            looks it is the budget that epochs spend by their size.
+        horizon: Sends to all arms at which a decision is expected. It tunes ``anytime`` and ``exact``; for
+            ``sequential`` without looks it is the budget that epochs spend by their size.
         mde: Smallest difference worth finding, as a difference of rates; enables ``no_difference``.
         prior: Beta parameters (a, b) of every arm's prior, (1, 1) by default.
-        correction: ``holm`` or ``bonferroni`` for the p-values against the control, with intervals at
-            ``alpha / (n_arms - 1)``; ``none`` for a single comparison that was fixed beforehand.
+        correction: For the claims against the control: ``holm`` or ``bonferroni`` for the p-values, with intervals at
+            ``alpha / (n_arms - 1)``; ``dunnett`` for p-values and intervals that use how the arms share their control
+            (``fixed`` and ``sequential`` alone); ``none`` for a single comparison that was fixed beforehand.
         names: Names of the arms; A, B, ... by default.
+        plan: The shares as they were planned first, on the same scale, where ``weights`` are no longer those. Looks
+            before the first difference keep the plan's boundary, later ones pay for any number of looks with what
+            alpha is left; shares beyond the plan's sum count for nothing.
+        shape: Shape of the boundary of ``sequential``: 0 for O'Brien-Fleming, 0.25 (Wang & Tsiatis 1987) to stop
+            earlier for a little power, 0.5 for Pocock's.
 
     Returns:
-        The answer, with the method used and why.
+        The answer, with the method used and why. Its ``updated`` takes the next epochs.
 
     Raises:
         ValueError: An argument is out of range, or ``fixed`` was asked for although the weights changed.
@@ -153,26 +129,184 @@ def compare(
         ('sequential', 'winner', 0.085)
     """
     labels = _names(names, counts.n_arms)
-    plan = _plan(counts, method, check_alpha(alpha), weights, looks, horizon)
     base = _control(control, labels)
-    _positive(mde, "mde")
-    n, k = _by_arm(counts, pooled=plan.name == "fixed")
+    for name, value in (("mde", mde), ("horizon", horizon), *zip(("prior a", "prior b"), prior or (), strict=False)):
+        _positive(value, name)
+    _known_correction(correction)
+    chosen = make_plan(
+        counts, method=method, alpha=check_alpha(alpha), weights=weights, plan=plan, looks=looks, horizon=horizon,
+        shape=shape, prior=prior,
+    )  # fmt: skip
+    arrays = chosen.view(Arrays.of(counts))
     ratio = sample_ratio(counts.n, counts.weights, counts.looks, _SRM_ALPHA)
-    arms = _arm_results(plan, counts, n, k, base=base, labels=labels, prior=prior, correction=correction)
-    beaten = _beaten(plan, n, k) if ratio.ok else np.zeros((counts.n_arms, counts.n_arms), dtype=np.bool_)
-    decision = _decide(plan, n, k, arms=arms, beaten=beaten, base=base, mde=mde, healthy=ratio.ok)
+    contest = hold_contest(chosen, arrays, base, mde)
+    arms = _arm_results(chosen, counts, arrays, contest, base=base, labels=labels, correction=correction)
+    healthy = ratio.ok
     return Comparison(
         arms=arms,
         control=labels[base],
-        decision=decision,
+        decision=_decide(contest, arrays, labels, healthy=healthy),
         srm=ratio,
         method=MethodInfo(
-            name=plan.name, why=plan.why, alpha=alpha, looks=plan.looks, spent=plan.spent(counts.n_epochs)
+            name=chosen.name, why=chosen.why, alpha=alpha, looks=chosen.looks, spent=chosen.spent(len(counts.n))
         ),
-        not_beaten=tuple(name for i, name in enumerate(labels) if not beaten[:, i].any()),
-        status=_status(arms, base) if ratio.ok else "srm_failed",
+        runner_up=_runner_up(chosen, arrays, contest, labels) if healthy else None,
+        not_beaten=tuple(
+            name for i, name in enumerate(labels) if not (healthy and contest.beats[:, i, -1].any())
+        ),
+        status=_status(arms, base) if healthy else "srm_failed",
         mde=mde,
-    )
+        counts=counts,
+        again=partial(
+            compare, control=base, alpha=alpha, method=method, weights=weights, looks=looks, horizon=horizon, mde=mde,
+            prior=prior, correction=correction, names=labels, plan=plan, shape=shape,
+        ),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparisons:
+    """The answers of `compare_many`; NaN where an arm has no answer, as for the control itself.
+
+    Attributes:
+        effect: Difference to the control's rate, compared within epochs, (n_experiments, n_arms).
+        lift: Relative difference to the control's rate, same shape.
+        ci_lower: Lower end of the interval for ``effect``.
+        ci_upper: Upper end of the interval for ``effect``.
+        lift_lower: Lower end of the interval for ``lift``.
+        lift_upper: Upper end of the interval for ``lift``.
+        p_value: p-value against the control, corrected for the number of arms.
+        leader: Index of the leading arm, (n_experiments,).
+        winner: Index of the arm that was proved better than every other one, -1 where there is none.
+        no_difference: Whether no difference worth finding was proved; False throughout without an mde.
+        decided_at: Index of the epoch at which either was proved, -1 where neither was.
+        not_beaten: Whether an arm may still be the best, (n_experiments, n_arms).
+        method: Name of the method.
+    """
+
+    effect: Floats
+    lift: Floats
+    ci_lower: Floats
+    ci_upper: Floats
+    lift_lower: Floats
+    lift_upper: Floats
+    p_value: Floats
+    leader: NDArray[np.int64]
+    winner: NDArray[np.int64]
+    no_difference: NDArray[np.bool_]
+    decided_at: NDArray[np.int64]
+    not_beaten: NDArray[np.bool_]
+    method: str
+
+
+def compare_many(
+    n: ArrayLike,
+    successes: ArrayLike,
+    *,
+    epoch_weights: ArrayLike | None = None,
+    control: int = 0,
+    alpha: float = 0.05,
+    method: Method = "auto",
+    weights: ArrayLike | None = None,
+    looks: int | None = None,
+    horizon: float | None = None,
+    mde: float | None = None,
+    prior: tuple[float, float] | None = None,
+    correction: Correction = "holm",
+    shape: float = 0.0,
+) -> Comparisons:
+    """Compare thousands of experiments of one plan at once; each gets the answer that `compare` would give.
+
+    The sample ratio is not checked and no posterior is computed: that is `srm`'s and `p_best`'s part.
+
+    Args:
+        n: Sends, (n_experiments, n_epochs, n_arms) whole numbers.
+        successes: Same shape, ``0 <= successes <= n``.
+        epoch_weights: The epochs' allocation weights, same shape; ``aipw`` alone needs them.
+        control: Index of the control.
+        alpha: As for `compare`.
+        method: As for `compare`.
+        weights: As for `compare`.
+        looks: As for `compare`.
+        horizon: As for `compare`.
+        mde: As for `compare`.
+        prior: As for `compare`.
+        correction: As for `compare`.
+        shape: As for `compare`.
+
+    Raises:
+        ValueError: A shape or a count is impossible, or an argument is out of range.
+
+    Example:
+        >>> n = np.full((1_000, 5, 2), 100)
+        >>> compare_many(n, np.stack((n[..., 0] // 5, n[..., 1] // 2), axis=-1), looks=5).winner.mean().item()
+        1.0
+    """
+    sends, hits, shares = _blocks(n, successes, epoch_weights)
+    n_experiments, n_epochs, n_arms = sends.shape
+    labels = _names(None, n_arms)
+    base = _control(control, labels)
+    _positive(mde, "mde")
+    _positive(horizon, "horizon")
+    _known_correction(correction)
+    first = Counts(sends.sum(axis=0), hits.sum(axis=0), weights=None if shares is None else shares[0])
+    chosen = make_plan(
+        first, method=method, alpha=check_alpha(alpha), weights=weights, plan=None, looks=looks, horizon=horizon,
+        shape=shape, prior=prior,
+    )  # fmt: skip
+    step = max(1, _CHUNK // max(1, n_epochs * n_arms * (n_arms - 1) // 2))
+    parts = []
+    for start in range(0, n_experiments, step):
+        span = slice(start, start + step)
+        k, m = (np.swapaxes(part[span], -1, -2).astype(np.float64) for part in (hits, sends))
+        e = None if shares is None else np.swapaxes(shares[span], -1, -2)
+        parts.append(_answers(chosen, chosen.view(Arrays(n=m, k=k, exposure=m, weights=e)), base, mde, correction))
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return Comparisons(**joined, method=chosen.name)
+
+
+def _blocks(
+    n: ArrayLike, successes: ArrayLike, epoch_weights: ArrayLike | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]:
+    sends, hits = np.asarray(n), np.asarray(successes)
+    if sends.ndim != 3 or hits.shape != sends.shape or not sends.size:
+        raise ValueError(
+            f"n and successes have shapes {sends.shape} and {hits.shape}, must be (n_experiments, n_epochs, n_arms)"
+        )
+    for name, values in (("n", sends), ("successes", hits)):
+        if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or (values != np.floor(values)).any():
+            raise ValueError(f"{name} must hold whole numbers")
+    wrong = (hits < 0) | (hits > sends)
+    if wrong.any():
+        where, epoch, arm = (int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"successes of experiment {where}, epoch {epoch}, arm {arm} are {hits[where, epoch, arm]:g} of "
+            f"{sends[where, epoch, arm]:g} sends: 0 <= successes <= n must hold"
+        )
+    shares = None if epoch_weights is None else np.asarray(epoch_weights, dtype=np.float64)
+    if shares is not None and shares.shape != sends.shape:
+        raise ValueError(f"epoch_weights have shape {shares.shape}, n has {sends.shape}: they must agree")
+    return sends.astype(np.int64), hits.astype(np.int64), shares
+
+
+def _answers(
+    plan: Plan, arrays: Arrays, base: int, mde: float | None, correction: Correction
+) -> dict[str, NDArray[Any]]:
+    contest = hold_contest(plan, arrays, base, mde)
+    n_arms = arrays.n_arms
+    columns = _against_control(plan, arrays, contest, base, correction)
+    full = {}
+    for name, column in columns.items():
+        full[name] = np.full((*column.shape[:-1], n_arms), np.nan)
+        full[name][..., contest.others] = column
+    return {
+        **full,
+        "leader": contest.leader[..., -1],
+        "winner": contest.winner,
+        "no_difference": contest.close,
+        "decided_at": contest.decided_at,
+        "not_beaten": np.logical_not(contest.beats[..., -1].any(axis=-2)),
+    }
 
 
 def _names(names: Sequence[str] | None, n_arms: int) -> tuple[str, ...]:
@@ -203,124 +337,44 @@ def _positive(value: float | None, name: str) -> None:
         raise ValueError(f"{name} is {value:g}, must be a positive number")
 
 
-def _by_arm(counts: Counts, *, pooled: bool) -> tuple[Floats, Floats]:
-    """Sends and successes as (n_arms, n_epochs), summed into one epoch if ``pooled``; at least one epoch."""
-    source = counts.total() if pooled or not counts.n_epochs else counts
-    return source.n.T.astype(np.float64), source.successes.T.astype(np.float64)
-
-
-def _pair(n: Floats, k: Floats, reference: int, arms: Sequence[int]) -> Pair:
-    picked = list(arms)
-    n_b, k_b = n[..., picked, :], k[..., picked, :]
-    n_a, k_a = (np.broadcast_to(counts[..., reference, None, :], n_b.shape) for counts in (n, k))
-    return Pair(n_a=n_a, k_a=k_a, n_b=n_b, k_b=k_b)
-
-
-def _plan(
-    counts: Counts, method: Method, alpha: float, weights: ArrayLike | None, looks: int | None, horizon: float | None
-) -> _Plan:
-    """The method that is valid for these counts, or the one asked for."""
-    _positive(horizon, "horizon")
-    planned = looks if looks is not None else counts.looks
-    if planned is not None and planned < 1:
-        raise ValueError(f"looks is {planned}, must be at least 1 planned epoch")
-    name, why = _choose(counts, method, planned, weights is not None)
-    shares, boundary = np.ones(1), None
-    if name == "fixed":
-        _refuse_changed_weights(counts)
-    if name == "sequential":
-        shares, boundary = _shares(counts, weights, planned, horizon)
-    return _Plan(
-        name=name,
-        why=why,
-        alpha=alpha,
-        looks=1 if name == "fixed" else planned if boundary is None else len(boundary),
-        shares=shares,
-        boundary=boundary,
-        horizon=horizon,
-        n_arms=counts.n_arms,
-    )
-
-
-def _choose(counts: Counts, method: Method, looks: int | None, has_shares: bool) -> tuple[MethodName, str]:
-    if method not in ("auto", "fixed", "sequential", "anytime"):
-        raise ValueError(f"method is '{method}', must be auto, fixed, sequential or anytime")
-    if method != "auto":
-        return method, f"{method} was asked for"
-    if has_shares or (looks is not None and looks > 1):
-        return "sequential", "the number of epochs is planned: an O'Brien-Fleming boundary allows a look after each"
-    if counts.n_epochs <= 1:
-        return "fixed", "one epoch and one look: the score test needs no allowance for looking often"
-    return "anytime", "several epochs and no planned end: a time-uniform boundary allows any number of looks"
-
-
-def _refuse_changed_weights(counts: Counts) -> None:
-    if counts.weights is None or not counts.n_epochs:
-        return
-    used = counts.weights[counts.n.sum(axis=1) > 0]
-    if len(used) and np.ptp(used, axis=0).max() > _EVEN:
-        raise ValueError(
-            "method is 'fixed', but the weights changed between epochs: summed counts would be biased; "
-            "use 'sequential' or 'anytime'"
-        )
-
-
-def _shares(
-    counts: Counts, weights: ArrayLike | None, looks: int | None, horizon: float | None
-) -> tuple[Floats, tuple[float, ...] | None]:
-    """Planned share of each epoch, and the clock of the looks where it is known for good."""
-    if weights is not None:
-        shares = _normalised(weights)
-        clock = (*np.cumsum(shares)[:-1].tolist(), 1.0)
-        return shares, clock if looks in (None, len(shares)) else None
-    if looks is not None:
-        return np.full(looks, 1 / looks), tuple((np.arange(1, looks + 1) / looks).tolist())
-    if horizon is None:
-        raise ValueError(
-            "method is 'sequential', but no end is planned: give looks, weights or horizon, or use 'anytime'"
-        )
-    spent = np.minimum(np.cumsum(counts.n.sum(axis=1)) / horizon, 1.0)
-    return np.diff(spent, prepend=0.0) if len(spent) else np.ones(1), None
-
-
-def _normalised(weights: ArrayLike) -> Floats:
-    shares = np.asarray(weights, dtype=np.float64)
-    if shares.ndim != 1 or not len(shares):
-        raise ValueError(f"weights have shape {shares.shape}, must be (n_looks,): the planned share of each epoch")
-    if not (np.isfinite(shares) & (shares > 0)).all():
-        raise ValueError("weights hold a share that is not a positive number: every planned epoch needs one")
-    total: np.float64 = shares.sum()
-    return shares / total
+def _known_correction(correction: str) -> None:
+    if correction not in CORRECTIONS:
+        raise ValueError(f"correction is '{correction}', must be {', '.join(CORRECTIONS[:-1])} or {CORRECTIONS[-1]}")
 
 
 def _arm_results(
-    plan: _Plan,
+    plan: Plan,
     counts: Counts,
-    n: Floats,
-    k: Floats,
+    arrays: Arrays,
+    contest: Contest,
     *,
     base: int,
     labels: tuple[str, ...],
-    prior: tuple[float, float] | None,
     correction: Correction,
 ) -> tuple[ArmResult, ...]:
-    versus = _versus_control(plan, n, k, base, correction)
-    a, b = _posterior(counts, prior)
+    columns = _against_control(plan, arrays, contest, base, correction)
+    versus = {
+        int(arm): {name: _finite(float(column[row])) for name, column in columns.items()}
+        for row, arm in enumerate(contest.others)
+    }
+    successes = counts.successes.sum(axis=0)
+    a = plan.prior[0] + successes
+    b = plan.prior[1] + np.maximum(counts.exposure.sum(axis=0) - successes, 0.0)
     best, loss, (low, high) = p_best(a, b), expected_loss(a, b), credible_interval(a, b, plan.alpha)
-    sends, hits = counts.n.sum(axis=0), counts.successes.sum(axis=0)
+    sends, statuses = counts.n.sum(axis=0), _statuses(arrays, contest, base)
     return tuple(
         ArmResult(
             name=name,
             index=i,
             n=int(sends[i]),
-            successes=int(hits[i]),
-            rate=float(hits[i] / sends[i]) if sends[i] else None,
+            successes=int(successes[i]),
+            rate=float(successes[i] / sends[i]) if sends[i] else None,
             p_best=float(best[i]),
             expected_loss=float(loss[i]),
             credible_lower=float(low[i]),
             credible_upper=float(high[i]),
-            weight=float(counts.weights[-1, i]) if counts.weights is not None and counts.n_epochs else None,
-            status=_pair_status(n, k, base, i),
+            weight=float(counts.weights[-1, i]) if counts.weights is not None and len(counts.n) else None,
+            status=statuses.get(i, "ok"),
             **versus.get(i, _NO_CONTRAST),
         )
         for i, name in enumerate(labels)
@@ -331,63 +385,69 @@ _CONTRAST = ("effect", "lift", "ci_lower", "ci_upper", "lift_lower", "lift_upper
 _NO_CONTRAST: dict[str, float | None] = dict.fromkeys(_CONTRAST)
 
 
-def _versus_control(
-    plan: _Plan, n: Floats, k: Floats, base: int, correction: Correction
-) -> dict[int, dict[str, float | None]]:
-    """The columns of `_CONTRAST` for every arm but the control."""
-    others = [i for i in range(len(n)) if i != base]
-    test = plan.test(n, k, base, others)
-    level = plan.alpha if correction == "none" else plan.alpha / len(others)
-    p_values = _adjusted(test.p_value(), correction)
-    paths = (test.effect, test.relative, *test.difference(level), *test.lift(level))
-    known = (n[base].sum() > 0) & (n[others].sum(axis=1) > 0)
-    columns = [*(np.where(known, path[:, -1], np.nan) for path in paths), np.where(known, p_values, np.nan)]
-    return {
-        arm: {name: _finite(float(column[row])) for name, column in zip(_CONTRAST, columns, strict=True)}
-        for row, arm in enumerate(others)
-    }
+def _against_control(
+    plan: Plan, arrays: Arrays, contest: Contest, base: int, correction: Correction
+) -> dict[str, Floats]:
+    """The columns of `_CONTRAST`, each (..., n_arms - 1), for every arm but the control."""
+    test, others = contest.versus, contest.others
+    level, p_values = _corrected(plan, arrays, test.p_value(), base, correction)
+    columns = (test.effect[..., -1], test.relative[..., -1], *test.latest_intervals(level), p_values)
+    known = (arrays.n[..., [base], :].sum(axis=-1) > 0) & (arrays.n[..., others, :].sum(axis=-1) > 0)
+    return {name: np.where(known, column, np.nan) for name, column in zip(_CONTRAST, columns, strict=True)}
+
+
+def _corrected(plan: Plan, arrays: Arrays, p: Floats, base: int, correction: Correction) -> tuple[float, Floats]:
+    """Level of the interval of one contrast, and the p-values (..., n_contrasts) corrected for their number."""
+    m = p.shape[-1]
+    if correction == "none" or m == 1:
+        return plan.alpha, p
+    if correction == "dunnett":
+        if plan.name not in ("fixed", "sequential") or plan.boundary.shape or plan.boundary.kept is not None:
+            raise ValueError(
+                f"correction is 'dunnett', but method '{plan.name}' has no last look at which the arms' correlation is "
+                "known; use 'holm'"
+            )
+        clock = (1.0,) if plan.name == "fixed" else plan.boundary.clock
+        shared = _shared(arrays, base)
+        return dunnett_level(m, shared, plan.alpha, clock), dunnett_p_value(p, m, shared, clock)
+    return plan.alpha / m, np.minimum(p * m, 1.0) if correction == "bonferroni" else _step_down(p)
+
+
+def _shared(arrays: Arrays, base: int) -> float:
+    """Smallest correlation of two contrasts that share their control; 0 where the weights moved or are unknown."""
+    if arrays.weights is None or arrays.weights.ndim > 2 or np.ptp(arrays.weights, axis=-1).max() > 1e-9:
+        return 0.0
+    share = arrays.weights[:, 0]
+    others = np.delete(share, base)
+    loads = np.sort(np.sqrt(others / np.maximum(others + share[base], 1e-300)))
+    return float(loads[0] * loads[1])
 
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _adjusted(p: Floats, correction: Correction) -> Floats:
-    """p-values corrected for their number: Holm (1979) step-down, or Bonferroni."""
-    if correction not in ("holm", "bonferroni", "none"):
-        raise ValueError(f"correction is '{correction}', must be holm, bonferroni or none")
-    if correction == "none":
-        return p
-    if correction == "bonferroni":
-        return np.minimum(p * len(p), 1.0)
-    order = np.argsort(p, kind="stable")
+def _step_down(p: Floats) -> Floats:
+    """Holm's (1979) correction along the last axis."""
+    m = p.shape[-1]
+    order = np.argsort(p, axis=-1, kind="stable")
+    stepped = np.take_along_axis(p, order, -1) * np.arange(m, 0, -1)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0), -1)
     return adjusted
 
 
-def _posterior(counts: Counts, prior: tuple[float, float] | None) -> tuple[Floats, Floats]:
-    a, b = (1.0, 1.0) if prior is None else prior
-    _positive(a, "prior a")
-    _positive(b, "prior b")
-    successes = counts.successes.sum(axis=0)
-    return a + successes, b + np.maximum(counts.exposure.sum(axis=0) - successes, 0.0)
-
-
-def _sound(n: Floats, k: Floats, one: int, others: Sequence[int]) -> NDArray[np.bool_]:
-    """Whether the pairs of ``one`` with the others carry a claim, (..., n_others)."""
-    pair = _pair(n, k, one, others)
-    sends = np.minimum(pair.n_a.sum(axis=-1), pair.n_b.sum(axis=-1))
-    sound: NDArray[np.bool_] = pair.ready()[..., -1] & (sends > 0)
-    return sound
-
-
-def _pair_status(n: Floats, k: Floats, one: int, other: int) -> Status:
-    """Whether the two arms carry a claim, and if not, why (for ``one`` alone: always)."""
-    if one == other or _sound(n, k, one, [other])[0]:
-        return "ok"
-    sends, successes = n[[one, other]].sum(axis=1), float(k[[one, other]].sum())
-    return "zero_variance" if sends.min() > 0 and successes in (0.0, sends.sum()) else "too_few"
+def _statuses(arrays: Arrays, contest: Contest, base: int) -> dict[int, Status]:
+    """Whether each arm's comparison with the control carries a claim, and if not, why."""
+    others = contest.others
+    enough = sound(arrays, np.full(len(others), base), others)
+    sends, successes = arrays.n.sum(axis=-1), arrays.k.sum(axis=-1)
+    found: dict[int, Status] = {}
+    for row, arm in enumerate(others.tolist()):
+        both, hits = sends[[base, arm]], successes[[base, arm]].sum()
+        alike = both.min() > 0 and hits in (0.0, both.sum())
+        found[arm] = "ok" if enough[row] else "zero_variance" if alike else "too_few"
+    return found
 
 
 def _status(arms: tuple[ArmResult, ...], base: int) -> Status:
@@ -396,64 +456,35 @@ def _status(arms: tuple[ArmResult, ...], base: int) -> Status:
     return "ok" if "ok" in found else "too_few" if "too_few" in found else "zero_variance"
 
 
-def _beaten(plan: _Plan, n: Floats, k: Floats) -> NDArray[np.bool_]:
-    """[..., i, j] is True where arm i was proved better than arm j, at two-sided ``2 alpha / n_arms`` a pair.
-
-    A union bound over the arms that may be best: the best arm loses to none of the others with probability 1 - alpha.
-    Leading axes of ``n`` and ``k``, (..., n_arms, n_epochs), are replications.
-    """
-    n_arms = n.shape[-2]
-    won = np.zeros((*n.shape[:-2], n_arms, n_arms), dtype=np.bool_)
-    for one in range(n_arms - 1):
-        rest = list(range(one + 1, n_arms))
-        sign = plan.test(n, k, one, rest).direction(2 * plan.alpha / n_arms)
-        sound = _sound(n, k, one, rest)
-        won[..., one, rest], won[..., rest, one] = sound & (sign < 0), sound & (sign > 0)
-    return won
-
-
-def _winner(beaten: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The arm that beats every other one, -1 where there is none, (...,)."""
-    champion = beaten.sum(axis=-1) == beaten.shape[-1] - 1
-    return np.where(champion.any(axis=-1), champion.argmax(axis=-1), -1)
-
-
-def _decide(
-    plan: _Plan,
-    n: Floats,
-    k: Floats,
-    *,
-    arms: tuple[ArmResult, ...],
-    beaten: NDArray[np.bool_],
-    base: int,
-    mde: float | None,
-    healthy: bool,
-) -> Decision:
+def _decide(contest: Contest, arrays: Arrays, labels: tuple[str, ...], *, healthy: bool) -> Decision:
     if not healthy:
         return Decision(state="stopped", arm=None, reason="the sends do not fit the weights (sample ratio)")
-    winner = int(_winner(beaten))
-    if winner >= 0:
-        return Decision(state="winner", arm=arms[winner].name, reason="it beats every other arm")
-    leader = _leader(arms, base)
-    others = [i for i in range(len(n)) if i != leader]
-    if not _sound(n, k, leader, others).all():
-        return Decision(
-            state="too_early",
-            arm=None,
-            reason=f"a pair of arms has fewer than {FEWEST_SUCCESSES} successes or failures",
-        )
-    if mde is not None and _within(plan, n, k, leader, others, mde):
-        return Decision(state="no_difference", arm=None, reason="every difference to the best arm is under the mde")
-    return Decision(state="leading", arm=arms[leader].name, reason="chance could still explain the lead")
+    at = int(contest.decided_at)
+    if contest.winner >= 0:
+        return Decision(state="winner", arm=labels[int(contest.winner)], reason="it beats every other arm", look=at)
+    if contest.close:
+        reason = "every difference to the best arm is under the mde"
+        return Decision(state="no_difference", arm=None, reason=reason, look=at)
+    leader = int(contest.leader[-1])
+    rest = np.array([arm for arm in range(len(labels)) if arm != leader])
+    if not sound(arrays, np.full(len(rest), leader), rest).all():
+        reason = f"a pair of arms has fewer than {FEWEST_SUCCESSES} successes or failures"
+        return Decision(state="too_early", arm=None, reason=reason)
+    return Decision(state="leading", arm=labels[leader], reason="chance could still explain the lead")
 
 
-def _leader(arms: tuple[ArmResult, ...], base: int) -> int:
-    """The arm with the largest effect, compared within epochs; the control counts 0."""
-    effects = [0.0 if i == base else -np.inf if arm.effect is None else arm.effect for i, arm in enumerate(arms)]
-    return int(np.argmax(effects))
-
-
-def _within(plan: _Plan, n: Floats, k: Floats, leader: int, others: list[int], mde: float) -> bool:
-    """Whether every interval against the leader lies inside (-mde, mde)."""
-    low, high = plan.test(n, k, leader, others).difference(2 * plan.alpha / len(n))
-    return bool((low[:, -1] > -mde).all() and (high[:, -1] < mde).all())
+def _runner_up(plan: Plan, arrays: Arrays, contest: Contest, labels: tuple[str, ...]) -> Contrast | None:
+    """The winning or leading arm beside the best of the others, at the level of the winner's claim."""
+    effect = np.zeros(len(labels))
+    effect[contest.others] = np.nan_to_num(contest.versus.effect[..., -1], nan=-np.inf)
+    first = int(contest.winner) if contest.winner >= 0 else int(contest.leader[-1])
+    effect[first] = -np.inf
+    second = int(np.argmax(effect))
+    if not np.isfinite(effect[second]) or arrays.n[[first, second]].sum(axis=-1).min() == 0:
+        return None
+    test = plan.test(arrays, np.array([second]), np.array([first]))
+    ends = test.latest_intervals(2 * plan.alpha / len(labels))
+    columns = (test.effect[..., -1], test.relative[..., -1], *ends, test.p_value() * len(labels) / 2)
+    values = [_finite(float(column[0])) for column in columns]
+    values[-1] = None if values[-1] is None else min(values[-1], 1.0)
+    return Contrast(arm=labels[first], rival=labels[second], **dict(zip(_CONTRAST, values, strict=True)))

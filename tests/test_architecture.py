@@ -33,7 +33,8 @@ PRIVATE: dict[str, str] = {
      "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
     "_starter": "spec",
     "_counts": "stats", "_boundary": "stats", "_sequential": "stats", "_fixed": "stats", "_bayes": "stats",
-    "_comparison": "stats", "_sample_ratio": "stats", "_wording": "stats", "_guardrail": "stats",
+    "_comparison": "stats", "_sample_ratio": "stats", "_method": "stats", "_contest": "stats", "_wording": "stats",
+    "_guardrail": "stats",
     "_links": "render", "_mime": "render",
     "_delay": "bandit",
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
@@ -62,6 +63,7 @@ HOMES: dict[str, frozenset[str]] = {
     "vl_convert": frozenset({"report"}),
     "aiosmtpd": frozenset({"demo"}),
     "pandas": frozenset({"stats"}),
+    "narwhals": frozenset({"stats"}),
 }
 """Third-party packages, and the rooms that may import them."""
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from statsmodels.stats.contingency_tables import StratifiedTable
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
-from abmail import _boundary, _fixed, _sequential, stats
+from abmail import _boundary, _contest, _fixed, _method, _sequential
 from abmail.errors import MissingExtra
 from abmail.stats import (
     Comparison,
@@ -464,7 +464,7 @@ def test_hillstroms_e_mails_compare_as_published() -> None:
     assert result.not_beaten == ("mens",)
     for arms, z in (([0, 1], 22.49), ([0, 2], 13.95), ([2, 1], 8.68)):
         counts = HILLSTROM.arms(arms)
-        test = _fixed.ScoreTest(stats._pair(*stats._by_arm(counts, pooled=True), 0, [1]))
+        test = _fixed.ScoreTest(_method.Arrays.of(counts).pair(np.array([0]), np.array([1])))
         assert test.z.item() == pytest.approx(z, abs=0.005)
 
 
@@ -520,6 +520,15 @@ def many_epochs(seed: int, rates: Sequence[float] = (0.2, 0.24), epochs: int = 8
 
 EVERY_METHOD = pytest.mark.parametrize("method", ["fixed", "sequential", "anytime"])
 MethodName = Literal["fixed", "sequential", "anytime"]
+
+
+def plan_of(method: str, looks: int, n_arms: int = 2, weights: list[float] | None = None) -> _method.Plan:
+    """The plan that `compare` makes for so many epochs."""
+    empty = np.zeros((looks, n_arms))
+    return _method.make_plan(
+        Counts(empty, empty), method=method, alpha=0.05, weights=weights, plan=None, looks=looks, horizon=None,
+        shape=0.0, prior=None,
+    )  # fmt: skip
 
 
 @EVERY_METHOD
@@ -658,15 +667,16 @@ def test_a_budget_of_sends_is_a_plan_without_looks() -> None:
         compare(counts, method="sequential")
 
 
-def test_an_uneven_plan_with_a_missing_arm_falls_back_to_the_continuous_boundary() -> None:
-    n = [[500, 500], [0, 800], [500, 500]]
-    counts = Counts(n, [[100, 130], [0, 200], [100, 130]])
-    plan = stats._plan(counts, "sequential", 0.05, [0.5, 0.2, 0.3], None, None)
-    test = plan.test(*stats._by_arm(counts, pooled=False), 0, [1])
+def test_a_look_off_the_planned_clock_carries_no_claim_until_the_clock_is_right_again() -> None:
+    n = [[500, 500], [0, 800], [500, 500], [500, 500]]
+    counts = Counts(n, [[100, 100], [0, 200], [100, 260], [100, 100]])
+    plan = plan_of("sequential", 4, weights=[0.3, 0.3, 0.1, 0.3])
+    test = plan.test(_method.Arrays.of(counts), np.array([0]), np.array([1]))
 
     assert isinstance(test, _sequential.Combination)
-    assert test.boundary is None
-    assert test.clock[0].tolist() == pytest.approx([0.5, 0.5, 1.0])
+    assert test.clock[0].tolist() == pytest.approx([0.3, 0.3, 0.5, 1.0])  # the third epoch is too thin for all of it
+    assert test.ready[0].tolist() == [True, True, False, True]
+    assert test.distance()[0, 2] == 0
 
 
 @pytest.mark.parametrize("weights", [[], [[0.5, 0.5]], [0.5, -0.5], [0.5, 0.0], [0.5, float("nan")]])
@@ -712,7 +722,7 @@ def test_summed_counts_of_changed_weights_are_not_compared() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"method": "bayes"}, "method is 'bayes'"),
+        ({"method": "welch"}, "method is 'welch', must be auto, fixed, "),
         ({"control": 2}, "control is 2"),
         ({"control": -1}, "control is -1"),
         ({"control": "Z"}, "control is 'Z', must be one of A, B"),
@@ -791,8 +801,7 @@ def test_nothing_is_claimed_below_thirty_successes_or_failures(successes: list[i
 
 def test_a_crossing_on_too_few_successes_is_no_proof_later_on() -> None:
     counts = Counts([[40, 40], [2_000, 2_000], [2_000, 2_000]], [[0, 15], [400, 375], [400, 375]], looks=3)
-    plan = stats._plan(counts, "sequential", 0.05, None, 3, None)
-    test = plan.test(*stats._by_arm(counts, pooled=False), 0, [1])
+    test = plan_of("sequential", 3).test(_method.Arrays.of(counts), np.array([0]), np.array([1]))
 
     assert isinstance(test, _sequential.Combination)
     assert test.z[0, 0] > obrien_fleming(3, 0.05) > np.abs(test.z[0, 1:]).max()
@@ -1163,16 +1172,23 @@ class Simulated:
     k: Floats
     weights: Floats
 
-    def plan(self, method: MethodName) -> stats._Plan:
-        empty = np.zeros((EPOCHS, self.n.shape[1]))
-        return stats._plan(Counts(empty, empty), method, 0.05, None, EPOCHS, None)
+    @property
+    def arrays(self) -> _method.Arrays:
+        return _method.Arrays(n=self.n, k=self.k, exposure=self.n, weights=self.weights)
 
-    def test(self, method: MethodName) -> stats._PairTest:
+    def test(self, method: MethodName) -> Any:
         """Arm 1 against arm 0, all replications at once, as `compare` does it."""
-        return self.plan(method).test(self.n, self.k, 0, [1])
+        return plan_of(method, self.n.shape[-1]).test(self.arrays, np.array([0]), np.array([1]))
+
+    def alarms(self, method: MethodName) -> int:
+        """Replications in which a difference is claimed at any look."""
+        return int(np.abs(self.test(method).proved(0.05)[..., -1]).sum())
+
+    def contest(self, method: MethodName) -> _contest.Contest:
+        return _contest.hold_contest(plan_of(method, EPOCHS, self.n.shape[1]), self.arrays, 0, None)
 
     def winners(self, method: MethodName) -> NDArray[np.int64]:
-        return stats._winner(stats._beaten(self.plan(method), self.n, self.k))
+        return self.contest(method).winner
 
     def counts(self, replication: int) -> Counts:
         """One replication as users have it."""
@@ -1225,7 +1241,7 @@ CELLS = [(rate, floor) for rate in (0.20, 0.03) for floor in (0.0, 0.05, 0.10)]
 def test_false_alarms_under_thompson_stay_at_the_level_at_any_look(
     rate: float, floor: float, method: MethodName
 ) -> None:
-    alarms = int(np.abs(thompson((rate, rate), floor).test(method).direction(0.05)).sum())
+    alarms = thompson((rate, rate), floor).alarms(method)
 
     assert alarms <= MOST_ALARMS
     if method == "sequential":
@@ -1242,7 +1258,7 @@ def test_a_swinging_base_rate_fools_the_naive_test_alone() -> None:
 
     assert naive_alarms(simulated) > 3 * MOST_ALARMS
     for method in ("sequential", "anytime"):
-        assert int(np.abs(simulated.test(method).direction(0.05)).sum()) <= MOST_ALARMS
+        assert simulated.alarms(method) <= MOST_ALARMS
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.10])
@@ -1259,7 +1275,7 @@ def test_a_false_winner_of_four_arms_is_as_rare_as_promised(rates: tuple[float, 
 
 def test_the_best_of_four_arms_stays_in_the_race() -> None:
     simulated = thompson((0.20, 0.20, 0.20, 0.23), 0.10)
-    beaten = stats._beaten(simulated.plan("sequential"), simulated.n, simulated.k)
+    beaten = simulated.contest("sequential").beats[..., -1]
 
     assert int(beaten[:, :, 3].any(axis=1).sum()) <= MOST_ALARMS
     assert int(beaten[:, 3, :3].any(axis=1).sum()) > 500
@@ -1276,7 +1292,7 @@ def test_intervals_cover_the_truth_at_every_look(rates: tuple[float, float], met
 
 
 def test_a_five_point_effect_is_found() -> None:
-    found = thompson((0.20, 0.25), 0.10).test("sequential").direction(0.05) > 0
+    found = thompson((0.20, 0.25), 0.10).test("sequential").proved(0.05)[..., -1] > 0
 
     assert found.mean() >= 0.95
 
@@ -1290,11 +1306,9 @@ def test_estimates_do_not_follow_the_bandit() -> None:
 def test_a_short_experiment_on_rare_clicks_holds_its_level() -> None:
     simulated = thompson((0.03, 0.03), 0.0)
     short = Simulated(n=simulated.n[..., :10] // 2, k=simulated.k[..., :10] // 2, weights=simulated.weights[..., :10])
-    n = short.n
-    k = np.random.default_rng(4).binomial(n.astype(int), 0.01).astype(np.float64)
-    plan = stats._plan(Counts(np.zeros((10, 2)), np.zeros((10, 2))), "sequential", 0.05, None, 10, None)
+    k = np.random.default_rng(4).binomial(short.n.astype(int), 0.01).astype(np.float64)
 
-    assert int(np.abs(plan.test(n, k, 0, [1]).direction(0.05)).sum()) <= MOST_ALARMS
+    assert dataclasses.replace(short, k=k).alarms("sequential") <= MOST_ALARMS
 
 
 @pytest.mark.parametrize("method", ["sequential", "anytime"])
@@ -1303,7 +1317,7 @@ def test_compare_gives_what_was_simulated(method: MethodName) -> None:
     test = simulated.test(method)
     low, high = test.difference(0.05)
     lift_low, _ = test.lift(0.05)
-    proved = test.direction(0.05)
+    proved = test.proved(0.05)[..., -1]
     for replication in range(0, 60, 6):
         counts = simulated.counts(replication)
         for look in (6, EPOCHS):
