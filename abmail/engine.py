@@ -338,7 +338,8 @@ class Engine:
         running = self._running(only)
         opened = [o for stored in running if (o := self._open_due_epoch(stored, clock())) is not None]
         sent = self._deliver_due(running, clock, limit, on_progress, stopping)
-        return Tick(opened=tuple(opened), outbox=sent, recovered=recovered, next_at=self._next_at(running, clock()))
+        next_at = self._next_at(self._running(only), clock())  # read anew: this tick may have noted a verdict
+        return Tick(opened=tuple(opened), outbox=sent, recovered=recovered, next_at=next_at)
 
     def due(self, name: str, *, now: datetime | None = None) -> Tick:
         """What a tick would open and send now, as numbers; changes nothing."""
@@ -385,15 +386,14 @@ class Engine:
         """The epoch that is due now, with its weights; None where it is too early or nobody can be mailed now."""
         experiment = Experiment.from_dict(stored.definition)
         epochs = self.store.epochs(stored.name)
-        shipping = bool(stored.verdict and stored.verdict.get("then") in _SHIP)
-        if epochs and not shipping and now < epochs[-1].opened_at + experiment.allocation.every:
+        if (due := _epoch_due(stored, epochs)) is not None and now < due:
             return None
         zones = self._open_zones(stored, experiment, now)
         reachable = self.store.queued(stored.name, zones=zones)
         if not reachable:
             return None
         number = len(epochs)
-        last = shipping or number >= len(stored.waves) - 1
+        last = _ships(stored) or number >= len(stored.waves) - 1
         policy, reason = self._policy(stored, experiment)
         seed = experiment.allocation.seed + number
         counts = self._policy_counts(stored, experiment, epochs, now)
@@ -411,8 +411,8 @@ class Engine:
 
     def _policy(self, stored: StoredExperiment, experiment: Experiment) -> tuple[Policy, str]:
         """The policy of the next epoch, and why it is this one."""
-        verdict = stored.verdict or {}
-        if verdict.get("then") in _SHIP:
+        if _ships(stored):
+            verdict = stored.verdict or {}
             arm = verdict["arm"] if verdict["then"] == "send_winner" else experiment.control_cell.name
             one = [float(cell.name == arm) for cell in experiment.cells]
             return Fixed(shares=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
@@ -501,18 +501,14 @@ class Engine:
         return min(moments, default=None)
 
     def _next_at_of(self, stored: StoredExperiment, now: datetime) -> datetime | None:
-        experiment = Experiment.from_dict(stored.definition)
-        moments = []
-        if due := self.store.next_due(stored.name, now=now):
-            moments.append(due)
-        if self.store.queued(stored.name):
-            epochs = self.store.epochs(stored.name)
-            moments.append(epochs[-1].opened_at + experiment.allocation.every if epochs else now)
-        zones = self.store.zones(stored.name)
-        if not moments or not zones:
-            return None
-        earliest = max(min(moments), now)
-        return min(planning.next_opening(experiment.send_time, zone, earliest) for zone in zones)
+        """When a message falls due, or the next epoch does, in a zone that is open then."""
+        settings = Experiment.from_dict(stored.definition).send_time
+        due = self.store.next_due(stored.name, now=now)
+        moments = [planning.next_opening(settings, zone, max(at, now)) for zone, at in due.items()]
+        if queued := self.store.zones(stored.name, state=State.QUEUED):
+            epoch_due = max(_epoch_due(stored, self.store.epochs(stored.name)) or now, now)
+            moments += [planning.next_opening(settings, zone, epoch_due) for zone in queued]
+        return min(moments, default=None)
 
     # -- events -----------------------------------------------------------------------------------------------------
 
@@ -615,6 +611,18 @@ def policy_of(experiment: Experiment) -> tuple[Policy, str]:
         shares = settings.weights or {}
         return Fixed(shares=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
     return Thompson(min_weight=experiment.min_weight), "Thompson sampling over what is known so far"
+
+
+def _ships(stored: StoredExperiment) -> bool:
+    """Whether the test is decided and everybody who still waits gets one cell."""
+    return bool(stored.verdict and stored.verdict.get("then") in _SHIP)
+
+
+def _epoch_due(stored: StoredExperiment, epochs: Sequence[Epoch]) -> datetime | None:
+    """When the next epoch may open; None where nothing holds it back."""
+    if not epochs or _ships(stored):
+        return None
+    return epochs[-1].opened_at + Experiment.from_dict(stored.definition).allocation.every
 
 
 def _changes(

@@ -343,10 +343,10 @@ class Store:
                 where &= t.messages.c.zone.in_(zones)
             return db.execute(sa.select(sa.func.count()).select_from(t.messages).where(where)).scalar_one()
 
-    def zones(self, name: str) -> tuple[str, ...]:
-        """Time zones of the messages that still wait."""
+    def zones(self, name: str, *, state: State | None = None) -> tuple[str, ...]:
+        """Time zones of the messages that still wait: of those in one state, or of all that are queued or assigned."""
         with self._read() as db:
-            waiting = t.messages.c.state.in_([State.QUEUED, State.ASSIGNED])
+            waiting = t.messages.c.state.in_([State.QUEUED, State.ASSIGNED] if state is None else [state])
             query = sa.select(t.messages.c.zone).where((t.messages.c.experiment == name) & waiting).distinct()
             return tuple(sorted(db.execute(query).scalars()))
 
@@ -575,19 +575,22 @@ class Store:
         with self._read() as db:
             return {State(state): n for state, n in db.execute(query)}
 
-    def next_due(self, name: str, *, now: datetime) -> datetime | None:
-        """When the next assigned message falls due; None where none is assigned.
+    def next_due(self, name: str, *, now: datetime) -> dict[str, datetime]:
+        """Per time zone, when the next assigned message falls due; zones in which none is assigned are left out.
 
         One that another worker holds may come back at any time: it is worth a look every second.
         """
-        assigned = (t.messages.c.experiment == name) & (t.messages.c.state == State.ASSIGNED)
-        held = assigned & (t.messages.c.lease_until > now)
-        free = assigned & (t.messages.c.lease_until.is_(None) | (t.messages.c.lease_until <= now))
+        lease = t.messages.c.lease_until
+        free = sa.case((lease.is_(None) | (lease <= now), t.messages.c.due_at))
+        held = sa.func.count(sa.case((lease > now, lease)))
+        query = (
+            sa.select(t.messages.c.zone, sa.func.min(free), held)
+            .where(t.messages.c.experiment == name, t.messages.c.state == State.ASSIGNED)
+            .group_by(t.messages.c.zone)
+        )
+        again = now + _LOOK_AGAIN
         with self._read() as db:
-            due = db.execute(sa.select(sa.func.min(t.messages.c.due_at)).where(free)).scalar()
-            if db.execute(sa.select(t.messages.c.id).where(held).limit(1)).first() is None:
-                return due
-        return min(due or now + _LOOK_AGAIN, now + _LOOK_AGAIN)
+            return {zone: min(due or again, again) if n_held else due for zone, due, n_held in db.execute(query)}
 
     # -- events and counts ------------------------------------------------------------------------------------------
 

@@ -12,8 +12,10 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from email.policy import default as default_policy
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import click
@@ -21,6 +23,7 @@ import pytest
 from mailserver import free_port, recording
 
 from abmail.cli import cli
+from abmail.engine import Engine
 
 LISTS = "email,name,stage\n" + "".join(
     f"lead{i}@example.com,Lead {i},{'hot' if i % 2 else 'cold'}\n" for i in range(40)
@@ -112,6 +115,29 @@ def test_refused_recipients_make_exit_status_one_and_the_rest_is_sent(applied: P
         ran = run(applied, "send", "subjects", "--yes", status=1, ABMAIL_SMTP_URL=inbox.url)
         assert len(inbox) == 38
     assert "38 sent, 1 to be tried again, 1 failed" in ran.stdout
+
+
+def test_a_tick_that_does_nothing_though_something_is_due_is_not_repeated_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from abmail.cli import _sending
+    from abmail.engine import Tick
+
+    class Stuck:
+        ticks = 0
+
+        def tick(self, **_: object) -> Tick:
+            self.ticks += 1
+            return Tick(next_at=datetime.now(UTC))
+
+    pauses: list[float] = []
+    monkeypatch.setattr(_sending, "_sleep", lambda seconds, _: pauses.append(seconds))
+    engine = Stuck()
+    with pytest.raises(KeyboardInterrupt):
+        _sending._send_all(
+            cast("Engine", engine), None, once=False, until_done=True, limit=None, stopping=lambda: engine.ticks == 4
+        )
+    assert pauses == [1.0, 1.0, 1.0]
 
 
 def test_a_wrong_password_stops_with_the_servers_words_and_loses_nothing(applied: Path) -> None:

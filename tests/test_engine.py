@@ -381,6 +381,53 @@ def test_a_tick_tells_when_there_is_something_to_do_next(engine: Engine, clock: 
     assert engine.tick().next_at == NOW + timedelta(hours=24)
 
 
+def in_two_zones(n: int) -> list[Recipient]:
+    return [replace(p, zone="Asia/Tokyo" if i % 2 else "Europe/Berlin") for i, p in enumerate(people(n))]
+
+
+def test_a_zone_that_is_closed_does_not_call_for_a_tick_because_another_one_is_open(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    exp = definition(allocation=waves(), send_time={"between": "08:00-18:30"})
+    apply(engine, exp, in_two_zones(1_600))
+    engine.tick(limit=10)  # 10:00 in Berlin, 18:00 in Tokyo
+    clock.forward(minutes=40)
+    tick = engine.tick()  # Berlin's mails go out; those to Tokyo are due and have to wait for the morning
+    assert 0 < engine.store.states("spring")[State.ASSIGNED] < 390
+    assert tick.next_at == NOW + timedelta(hours=1)  # the next wave, in Berlin
+    clock.forward(minutes=20)
+    assert engine.tick().opened[0].number == 1
+
+
+def test_a_sender_that_wakes_when_it_is_told_finds_work_each_time(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    apply(engine, definition(allocation=waves(), send_time={"between": "08:00-18:30"}), in_two_zones(1_600))
+    engine.tick(limit=10)
+    clock.forward(minutes=40)
+    transport.moods = {f"r{i}@c{i % 7}.example.com": [TransientSendError("451 busy")] for i in (8, 9)}
+    wakes = 0
+    while (tick := engine.tick()).next_at is not None:
+        assert tick.opened or tick.outbox.total
+        assert tick.next_at > clock.time
+        clock.time = tick.next_at
+        wakes += 1
+        assert wakes < 15
+    assert Counter(Counter(m.recipient for m in transport.messages).values()) == {1: 1_600}
+
+
+def test_a_decided_test_ships_the_rest_as_soon_as_a_zone_opens(engine: Engine, transport: Moody, clock: Clock) -> None:
+    exp = definition(allocation=waves(every="3d"), send_time={"between": "08:00-18:30"})
+    apply(engine, exp, in_two_zones(1_600))
+    engine.tick()
+    engine.stop("spring", ship="number")
+    clock.forward(hours=1)
+    assert engine.tick().next_at == NOW + timedelta(hours=14)  # 8:00 in Tokyo
+    clock.forward(hours=13)
+    assert engine.tick().next_at is None
+    assert len(transport.messages) == 1_600
+
+
 def test_several_ticks_with_a_limit_send_everybody_once(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(), people(50))
     for _ in range(8):

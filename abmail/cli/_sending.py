@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from abmail._outbox import Sent
     from abmail.engine import Engine, Plan, Tick
     from abmail.project import Project
+
+_LOOK_AGAIN: Final = 1.0  # seconds until the next tick where one found nothing to do although something is due
 
 
 @click.command()
@@ -177,7 +179,8 @@ def _send_all(
             raise KeyboardInterrupt
         if once or tick.next_at is None or (limit is not None and total.total >= limit):
             return total
-        pause = (tick.next_at - datetime.now(UTC)).total_seconds()
+        idle = not tick.opened and not tick.outbox.total
+        pause = max((tick.next_at - datetime.now(UTC)).total_seconds(), _LOOK_AGAIN if idle else 0.0)
         if pause > 0 and not until_done:
             click.echo(f"nothing more is due before {tick.next_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
             return total
