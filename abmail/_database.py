@@ -9,7 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from abmail.errors import ConfigError, MissingExtra
+from abmail._tables import SCHEMA_REVISION
+from abmail.errors import ConfigError, MissingExtra, StoreError
+
+__all__ = ["create_engine", "first_line", "is_dead", "migrate", "revision_of", "upgrade", "worker_name"]
+
+
+def first_line(error: Exception) -> str:
+    """What a driver says, without the statement and the parameters that follow."""
+    return str(error).partition("\n")[0]
 
 
 def revision_of(engine: sa.Engine) -> str | None:
@@ -30,6 +38,29 @@ def migrate(engine: sa.Engine) -> None:
     with engine.connect().execution_options(abmail_write=True) as connection, connection.begin():
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def upgrade(url: str) -> tuple[str | None, str]:
+    """Bring the tables of a database to this version of abmail.
+
+    Returns:
+        The revision before (None for an empty database) and after.
+
+    Raises:
+        ConfigError: The URL is not one that abmail can use.
+        StoreError: The database cannot be reached, or comes from a newer version of abmail.
+    """
+    from alembic.util import CommandError as AlembicError  # 0.7 s, needed here alone
+
+    engine = create_engine(url)
+    try:
+        before = revision_of(engine)
+        migrate(engine)
+    except (sa.exc.SQLAlchemyError, AlembicError) as error:
+        raise StoreError(f"cannot upgrade the database: {first_line(error)}") from error
+    finally:
+        engine.dispose()
+    return before, SCHEMA_REVISION
 
 
 def create_engine(url: str) -> sa.Engine:

@@ -24,6 +24,11 @@ _COUNTED: Final = frozenset({
     EventType.UNSUBSCRIBED, EventType.BOUNCED,
 })  # fmt: skip
 
+_ENGAGED: Final = frozenset({
+    EventType.DELIVERED, EventType.OPENED, EventType.CLICKED, EventType.READ, EventType.REPLIED, EventType.CONVERTED,
+    EventType.COMPLAINED, EventType.UNSUBSCRIBED,
+})  # fmt: skip
+
 
 class State(StrEnum):
     """Where a message stands; see the module's drawing."""
@@ -164,6 +169,27 @@ class Tally:
         return self.epoch[chosen], self.cell[chosen], self.bin[chosen], self.n[chosen]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An experiment as it stood at one moment.
+
+    Attributes:
+        stored: It with its newest version.
+        epochs: First to last.
+        tally: The counts.
+        states: Number of messages in each state.
+        last_send: Per epoch, when its last message was handed over.
+        unsettled: Per epoch, how many messages may still go out.
+    """
+
+    stored: StoredExperiment
+    epochs: tuple[Epoch, ...]
+    tally: Tally
+    states: Mapping[State, int]
+    last_send: Mapping[int, datetime]
+    unsettled: Mapping[int, int]
+
+
 def bin_of(start: datetime, at: datetime) -> int:
     """The 10-minute bin of a time after its start; clocks that disagree put nothing before the first bin."""
     return min(max(int((at - start).total_seconds() // BIN_SECONDS), 0), _LAST_BIN)
@@ -183,6 +209,13 @@ def suppression_reason(event: Event) -> str:
     if event.type in {EventType.UNSUBSCRIBED, EventType.COMPLAINED} and event.verdict != Verdict.MACHINE:
         return event.type.value
     return "bounced" if event.type == EventType.BOUNCED and event.hard else ""
+
+
+def proves_delivery(state: str, event: Event) -> bool:
+    """Whether an event shows that the server took a message of which we did not know it (or were told otherwise)."""
+    if state == State.FAILED:
+        return event.type in _ENGAGED and event.verdict in HUMAN_LIKELY
+    return state in {State.SENDING, State.UNCERTAIN} and event.type in _ENGAGED | {EventType.SENT, EventType.BOUNCED}
 
 
 def recipient_row(recipient: Recipient, now: datetime) -> dict[str, Any]:
@@ -214,6 +247,14 @@ def to_epoch(row: sa.Row[Any]) -> Epoch:
     return Epoch(
         number=row.number, version=row.version, opened_at=row.opened_at, size=row.size, planned=row.planned,
         weights=tuple(row.weights), policy=row.policy, seed=row.seed, reason=row.reason,
+    )  # fmt: skip
+
+
+def to_experiment(row: sa.Row[Any]) -> StoredExperiment:
+    return StoredExperiment(
+        name=row.name, state=row.state, started_at=row.started_at, ended_at=row.ended_at, verdict=row.verdict,
+        version=row.version, spec_hash=row.spec_hash, content_hash=row.content_hash, definition=row.definition,
+        template=row.template, text_template=row.text_template, waves=tuple(row.waves),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""The statements of the hot path, built once, to send a mail and to record an event; `abmail.store` alone imports it.
+"""The store's statements that never change, built once; `abmail.store` alone imports it.
 
-Building a statement costs several times what running it does. Parameters: ``m`` a message's id, ``w`` a worker.
+Building a statement costs several times what running it does. Parameters: ``m`` a message's id, ``w`` a worker, ``e``
+an experiment's name.
 """
 
 from __future__ import annotations
@@ -15,13 +16,23 @@ from abmail._records import State
 
 __all__ = [
     "BODIES",
+    "CLAIMED",
+    "EPOCHS",
+    "EXPERIMENT",
     "FIRST",
+    "LAST_SEND",
     "LOCKED",
     "MARK_SENDING",
     "MARK_SENT",
     "MARK_SUPPRESSED",
     "MESSAGE",
     "MOVE_FIRST",
+    "NEWEST_VERSION",
+    "NEXT_IN_QUEUE",
+    "N_EPOCHS",
+    "STATES",
+    "TALLY",
+    "UNSETTLED",
     "Upserts",
 ]
 
@@ -68,6 +79,66 @@ BODIES = sa.select(t.events.c.body).where(t.events.c.message == _m)
 _first = (t.outcomes.c.message == _m) & (t.outcomes.c.metric == sa.bindparam("k"))
 FIRST = sa.select(t.outcomes.c.at).where(_first)
 MOVE_FIRST = t.outcomes.update().where(_first).values(at=sa.bindparam("new"))
+
+CLAIMED = (
+    sa.select(
+        t.messages.c.id.label("message"), t.messages.c.experiment, t.messages.c.epoch, t.messages.c.cell,
+        t.messages.c.attempts, t.epochs.c.version, t.recipients,
+    )
+    .select_from(
+        t.messages.join(t.recipients).join(
+            t.epochs, (t.epochs.c.experiment == t.messages.c.experiment) & (t.epochs.c.number == t.messages.c.epoch)
+        )
+    )
+    .where(t.messages.c.id.in_(sa.bindparam("ids", expanding=True)))
+)  # fmt: skip
+"""What it takes to send the messages ``ids``."""
+
+_e: sa.BindParameter[str] = sa.bindparam("e")
+
+NEXT_IN_QUEUE = (
+    sa.select(t.messages.c.id.label("message"), t.recipients)
+    .join(t.recipients)
+    .where(t.messages.c.experiment == _e, t.messages.c.state == State.QUEUED.value)
+    .where(t.messages.c.zone.in_(sa.bindparam("zones", expanding=True)))
+    .order_by(t.messages.c.position, t.messages.c.id)
+    .limit(sa.bindparam("n"))
+)
+"""The first ``n`` of the queue in some ``zones``, in the order of the waves."""
+
+NEWEST_VERSION = sa.select(sa.func.coalesce(sa.func.max(t.versions.c.version), 0)).where(t.versions.c.experiment == _e)
+EXPERIMENT = (
+    sa.select(t.experiments, t.versions)
+    .join(t.versions)
+    .where(t.experiments.c.name == _e, t.versions.c.version == sa.bindparam("v"))
+)
+"""An experiment with its version ``v``."""
+
+EPOCHS = sa.select(t.epochs).where(t.epochs.c.experiment == _e).order_by(t.epochs.c.number)
+N_EPOCHS = sa.select(sa.func.count()).select_from(t.epochs).where(t.epochs.c.experiment == _e)
+
+_mails = t.messages.c.experiment == _e
+STATES = sa.select(t.messages.c.state, sa.func.count()).where(_mails).group_by(t.messages.c.state)
+LAST_SEND = (
+    sa.select(t.messages.c.epoch, sa.func.max(t.messages.c.attempted_at))
+    .where(_mails, t.messages.c.attempted_at.is_not(None))
+    .group_by(t.messages.c.epoch)
+)
+"""Per epoch, when its last message was handed over."""
+
+UNSETTLED = (
+    sa.select(t.messages.c.epoch, sa.func.count())
+    .where(_mails, t.messages.c.epoch.is_not(None))
+    .where(t.messages.c.state.in_([State.ASSIGNED.value, State.SENDING.value]))
+    .group_by(t.messages.c.epoch)
+)
+"""Per epoch, the number of messages that may still go out."""
+
+_place = (t.counts.c.epoch, t.counts.c.cell, t.counts.c.metric, t.counts.c.bin)
+TALLY = (
+    sa.select(*_place, sa.func.sum(t.counts.c.n)).where(t.counts.c.experiment == _e).group_by(*_place).order_by(*_place)
+)
+"""The counts over all strata."""
 
 
 class Upserts:

@@ -32,7 +32,6 @@ from abmail.render import RenderedMessage, Renderer, read_template
 from abmail.report import Report
 from abmail.send import RateLimiter, Transport
 from abmail.spec import Cell, Experiment
-from abmail.stats import Counts
 from abmail.store import Claimed, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage, worker_name
 
 __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "Status", "Tick", "Tracked"]
@@ -169,6 +168,7 @@ class Engine:
         self._limiter = limiter
         self._worker = worker_name()
         self._renderers: dict[tuple[str, int], tuple[Experiment, Renderer]] = {}
+        self._definitions: dict[tuple[str, int], Experiment] = {}
         self._languages: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -347,7 +347,7 @@ class Engine:
         (stored,) = self._running(name) or (None,)
         if stored is None:
             return Tick()
-        epoch = self._next_epoch(stored, now)
+        epoch = self._next_epoch(self._evidence(stored, now))
         waiting = self.store.states(name).get(State.ASSIGNED, 0)
         opened = () if epoch is None else (self._opened(stored, epoch, epoch.planned),)
         return Tick(opened=opened, outbox=Sent(sent=waiting + sum(o.size for o in opened)))
@@ -357,12 +357,12 @@ class Engine:
         return tuple(stored for stored in chosen if stored.state == "running")
 
     def _open_due_epoch(self, stored: StoredExperiment, now: datetime) -> Opened | None:
-        self._settle(stored, now)
-        stored = self.store.experiment(stored.name)
-        epoch = self._next_epoch(stored, now)
+        evidence = self._evidence(stored, now)
+        self._settle(evidence)
+        evidence = replace(evidence, stored=self.store.experiment(stored.name))
+        experiment, epoch = evidence.experiment, self._next_epoch(evidence)
         if epoch is None:
             return None
-        experiment = Experiment.from_dict(stored.definition)
 
         def cells(taken: Sequence[Recipient]) -> list[tuple[int, float]]:
             """The cell among those who are mailed, and its share; the holdout left the queue when it was applied."""
@@ -371,32 +371,30 @@ class Engine:
             drawn = [assign(experiment, unit, weights=weights, epoch=epoch.number) for unit in units]
             return [(a.cell, a.propensity) for a in drawn]
 
-        zones = self._open_zones(stored, experiment, now)
+        zones = self._open_zones(stored, now)
         size = self.store.open_epoch(stored.name, epoch, zones=zones, assign=cells, now=now)
         return self._opened(stored, epoch, size) if size else None
 
     def _opened(self, stored: StoredExperiment, epoch: Epoch, size: int) -> Opened:
-        names = [cell.name for cell in Experiment.from_dict(stored.definition).cells]
+        names = [cell.name for cell in self._definition(stored).cells]
         return Opened(
             experiment=stored.name, number=epoch.number, size=size, reason=epoch.reason,
             weights=dict(zip(names, epoch.weights, strict=True)),
         )  # fmt: skip
 
-    def _next_epoch(self, stored: StoredExperiment, now: datetime) -> Epoch | None:
+    def _next_epoch(self, evidence: Evidence) -> Epoch | None:
         """The epoch that is due now, with its weights; None where it is too early or nobody can be mailed now."""
-        experiment = Experiment.from_dict(stored.definition)
-        epochs = self.store.epochs(stored.name)
-        if (due := _epoch_due(stored, epochs)) is not None and now < due:
+        stored, experiment, now = evidence.stored, evidence.experiment, evidence.now
+        if (due := _epoch_due(stored, experiment, evidence.epochs)) is not None and now < due:
             return None
-        zones = self._open_zones(stored, experiment, now)
-        reachable = self.store.queued(stored.name, zones=zones)
+        reachable = self.store.queued(stored.name, zones=self._open_zones(stored, now))
         if not reachable:
             return None
-        number = len(epochs)
+        number = len(evidence.epochs)
         last = _ships(stored) or number >= len(stored.waves) - 1
         policy, reason = self._policy(stored, experiment)
         seed = experiment.allocation.seed + number
-        counts = self._policy_counts(stored, experiment, epochs, now)
+        counts = policy_counts(evidence, curve_of(evidence))
         return Epoch(
             number=number,
             version=stored.version,
@@ -418,28 +416,21 @@ class Engine:
             return Fixed(shares=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
         return policy_of(experiment)
 
-    def _policy_counts(
-        self, stored: StoredExperiment, experiment: Experiment, epochs: Sequence[Epoch], now: datetime
-    ) -> Counts:
-        evidence = self._evidence(stored, experiment, epochs, now)
-        return policy_counts(evidence, curve_of(evidence))
-
-    def _settle(self, stored: StoredExperiment, now: datetime) -> None:
+    def _settle(self, evidence: Evidence) -> None:
         """Apply the stop rule: note the verdict that the definition asks for, once."""
+        stored, experiment = evidence.stored, evidence.experiment
         if stored.verdict is not None:
             return
-        experiment = Experiment.from_dict(stored.definition)
         verdict = None
-        epochs = self.store.epochs(stored.name)
-        if not epochs:
+        if not evidence.epochs:
             verdict = planning.verdict_on_size(experiment, sum(stored.waves))
-        elif self.store.queued(stored.name):
-            found = findings(self._evidence(stored, experiment, epochs, now))
-            verdict = planning.verdict_on(experiment, found.decision, age=now - epochs[0].opened_at)
+        elif evidence.states.get(State.QUEUED):
+            age = evidence.now - evidence.epochs[0].opened_at
+            verdict = planning.verdict_on(experiment, findings(evidence).decision, age=age)
         if verdict is not None:
             self.store.note_verdict(stored.name, verdict)
             if verdict["then"] == "stop":
-                self.stop(stored.name, why=str(verdict["reason"]), now=now)
+                self.stop(stored.name, why=str(verdict["reason"]), now=evidence.now)
 
     def _deliver_due(
         self,
@@ -452,7 +443,7 @@ class Engine:
         total = Sent()
         while (limit is None or total.total < limit) and not stopping():
             now = clock()
-            zones = {s.name: self._open_zones(s, Experiment.from_dict(s.definition), now) for s in running}
+            zones = {s.name: self._open_zones(s, now) for s in running}
             size = _BATCH if limit is None else min(_BATCH, limit - total.total)
             claimed = self.store.claim(worker=self._worker, limit=size, now=now, open_zones=zones)
             if not claimed:
@@ -481,7 +472,7 @@ class Engine:
     def _renderer(self, name: str, version: int) -> tuple[Experiment, Renderer]:
         if (name, version) not in self._renderers:
             stored = self.store.version(name, version)
-            experiment = Experiment.from_dict(stored.definition)
+            experiment = self._definition(stored)
             renderer = self._renderer_for(experiment, stored.template, stored.text_template)
             self._renderers[name, version] = (experiment, renderer)
         return self._renderers[name, version]
@@ -492,9 +483,16 @@ class Engine:
             signer=self.signer,
         )  # fmt: skip
 
-    def _open_zones(self, stored: StoredExperiment, experiment: Experiment, now: datetime) -> tuple[str, ...]:
-        zones = self.store.zones(stored.name)
-        return tuple(zone for zone in zones if planning.is_open(experiment.send_time, zone, now))
+    def _definition(self, stored: StoredExperiment) -> Experiment:
+        """The definition of a version, which never changes: read once."""
+        key = (stored.name, stored.version)
+        if key not in self._definitions:
+            self._definitions[key] = Experiment.from_dict(stored.definition)
+        return self._definitions[key]
+
+    def _open_zones(self, stored: StoredExperiment, now: datetime) -> tuple[str, ...]:
+        settings = self._definition(stored).send_time
+        return tuple(zone for zone in self.store.zones(stored.name) if planning.is_open(settings, zone, now))
 
     def _next_at(self, running: Sequence[StoredExperiment], now: datetime) -> datetime | None:
         moments = [at for stored in running if (at := self._next_at_of(stored, now)) is not None]
@@ -502,11 +500,12 @@ class Engine:
 
     def _next_at_of(self, stored: StoredExperiment, now: datetime) -> datetime | None:
         """When a message falls due, or the next epoch does, in a zone that is open then."""
-        settings = Experiment.from_dict(stored.definition).send_time
+        experiment = self._definition(stored)
+        settings = experiment.send_time
         due = self.store.next_due(stored.name, now=now)
         moments = [planning.next_opening(settings, zone, max(at, now)) for zone, at in due.items()]
         if queued := self.store.zones(stored.name, state=State.QUEUED):
-            epoch_due = max(_epoch_due(stored, self.store.epochs(stored.name)) or now, now)
+            epoch_due = max(_epoch_due(stored, experiment, self.store.epochs(stored.name)) or now, now)
             moments += [planning.next_opening(settings, zone, epoch_due) for zone in queued]
         return min(moments, default=None)
 
@@ -527,7 +526,7 @@ class Engine:
 
     def _language(self, message: StoredMessage) -> str:
         if message.experiment not in self._languages:
-            definition = Experiment.from_dict(self.store.experiment(message.experiment).definition)
+            definition = self._definition(self.store.experiment(message.experiment))
             self._languages[message.experiment] = definition.message.language or "en"
         return self._languages[message.experiment]
 
@@ -543,10 +542,7 @@ class Engine:
         Raises:
             UnknownExperiment: None of that name was applied.
         """
-        stored = self.store.experiment(name)
-        experiment = Experiment.from_dict(stored.definition)
-        evidence = self._evidence(stored, experiment, self.store.epochs(name), now or self._clock())
-        return report_on(evidence)
+        return report_on(self._evidence(self.store.experiment(name), now or self._clock()))
 
     def status(self) -> tuple[Status, ...]:
         """Where each applied experiment stands, by name."""
@@ -562,17 +558,17 @@ class Engine:
             for stored in self.store.experiments()
         )
 
-    def _evidence(
-        self, stored: StoredExperiment, experiment: Experiment, epochs: Sequence[Epoch], now: datetime
-    ) -> Evidence:
+    def _evidence(self, stored: StoredExperiment, now: datetime) -> Evidence:
+        """What is known of an experiment now; all of one moment, so that an epoch is in all of its parts or in none."""
+        found = self.store.snapshot(stored.name, n_cells=len(self._definition(stored).cells))
         return Evidence(
-            stored=stored,
-            experiment=experiment,
-            epochs=tuple(epochs),
-            tally=self.store.tally(stored.name, n_cells=len(experiment.cells)),
-            states=self.store.states(stored.name),
-            last_send=self.store.last_send(stored.name),
-            unsettled=self.store.unsettled(stored.name),
+            stored=found.stored,
+            experiment=self._definition(found.stored),
+            epochs=found.epochs,
+            tally=found.tally,
+            states=found.states,
+            last_send=found.last_send,
+            unsettled=found.unsettled,
             now=now,
         )
 
@@ -593,7 +589,7 @@ class Engine:
         stored = self.store.experiment(name)
         reason = why or "stopped by hand"
         if ship is not None:
-            arm = Experiment.from_dict(stored.definition).cell(ship).name
+            arm = self._definition(stored).cell(ship).name
             verdict = {"state": "stopped", "arm": arm, "reason": reason, "then": "send_winner"}
             self.store.end_experiment(name, state="running", verdict=verdict, now=now)
             return 0
@@ -618,11 +614,9 @@ def _ships(stored: StoredExperiment) -> bool:
     return bool(stored.verdict and stored.verdict.get("then") in _SHIP)
 
 
-def _epoch_due(stored: StoredExperiment, epochs: Sequence[Epoch]) -> datetime | None:
+def _epoch_due(stored: StoredExperiment, experiment: Experiment, epochs: Sequence[Epoch]) -> datetime | None:
     """When the next epoch may open; None where nothing holds it back."""
-    if not epochs or _ships(stored):
-        return None
-    return epochs[-1].opened_at + Experiment.from_dict(stored.definition).allocation.every
+    return None if not epochs or _ships(stored) else epochs[-1].opened_at + experiment.allocation.every
 
 
 def _changes(

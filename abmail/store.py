@@ -29,13 +29,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from abmail import _statements as sql
 from abmail import _tables as t
-from abmail._database import create_engine, is_dead, migrate, revision_of, worker_name
+from abmail._database import create_engine, first_line, is_dead, migrate, revision_of, upgrade, worker_name
 from abmail._records import (
     BIN_SECONDS,
     Claimed,
     Epoch,
     Imported,
     Recorded,
+    Snapshot,
     State,
     StoredExperiment,
     StoredMessage,
@@ -43,16 +44,18 @@ from abmail._records import (
     bin_of,
     epoch_row,
     metrics_of,
+    proves_delivery,
     recipient_row,
     same_recipient,
     suppression_reason,
     to_epoch,
+    to_experiment,
     to_message,
     to_recipient,
     to_tally,
 )
 from abmail.errors import NotMigrated, StalePlan, StoreError, UnknownExperiment
-from abmail.events import HUMAN_LIKELY, Event, EventType
+from abmail.events import Event
 from abmail.recipient import Recipient
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "Epoch",
     "Imported",
     "Recorded",
+    "Snapshot",
     "State",
     "Store",
     "StoredExperiment",
@@ -76,12 +80,6 @@ _TRIES: Final = 5
 _DEADLOCK: Final = "40P01"  # PostgreSQL: two batches met the same counts in another order
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 _T = TypeVar("_T")
-
-
-_ENGAGED: Final = frozenset({
-    EventType.DELIVERED, EventType.OPENED, EventType.CLICKED, EventType.READ, EventType.REPLIED, EventType.CONVERTED,
-    EventType.COMPLAINED, EventType.UNSUBSCRIBED,
-})  # fmt: skip
 
 
 class Store:
@@ -104,7 +102,7 @@ class Store:
             if self.revision() is None and self._is_empty():
                 migrate(self._engine)
         except sa.exc.SQLAlchemyError as error:
-            raise StoreError(f"cannot open the database {self.url}: {str(error).partition(chr(10))[0]}") from error
+            raise StoreError(f"cannot open the database {self.url}: {first_line(error)}") from error
         self._require_current()
 
     def __enter__(self) -> Self:
@@ -142,8 +140,10 @@ class Store:
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        with self._failures(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        """A transaction in which everything that is read is of one moment, whatever others write meanwhile."""
+        options = {} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self._failures(), self._engine.connect().execution_options(**options) as db, db.begin():
+            yield db
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
@@ -164,7 +164,7 @@ class Store:
             if type(error) not in {sa.exc.OperationalError, sa.exc.DatabaseError}:
                 raise
             raise StoreError(
-                f"the database {self.url} failed: {str(error).partition(chr(10))[0]}",
+                f"the database {self.url} failed: {first_line(error)}",
                 hint="nothing of this step was stored; mend the cause and run the command again",
             ) from error
 
@@ -332,8 +332,7 @@ class Store:
     def epochs(self, name: str) -> tuple[Epoch, ...]:
         """The epochs of an experiment, first to last."""
         with self._read() as db:
-            query = sa.select(t.epochs).where(t.epochs.c.experiment == name).order_by(t.epochs.c.number)
-            return tuple(to_epoch(row) for row in db.execute(query))
+            return _epochs(db, name)
 
     def queued(self, name: str, *, zones: Sequence[str] | None = None) -> int:
         """Number of messages that wait for an epoch, in some zones or in all."""
@@ -377,7 +376,7 @@ class Store:
             db.execute(sa.select(t.experiments.c.name).where(t.experiments.c.name == name).with_for_update())
             if db.execute(last).scalar_one() != epoch.number - 1:
                 return 0
-            taken = db.execute(_next_in_queue(name, zones, epoch.planned)).all()
+            taken = db.execute(sql.NEXT_IN_QUEUE, {"e": name, "zones": list(zones), "n": epoch.planned}).all()
             if not taken:
                 return 0
             db.execute(t.epochs.insert().values(experiment=name, **epoch_row(epoch, size=len(taken))))
@@ -434,20 +433,8 @@ class Store:
 
     def _claimed(self, db: sa.Connection, ids: Sequence[str]) -> list[Claimed]:
         found: dict[str, Claimed] = {}
-        joined = t.messages.join(t.recipients).join(
-            t.epochs,
-            (t.epochs.c.experiment == t.messages.c.experiment) & (t.epochs.c.number == t.messages.c.epoch),
-        )
         for batch in _batches(ids):
-            query = (
-                sa.select(
-                    t.messages.c.id.label("message"), t.messages.c.experiment, t.messages.c.epoch, t.messages.c.cell,
-                    t.messages.c.attempts, t.epochs.c.version, t.recipients,
-                )
-                .select_from(joined)
-                .where(t.messages.c.id.in_(batch))
-            )  # fmt: skip
-            for row in db.execute(query):
+            for row in db.execute(sql.CLAIMED, {"ids": batch}):
                 found[row.message] = Claimed(
                     id=row.message, experiment=row.experiment, version=row.version, epoch=row.epoch, cell=row.cell,
                     attempts=row.attempts, recipient=to_recipient(row),
@@ -566,14 +553,10 @@ class Store:
             for row in db.execution_options(yield_per=_BATCH).execute(query):
                 yield to_message(row)
 
-    def states(self, name: str, *, epoch: int | None = None) -> dict[State, int]:
-        """Number of messages in each state, of one experiment or one of its epochs."""
-        where = t.messages.c.experiment == name
-        if epoch is not None:
-            where &= t.messages.c.epoch == epoch
-        query = sa.select(t.messages.c.state, sa.func.count()).where(where).group_by(t.messages.c.state)
+    def states(self, name: str) -> dict[State, int]:
+        """Number of messages in each state."""
         with self._read() as db:
-            return {State(state): n for state, n in db.execute(query)}
+            return _states(db, name)
 
     def next_due(self, name: str, *, now: datetime) -> dict[str, datetime]:
         """Per time zone, when the next assigned message falls due; zones in which none is assigned are left out.
@@ -630,7 +613,7 @@ class Store:
             return Recorded.UNKNOWN_MESSAGE
         if row.state == State.SENT:
             self._count(db, row, event)
-        elif row.attempted_at is not None and _proves_delivery(row.state, event):
+        elif row.attempted_at is not None and proves_delivery(row.state, event):
             self._settle_sent(db, row, now)
         if reason := suppression_reason(event):
             db.execute(self._upserts.suppression, {"email": row.email, "reason": reason, "at": event.at})
@@ -667,17 +650,24 @@ class Store:
     def tally(self, name: str, *, n_cells: int) -> Tally:
         """The counts of one experiment."""
         with self._read() as db:
-            n_epochs = db.execute(
-                sa.select(sa.func.count()).select_from(t.epochs).where(t.epochs.c.experiment == name)
-            ).scalar_one()
-            c = t.counts.c
-            query = (
-                sa.select(c.epoch, c.cell, c.metric, c.bin, sa.func.sum(c.n))
-                .where(c.experiment == name)
-                .group_by(c.epoch, c.cell, c.metric, c.bin)
-                .order_by(c.epoch, c.cell, c.metric, c.bin)
+            return _tally(db, name, n_cells)
+
+    def snapshot(self, name: str, *, n_cells: int) -> Snapshot:
+        """All that is known of an experiment at one moment; what others write meanwhile does not show in it.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+        """
+        known = {"e": name}
+        with self._read() as db:
+            return Snapshot(
+                stored=_experiment(db, name),
+                epochs=_epochs(db, name),
+                tally=_tally(db, name, n_cells),
+                states=_states(db, name),
+                last_send=dict(db.execute(sql.LAST_SEND, known).all()),
+                unsettled=dict(db.execute(sql.UNSETTLED, known).all()),
             )
-            return to_tally(db.execute(query).all(), n_epochs, n_cells)
 
     def recount(self, name: str, *, n_cells: int) -> Tally:
         """The same counts, made anew from the ledger and the events; what `tally` must equal."""
@@ -706,27 +696,6 @@ class Store:
                 key = (row.epoch, row.cell, metric, bin_of(row.attempted_at, at))
                 total[key] = total.get(key, 0) + 1
             return to_tally([(*key, n) for key, n in sorted(total.items())], len(opened), n_cells)
-
-    def last_send(self, name: str) -> dict[int, datetime]:
-        """Per epoch, when its last message was handed over."""
-        query = (
-            sa.select(t.messages.c.epoch, sa.func.max(t.messages.c.attempted_at))
-            .where(t.messages.c.experiment == name, t.messages.c.attempted_at.is_not(None))
-            .group_by(t.messages.c.epoch)
-        )
-        with self._read() as db:
-            return dict(db.execute(query).all())
-
-    def unsettled(self, name: str) -> dict[int, int]:
-        """Per epoch, the number of messages that may still go out."""
-        query = (
-            sa.select(t.messages.c.epoch, sa.func.count())
-            .where(t.messages.c.experiment == name, t.messages.c.epoch.is_not(None))
-            .where(t.messages.c.state.in_([State.ASSIGNED, State.SENDING]))
-            .group_by(t.messages.c.epoch)
-        )
-        with self._read() as db:
-            return dict(db.execute(query).all())
 
     def events(self, name: str) -> Iterator[Event]:
         """The events of one experiment's messages, by time."""
@@ -762,13 +731,6 @@ class Store:
         db.execute(update, list(rows))
 
 
-def _proves_delivery(state: str, event: Event) -> bool:
-    """Whether an event shows that the server took a message of which we did not know it (or were told otherwise)."""
-    if state == State.FAILED:
-        return event.type in _ENGAGED and event.verdict in HUMAN_LIKELY
-    return state in {State.SENDING, State.UNCERTAIN} and event.type in _ENGAGED | {EventType.SENT, EventType.BOUNCED}
-
-
 def _batches(items: Iterable[_T], *, size: int = _BATCH) -> Iterator[list[_T]]:
     batch: list[_T] = []
     for item in items:
@@ -780,66 +742,36 @@ def _batches(items: Iterable[_T], *, size: int = _BATCH) -> Iterator[list[_T]]:
         yield batch
 
 
-def upgrade(url: str) -> tuple[str | None, str]:
-    """Bring the tables of a database to this version of abmail.
-
-    Returns:
-        The revision before (None for an empty database) and after.
-
-    Raises:
-        ConfigError: The URL is not one that abmail can use.
-        StoreError: The database cannot be reached, or comes from a newer version of abmail.
-    """
-    from alembic.util import CommandError as AlembicError  # 0.7 s, needed here alone
-
-    engine = create_engine(url)
-    try:
-        before = revision_of(engine)
-        migrate(engine)
-    except (sa.exc.SQLAlchemyError, AlembicError) as error:
-        raise StoreError(f"cannot upgrade the database: {str(error).partition(chr(10))[0]}") from error
-    finally:
-        engine.dispose()
-    return before, t.SCHEMA_REVISION
-
-
 def _by(table: sa.Table, column: str, values: Sequence[str]) -> sa.Select[Any]:
     return sa.select(table).where(table.c[column].in_(values))
 
 
 def _version_number(db: sa.Connection, name: str) -> int:
-    newest = sa.select(sa.func.coalesce(sa.func.max(t.versions.c.version), 0)).where(t.versions.c.experiment == name)
-    return int(db.execute(newest).scalar_one())
+    return int(db.execute(sql.NEWEST_VERSION, {"e": name}).scalar_one())
 
 
 def _experiment(db: sa.Connection, name: str, version: int | None = None) -> StoredExperiment:
     number = _version_number(db, name) if version is None else version
-    query = (
-        sa.select(t.experiments, t.versions)
-        .join(t.versions)
-        .where(t.experiments.c.name == name, t.versions.c.version == number)
-    )
-    row = db.execute(query).one_or_none()
+    row = db.execute(sql.EXPERIMENT, {"e": name, "v": number}).one_or_none()
     if row is None:
         raise UnknownExperiment(
             f"no experiment '{name}' was applied",
             hint=f"run `abmail apply {name}` first; `abmail status` lists them all",
         )
-    return StoredExperiment(
-        name=row.name, state=row.state, started_at=row.started_at, ended_at=row.ended_at, verdict=row.verdict,
-        version=row.version, spec_hash=row.spec_hash, content_hash=row.content_hash, definition=row.definition,
-        template=row.template, text_template=row.text_template, waves=tuple(row.waves),
-    )  # fmt: skip
+    return to_experiment(row)
 
 
-def _next_in_queue(name: str, zones: Sequence[str], limit: int) -> sa.Select[Any]:
-    return (
-        sa.select(t.messages.c.id.label("message"), t.recipients)
-        .join(t.recipients)
-        .where(t.messages.c.experiment == name, t.messages.c.state == State.QUEUED, t.messages.c.zone.in_(zones))
-        .order_by(t.messages.c.position, t.messages.c.id)
-        .limit(limit)
-    )
+def _epochs(db: sa.Connection, name: str) -> tuple[Epoch, ...]:
+    return tuple(to_epoch(row) for row in db.execute(sql.EPOCHS, {"e": name}))
+
+
+def _states(db: sa.Connection, name: str) -> dict[State, int]:
+    return {State(state): n for state, n in db.execute(sql.STATES, {"e": name})}
+
+
+def _tally(db: sa.Connection, name: str, n_cells: int) -> Tally:
+    n_epochs = db.execute(sql.N_EPOCHS, {"e": name}).scalar_one()
+    return to_tally(db.execute(sql.TALLY, {"e": name}).all(), n_epochs, n_cells)
 
 
 def _message_query() -> sa.Select[Any]:

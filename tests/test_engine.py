@@ -428,6 +428,25 @@ def test_a_decided_test_ships_the_rest_as_soon_as_a_zone_opens(engine: Engine, t
     assert len(transport.messages) == 1_600
 
 
+def test_a_definition_is_read_once_however_often_the_engine_ticks(
+    engine: Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(engine, definition(allocation=waves()), people(1_600))
+    read: list[object] = []
+
+    def counting(plain: dict[str, object]) -> Experiment:
+        read.append(plain)
+        return from_dict(plain)
+
+    from_dict = Experiment.from_dict
+    monkeypatch.setattr(Experiment, "from_dict", counting)
+    for _ in range(3):
+        engine.tick()
+        clock.forward(hours=1)
+    engine.analyze("spring")
+    assert len(read) == 1
+
+
 def test_several_ticks_with_a_limit_send_everybody_once(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(), people(50))
     for _ in range(8):

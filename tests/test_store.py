@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from abmail.errors import ConfigError, NotMigrated, StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event, EventType, Verdict
 from abmail.recipient import Recipient
-from abmail.store import BIN_SECONDS, Claimed, Epoch, Recorded, State, Store, worker_name
+from abmail.store import BIN_SECONDS, Claimed, Epoch, Recorded, Snapshot, State, Store, worker_name
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ZONES = {"spring": ["UTC"]}
@@ -424,6 +425,41 @@ def test_the_kept_counts_equal_a_recount_after_any_history(store: Store) -> None
         assert kept.n.sum() > 0
         for field in ("epoch", "cell", "metric", "bin", "n"):
             assert getattr(kept, field).tolist() == getattr(anew, field).tolist()
+
+
+def as_lists(snapshot: Snapshot) -> tuple[object, ...]:
+    """A snapshot in plain values that can be compared."""
+    tally = snapshot.tally
+    rows = [getattr(tally, field).tolist() for field in ("epoch", "cell", "metric", "bin", "n")]
+    parts = (snapshot.stored, snapshot.epochs, snapshot.states, snapshot.last_send, snapshot.unsettled)
+    return (*parts, tally.n_epochs, rows)
+
+
+@pytest.mark.parametrize("statement", range(8))
+def test_an_epoch_that_another_process_opens_while_a_snapshot_is_taken_is_in_none_of_its_parts(
+    store: Store, store_url: str, statement: int
+) -> None:
+    apply(store)
+    open_epoch(store, planned=4)
+    send_all(store)
+    before = as_lists(store.snapshot("spring", n_cells=2))
+    seen = itertools.count()
+
+    @sa.event.listens_for(store._engine, "after_cursor_execute")
+    def interfere(_connection: object, _cursor: object, text: str, *_: object) -> None:
+        if text.startswith("SELECT") and next(seen) == statement:
+            with Store(store_url) as other:
+                assert open_epoch(other, 1, planned=4) == 4
+                send_all(other)
+                other.note_verdict("spring", {"state": "winner"})
+
+    during = store.snapshot("spring", n_cells=2)
+    sa.event.remove(store._engine, "after_cursor_execute", interfere)
+    assert next(seen) > statement
+    assert as_lists(during) == before
+    after = store.snapshot("spring", n_cells=2)
+    assert (len(after.epochs), after.tally.n_epochs, after.states) == (2, 2, {State.QUEUED: 2, State.SENT: 8})
+    assert after.stored.verdict == {"state": "winner"}
 
 
 def test_events_from_many_threads_are_all_counted(store: Store) -> None:
