@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -39,7 +40,6 @@ __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "Status", "Tick", "T
 _BATCH: Final = 100
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
 _MIN_SECRET: Final = 16
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _SHIP: Final = {"send_winner", "send_control"}
 
 
@@ -674,11 +674,37 @@ def secret_file(path: Path) -> bytes:
         ConfigError: The file cannot be read or made, or holds too short a key.
     """
     try:
-        with suppress(FileExistsError), os.fdopen(os.open(path, _NEW_FILE, 0o600), "w", encoding="ascii") as new:
-            new.write(secrets.token_urlsafe(32) + "\n")
+        if not path.exists():
+            _make_secret(path)
         secret = path.read_bytes().strip()
     except OSError as error:
         raise ConfigError(f"the signing key in {path} cannot be used: {error.strerror}") from error
     if len(secret) < _MIN_SECRET:
         raise ConfigError(f"the signing key in {path} has {len(secret)} bytes, must have at least {_MIN_SECRET}")
     return secret
+
+
+def _make_secret(path: Path) -> None:
+    """Put a new key in its place whole, so that another process sees all of it or none; the first one stays."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 600
+    new = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(handle)
+        with suppress(FileExistsError):
+            _put(new, path)
+    finally:
+        new.unlink()
+
+
+def _put(new: Path, path: Path) -> None:
+    """Give a file its name unless something has it; where links are not supported, by a copy."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
+            copy.write(new.read_bytes())

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import email
+import errno
+import multiprocessing
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.policy import default as default_policy
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import abmail as ab
-from abmail.engine import Engine
+from abmail.engine import Engine, secret_file
 from abmail.errors import ConfigError, PermanentSendError, StalePlan, StoreError, TransientSendError, UncertainSendError
 from abmail.events import Event, EventType
 from abmail.recipient import Recipient
@@ -600,6 +605,55 @@ def test_a_signing_key_is_made_beside_a_sqlite_database_for_its_owner_alone(tmp_
         assert first.signer.message_id("a", "b") == second.signer.message_id("a", "b")
     key = tmp_path / "mail.db.secret"
     assert key.stat().st_mode & 0o777 == 0o600
+
+
+def make_keys(folder: Path, together: Barrier, rounds: int, found: SimpleQueue[list[bytes | str]]) -> None:
+    """Ask for a new key in each round, at the same moment as the other processes."""
+    keys: list[bytes | str] = []
+    for number in range(rounds):
+        together.wait()
+        try:
+            keys.append(secret_file(folder / f"{number}.secret"))
+        except ConfigError as error:
+            keys.append(str(error))
+    found.put(keys)
+
+
+def test_processes_that_need_a_new_signing_key_at_the_same_time_get_the_same_one(tmp_path: Path) -> None:
+    processes, rounds = 4, 200
+    context = multiprocessing.get_context("fork")
+    together, found = context.Barrier(processes), context.SimpleQueue()
+    started = [
+        context.Process(target=make_keys, args=(tmp_path, together, rounds, found), daemon=True)
+        for _ in range(processes)
+    ]
+    for process in started:
+        process.start()
+    keys = [found.get() for _ in started]
+    assert keys == [keys[0]] * processes
+    assert all(isinstance(key, bytes) and len(key) >= 32 for key in keys[0])
+    assert len(set(keys[0])) == rounds
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) == rounds
+
+
+def test_a_signing_key_can_be_made_where_files_cannot_be_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    key = secret_file(tmp_path / "key")
+    assert len(key) >= 32
+    assert secret_file(tmp_path / "key") == key
+    assert [(path.name, path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == [("key", 0o600)]
+
+
+def test_a_signing_key_that_cannot_be_made_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file/key cannot be used: Not a directory"):
+        secret_file(tmp_path / "file" / "key")
 
 
 def test_another_database_needs_a_key_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
