@@ -16,7 +16,7 @@ import numpy as np
 from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
 from abmail.recipient import Recipient, email_domain
 from abmail.spec import Experiment, SendTimes
-from abmail.stats import Decision
+from abmail.stats import FEWEST_SUCCESSES, Decision
 
 __all__ = [
     "Change",
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 _SMALLEST_WAVE: Final = 200
-_MIN_SUCCESSES: Final = 30  # over the two arms of a pair; below it the statistics name no winner
 _FROZEN: Final = (
     "factors", "control", "salt", "audience.holdout", "audience.unit", "metrics.primary", "metrics.window",
     "analysis.alpha", "message.template", "message.text_template", "template",
@@ -205,12 +204,12 @@ def too_few(experiment: Experiment, n: int) -> str:
     Needs ``analysis.baseline``, the rate to expect; without it every list is taken as large enough.
     """
     baseline = experiment.analysis.baseline
-    expected = _MIN_SUCCESSES if baseline is None else 2 * n * baseline / len(experiment.cells)
-    if expected >= _MIN_SUCCESSES:
+    expected = FEWEST_SUCCESSES if baseline is None else 2 * n * baseline / len(experiment.cells)
+    if expected >= FEWEST_SUCCESSES:
         return ""
     return (
         f"{n} mails at a rate of {baseline:.1%} bring about {expected:.0f} successes for each pair of variants; "
-        f"{_MIN_SUCCESSES} is the least from which a winner is named"
+        f"{FEWEST_SUCCESSES} is the least from which a winner is named"
     )
 
 

@@ -39,7 +39,6 @@ __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "Status", "Tick", "T
 
 _BATCH: Final = 100
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
-_MIN_SECRET: Final = 16
 _SHIP: Final = {"send_winner", "send_control"}
 
 
@@ -649,13 +648,11 @@ def _require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:
         )
 
 
-def _signer(secret: bytes) -> Signer:
-    if len(secret) < _MIN_SECRET:
-        raise ConfigError(
-            f"the signing key has {len(secret)} bytes, must have at least {_MIN_SECRET}",
-            hint="set ABMAIL_SECRET to a longer random text",
-        )
-    return Signer(secret)
+def _signer(secret: bytes, *, place: str = "", hint: str = "set ABMAIL_SECRET to a longer random text") -> Signer:
+    try:
+        return Signer(secret)
+    except ValueError as error:
+        raise ConfigError(f"the signing key{place} cannot be used: {error}", hint=hint) from error
 
 
 def _default_secret(url: str) -> bytes:
@@ -679,8 +676,7 @@ def secret_file(path: Path) -> bytes:
         secret = path.read_bytes().strip()
     except OSError as error:
         raise ConfigError(f"the signing key in {path} cannot be used: {error.strerror}") from error
-    if len(secret) < _MIN_SECRET:
-        raise ConfigError(f"the signing key in {path} has {len(secret)} bytes, must have at least {_MIN_SECRET}")
+    _signer(secret, place=f" in {path}", hint="remove the file, unless mails were sent with that key, and run again")
     return secret
 
 

@@ -27,6 +27,7 @@ from abmail.recipient import Recipient
 from abmail.render import RenderedMessage
 from abmail.send import Memory
 from abmail.spec import Experiment
+from abmail.stats import FEWEST_SUCCESSES
 from abmail.store import State
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday
@@ -654,6 +655,20 @@ def test_a_signing_key_that_cannot_be_made_is_told_with_its_place(tmp_path: Path
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file/key cannot be used: Not a directory"):
         secret_file(tmp_path / "file" / "key")
+
+
+@pytest.mark.parametrize("content", ["", "short\n"])
+def test_a_file_with_too_short_a_signing_key_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content, encoding="ascii")
+    with pytest.raises(ConfigError, match=rf"key in .*key cannot be used: .* {len(content.strip())} bytes") as refused:
+        secret_file(tmp_path / "key")
+    assert "remove the file" in refused.value.hint
+
+
+def test_the_warning_of_too_small_a_list_names_the_number_that_the_statistics_ask_for(engine: Engine) -> None:
+    exp = definition(analysis={"baseline": 0.02})
+    (warning,) = engine.plan(exp, people(100), template=TEMPLATE).warnings
+    assert f"{FEWEST_SUCCESSES} is the least" in warning
 
 
 def test_another_database_needs_a_key_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
