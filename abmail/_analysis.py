@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,15 @@ from abmail.report import (
     SrmReport,
 )
 from abmail.spec import Experiment
-from abmail.stats import Comparison, Counts, Decision, compare, exceeds_limit
+from abmail.stats import Comparison, Counts, Decision, Method, compare, exceeds_limit
 from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
 
 __all__ = ["Evidence", "Findings", "curve_of", "findings", "policy_counts", "report_on"]
 
 _WAITING: Final = (State.QUEUED, State.ASSIGNED, State.SENDING)
+_SETTLED: Final = frozenset({"winner", "no_difference"})
+_TYPICAL_RATE: Final = {"opened": 0.2, "clicked": 0.03}
+_NOTHING: Final = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,7 @@ class Evidence:
         states: Number of messages in each state.
         last_send: Per epoch, when its last message was handed over.
         unsettled: Per epoch, how many messages may still go out.
+        waves: Sizes of the epochs as they were planned when the first one opened.
         now: The moment, aware UTC.
     """
 
@@ -58,6 +62,7 @@ class Evidence:
     states: Mapping[State, int]
     last_send: Mapping[int, datetime]
     unsettled: Mapping[int, int]
+    waves: tuple[int, ...]
     now: datetime
 
     @property
@@ -139,44 +144,105 @@ class Findings:
     """What the statistics say.
 
     Attributes:
-        comparison: Over all sends, young ones too; its decision is the final one.
-        decision: The decision, which rests on the sends whose window has closed.
+        comparison: What the page shows, with the decision in force.
+        decision: The decision in force.
         final: Whether every send's window has closed and no more are to come.
+        young: Whether sends whose window is still open take part in what is shown.
     """
 
     comparison: Comparison
     decision: Decision
     final: bool
+    young: bool
 
 
-def findings(evidence: Evidence) -> Findings:
-    """Compare the arms; a winner is named only on epochs whose window has closed."""
+def findings(evidence: Evidence, *, method: Method = "auto", alpha: float | None = None) -> Findings:
+    """Compare the arms.
+
+    The planned boundary counts looks at epochs whose windows have closed. While mails are young a page may be read any
+    number of times for each epoch, so everything is then shown by a method that any number of looks leaves valid; the
+    planned one takes over as soon as it has decided, or every window has closed.
+
+    Args:
+        evidence: What is known.
+        method: Another method than the one that fits the plan, for a second opinion.
+        alpha: Another level than the definition's.
+    """
     counts = policy_counts(evidence, curve_of(evidence))
-    everything = _compare(evidence, counts, len(evidence.epochs))
-    mature = _compare(evidence, counts, evidence.n_mature) if evidence.n_mature else None
-    decision = _decision(evidence, everything, mature)
-    final = evidence.n_mature == len(evidence.epochs) > 0 and not any(evidence.states.get(s) for s in _WAITING)
-    return Findings(comparison=replace(everything, decision=decision), decision=decision, final=final)
+    n_epochs = len(evidence.epochs)
+    mature = _compare(evidence, counts, evidence.n_mature, method, alpha) if evidence.n_mature else None
+    settled = mature is not None and mature.decision.state in _SETTLED
+    if mature is not None and (settled or evidence.n_mature == n_epochs):
+        shown, young = mature, False
+    elif method == "auto":
+        shown, young = _compare_young(evidence, counts, alpha), True
+    else:
+        shown, young = _compare(evidence, counts, n_epochs, method, alpha), True
+    decision = _decision(evidence, shown, young=young)
+    final = evidence.n_mature == n_epochs > 0 and not any(evidence.states.get(s) for s in _WAITING)
+    return Findings(comparison=replace(shown, decision=decision), decision=decision, final=final, young=young)
 
 
-def _compare(evidence: Evidence, counts: Counts, n_epochs: int) -> Comparison:
-    """The arms over the first epochs; those that shipped one arm to everybody compare nothing and are left out."""
+def _compare(evidence: Evidence, counts: Counts, n_epochs: int, method: Method, alpha: float | None) -> Comparison:
+    """The arms over the first epochs, by the plan."""
+    chosen = np.flatnonzero(_informative(evidence)[:n_epochs])
+    shares = _shares_of_plan(evidence)[chosen]
+    plan = np.array(evidence.waves, dtype=np.float64) / max(sum(evidence.waves), 1)
+    planned = method in {"auto", "sequential"} and len(chosen) and not len(plan) == len(shares) == 1
+    return _run(
+        evidence, _rows(counts, chosen), alpha=alpha, method=method,
+        weights=shares if planned else None, plan=plan if planned else None,
+    )  # fmt: skip
+
+
+def _compare_young(evidence: Evidence, counts: Counts, alpha: float | None) -> Comparison:
+    """All arms' mails, young ones too, by the method that any number of looks leaves valid."""
+    compared = _run(evidence, _rows(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
+    why = "mails are still young: this holds however often it is read; the planned test takes over as windows close"
+    return replace(compared, method=replace(compared.method, why=why))
+
+
+def _run(evidence: Evidence, counts: Counts, *, alpha: float | None, method: Method, **plan: Any) -> Comparison:
     experiment = evidence.experiment
-    testing = _testing(evidence)[:n_epochs]
-    sizes, looks = _clock(evidence, testing)
     return compare(
-        _rows(counts, np.flatnonzero(testing)),
+        counts,
         control=experiment.control_cell.index,
-        alpha=experiment.analysis.alpha,
-        weights=sizes,
-        looks=looks,
+        alpha=experiment.analysis.alpha if alpha is None else alpha,
+        method=method,
         mde=experiment.analysis.mde,
         names=[cell.name for cell in experiment.cells],
+        horizon=sum(evidence.waves) or None,
+        baseline=_baseline(evidence),
+        **plan,
     )
 
 
-def _testing(evidence: Evidence) -> NDArray[np.bool_]:
-    return np.array([max(e.weights) < 1.0 for e in evidence.epochs], dtype=bool)
+def _baseline(evidence: Evidence) -> float:
+    """A rate to expect that this experiment's outcomes have no part in: it tunes a boundary for any number of looks."""
+    metrics, analysis = evidence.experiment.metrics, evidence.experiment.analysis
+    return analysis.baseline or _TYPICAL_RATE.get(metrics.primary, _TYPICAL_RATE["clicked"])
+
+
+def _informative(evidence: Evidence) -> NDArray[np.bool_]:
+    """The epochs that compare anything: not those that shipped one arm to everybody, nor those past the plan."""
+    testing = np.array([max(e.weights) < 1.0 for e in evidence.epochs], dtype=bool)
+    return testing & (_shares_of_plan(evidence) > 0)
+
+
+def _shares_of_plan(evidence: Evidence) -> NDArray[np.float64]:
+    """(n_epochs,) share of the test's information that each epoch was given when it opened.
+
+    An epoch gets its part of what is left, by its size among the mails that then waited. So shares never depend on
+    what came later: people who are added change the later shares alone, and a plan that is spent has none to give.
+    """
+    shares, left, gone = [], 1.0, 0
+    for epoch in evidence.epochs:
+        gone += epoch.size
+        waiting = max(sum(evidence.waves) - gone, 0) if epoch.remaining is None else epoch.remaining
+        share = left * epoch.size / (epoch.size + waiting) if max(epoch.weights) < 1.0 else 0.0
+        shares.append(share)
+        left = left - share if waiting and left - share > _NOTHING else 0.0
+    return np.array(shares, dtype=np.float64)
 
 
 def _rows(counts: Counts, chosen: NDArray[np.int64]) -> Counts:
@@ -186,39 +252,17 @@ def _rows(counts: Counts, chosen: NDArray[np.int64]) -> Counts:
     return Counts(counts.n[chosen], counts.successes[chosen], exposure=counts.exposure[chosen], weights=weights)
 
 
-def _clock(evidence: Evidence, testing: NDArray[np.bool_]) -> tuple[list[int] | None, int | None]:
-    """Planned size of each epoch and number of looks, for the boundary.
-
-    As long as the epochs are those of the plan, its own boundary holds. Once they are not (time zones cut a wave in
-    two, people were added), the sizes themselves are the clock, each known when its epoch opened, and the boundary is
-    the one for any number of looks.
-    """
-    planned = list(evidence.stored.waves)
-    sizes = [e.size for e, tests in zip(evidence.epochs, testing, strict=False) if tests]
-    if len(planned) <= 1 and len(sizes) <= 1:
-        return None, None
-    if sizes == planned[: len(sizes)]:
-        return planned, len(planned)
-    rest = max(sum(planned) - sum(sizes), 0)
-    clock = [*sizes, rest] if rest else sizes
-    return clock, len(clock) + 1
-
-
-def _decision(evidence: Evidence, everything: Comparison, mature: Comparison | None) -> Decision:
+def _decision(evidence: Evidence, shown: Comparison, *, young: bool) -> Decision:
     """The verdict that was noted stays; else what the closed windows say; else what it looks like so far."""
     verdict = evidence.stored.verdict
     if verdict is not None:
         return Decision(state=verdict["state"], arm=verdict["arm"], reason=verdict["reason"])
-    if mature is not None and mature.decision.state in {"winner", "no_difference"}:
-        return mature.decision
-    if not everything.srm.ok or everything.decision.state == "too_early":
-        return everything.decision
-    if everything.decision.state in {"winner", "no_difference"}:
-        hours = evidence.window / 3600
-        reason = f"{evidence.mature_share:.0%} of the mails have had their {hours:g} hours; the verdict waits for them"
-        leader = max(everything.arms, key=lambda arm: arm.p_best).name
-        return Decision(state="leading", arm=everything.decision.arm or leader, reason=reason)
-    return everything.decision
+    if not young or shown.decision.state not in _SETTLED:
+        return shown.decision
+    hours = evidence.window / 3600
+    reason = f"{evidence.mature_share:.0%} of the mails have had their {hours:g} hours; the verdict waits for them"
+    leader = max(shown.arms, key=lambda arm: arm.p_best).name
+    return Decision(state="leading", arm=shown.decision.arm or leader, reason=reason)
 
 
 # -- the report -----------------------------------------------------------------------------------------------------
@@ -255,7 +299,7 @@ def report_on(evidence: Evidence) -> Report:
         decision=_decision_report(comparison.decision, noted=evidence.stored.verdict is not None),
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
-        factors=tuple(_factors(evidence)),
+        factors=tuple(_factors(evidence, young=found.young)),
         bot_sensitivity=_bot_sensitivity(evidence),
         method=MethodReport(
             name=comparison.method.name, why=comparison.method.why, alpha=comparison.method.alpha,
@@ -343,20 +387,21 @@ def _guardrails(evidence: Evidence, arms: Sequence[ArmReport]) -> Iterator[Guard
             )
 
 
-def _factors(evidence: Evidence) -> Iterator[FactorReport]:
+def _factors(evidence: Evidence, *, young: bool) -> Iterator[FactorReport]:
     """Main effect of each factor, from comparisons within epoch and within the levels of the other factors."""
     experiment = evidence.experiment
-    if len(experiment.factors) < 2 or not _testing(evidence).any():
+    if len(experiment.factors) < 2 or not _informative(evidence).any():
         return
     shape = [len(levels) for levels in experiment.factors.values()]
     for axis, (factor, levels) in enumerate(experiment.factors.items()):
         n, k, w = (_strata(m, shape, axis) for m in (evidence.sent, evidence.successes, _shares(evidence)))
         names, control = list(levels), experiment.control[factor]
         kept = w.sum(axis=1) > 0
-        clock = w[kept].sum(axis=1)
+        planned: dict[str, Any] = {"weights": w[kept].sum(axis=1), "looks": int(kept.sum()) + 1}  # any number of looks
+        how = {"method": "anytime"} if young else planned
         result = compare(
             Counts(n[kept], k[kept]), control=control, names=names, alpha=experiment.analysis.alpha,
-            weights=clock, looks=len(clock) + 1,
+            horizon=sum(evidence.waves) or None, baseline=_baseline(evidence), **how,
         )  # fmt: skip
         yield FactorReport(
             factor=factor,
@@ -371,9 +416,8 @@ def _factors(evidence: Evidence) -> Iterator[FactorReport]:
 
 
 def _shares(evidence: Evidence) -> NDArray[np.float64]:
-    """(n_epochs, n_cells) expected mails of each cell, known when the epoch opened; 0 where one arm was shipped."""
-    sizes = np.array([e.size for e in evidence.epochs], dtype=np.float64)
-    return np.where(_testing(evidence)[:, None], evidence.weights * sizes[:, None], 0.0)
+    """(n_epochs, n_cells) share of the plan's information of each cell, known when its epoch opened."""
+    return evidence.weights * np.where(_informative(evidence), _shares_of_plan(evidence), 0.0)[:, None]
 
 
 def _strata(matrix: NDArray[np.generic], shape: Sequence[int], axis: int) -> NDArray[np.generic]:

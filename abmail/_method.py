@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from abmail._bayes import PosteriorTest
-from abmail._boundary import MOST_SHAPE, Boundary
+from abmail._boundary import MOST_SHAPE, Boundary, check_alpha
 from abmail._fixed import ScoreTest
 from abmail._sequential import Pair, combine, mix
 
@@ -102,6 +102,7 @@ class Plan:
         boundary: Where the walk of ``sequential`` stops.
         horizon: Sends to all arms at which a decision is expected, None where not given.
         prior: Beta parameters of every arm's rate.
+        baseline: Rate to expect, None to go by the first epoch.
     """
 
     name: MethodName
@@ -112,6 +113,7 @@ class Plan:
     boundary: Boundary
     horizon: float | None
     prior: tuple[float, float]
+    baseline: float | None
 
     def view(self, arrays: Arrays) -> Arrays:
         """The counts as the method reads them: summed where it does not look at epochs."""
@@ -126,7 +128,7 @@ class Plan:
             case "bayes":
                 return PosteriorTest.of(arrays.k, arrays.exposure, self.prior, a, b)
             case "anytime":
-                return mix(arrays.pair(a, b), self.alpha, horizon)
+                return mix(arrays.pair(a, b), self.alpha, horizon, self.baseline)
             case _:
                 return combine(arrays.pair(a, b), self.shares, self.boundary)
 
@@ -146,11 +148,14 @@ def make_plan(
     horizon: float | None,
     shape: float,
     prior: tuple[float, float] | None,
+    baseline: float | None,
 ) -> Plan:
     """The method that is valid for these counts, or the one asked for, with its plan; see `compare`."""
     planned = looks if looks is not None else counts.looks
     if planned is not None and planned < 1:
         raise ValueError(f"looks is {planned}, must be at least 1 planned epoch")
+    if baseline is not None:
+        check_alpha(baseline, "baseline")
     name, why = _choose(counts, method, planned, weights is not None)
     if name == "fixed":
         _refuse_changed_weights(counts)
@@ -171,6 +176,7 @@ def make_plan(
         boundary=boundary,
         horizon=horizon,
         prior=(1.0, 1.0) if prior is None else prior,
+        baseline=baseline,
     )
 
 
@@ -212,7 +218,7 @@ def _shares(
     """Planned share of each row, and the boundary on the clock of the looks."""
     kept = None
     if weights is not None:
-        shares = _positive_shares(weights, "weights")
+        shares = _positive_shares(weights, "weights", may_be_spent=plan is not None)
         first = shares if plan is None else _positive_shares(plan, "plan")
         shares, first = shares / first.sum(), first / first.sum()
         known = looks in (None, len(first))
@@ -262,10 +268,10 @@ def _by_row(counts: Counts, shares: Floats) -> Floats:
     return np.append(own * rows, shares[counts.n_epochs :])
 
 
-def _positive_shares(values: ArrayLike, name: str) -> Floats:
+def _positive_shares(values: ArrayLike, name: str, *, may_be_spent: bool = False) -> Floats:
     shares = np.asarray(values, dtype=np.float64)
     if shares.ndim != 1 or not len(shares):
         raise ValueError(f"{name} have shape {shares.shape}, must be (n_looks,): the planned share of each epoch")
-    if not (np.isfinite(shares) & (shares > 0)).all():
+    if not (np.isfinite(shares) & ((shares > 0) | (may_be_spent & (shares == 0)))).all():
         raise ValueError(f"{name} hold a share that is not a positive number: every planned epoch needs one")
     return shares

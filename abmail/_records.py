@@ -82,7 +82,10 @@ class StoredExperiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """The stretch between two re-weightings: weights that were fixed when it opened, and why."""
+    """The stretch between two re-weightings: weights that were fixed when it opened, and why.
+
+    ``remaining`` is the number of mails that waited for later epochs then, None where it was not noted.
+    """
 
     number: int
     version: int
@@ -93,6 +96,7 @@ class Epoch:
     policy: Mapping[str, Any]
     seed: int
     reason: str
+    remaining: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +184,7 @@ class Snapshot:
         states: Number of messages in each state.
         last_send: Per epoch, when its last message was handed over.
         unsettled: Per epoch, how many messages may still go out.
+        waves: Sizes of the epochs as they were planned when the first one opened.
     """
 
     stored: StoredExperiment
@@ -188,6 +193,7 @@ class Snapshot:
     states: Mapping[State, int]
     last_send: Mapping[int, datetime]
     unsettled: Mapping[int, int]
+    waves: tuple[int, ...]
 
 
 def bin_of(start: datetime, at: datetime) -> int:
@@ -235,18 +241,18 @@ def to_recipient(row: sa.Row[Any]) -> Recipient:
     return Recipient(id=row.id, email=row.email, attributes=row.attributes, zone=row.zone)
 
 
-def epoch_row(epoch: Epoch, *, size: int) -> dict[str, Any]:
+def epoch_row(epoch: Epoch, *, size: int, remaining: int) -> dict[str, Any]:
     return {
         "number": epoch.number, "version": epoch.version, "opened_at": epoch.opened_at, "size": size,
         "planned": epoch.planned, "weights": list(epoch.weights), "policy": dict(epoch.policy), "seed": epoch.seed,
-        "reason": epoch.reason,
+        "reason": epoch.reason, "remaining": remaining,
     }  # fmt: skip
 
 
 def to_epoch(row: sa.Row[Any]) -> Epoch:
     return Epoch(
         number=row.number, version=row.version, opened_at=row.opened_at, size=row.size, planned=row.planned,
-        weights=tuple(row.weights), policy=row.policy, seed=row.seed, reason=row.reason,
+        weights=tuple(row.weights), policy=row.policy, seed=row.seed, reason=row.reason, remaining=row.remaining,
     )  # fmt: skip
 
 

@@ -366,23 +366,25 @@ def spend(planned: Floats, present: NDArray[np.bool_]) -> Floats:
     return spent
 
 
-def mix(pair: Pair, alpha: float, horizon: float | None) -> Mixture:
+def mix(pair: Pair, alpha: float, horizon: float | None, baseline: float | None = None) -> Mixture:
     """Sum the epochs of a pair by information under a mixture tuned to ``horizon`` sends of both arms.
 
-    The tuning looks at the first epoch's size and pooled rate alone, which say nothing about which arm is better.
+    Without a baseline the tuning looks at the first epoch's pooled rate, which says nothing about which arm is better.
     """
     h, n, k = pair.h, pair.n, pair.k
     rate = _divide(k, n, 0.0)
     step = _divide(h * n * rate * (1 - rate), n - 1, 0.0)
-    rho = mixture_rho(1.0, alpha) * _informative_size(step, n, rate, horizon)
+    rho = mixture_rho(1.0, alpha) * _informative_size(step, n, rate, horizon, baseline)
     return Mixture(score=_score(pair, h, h), v=step.cumsum(axis=-1), rho=rho, ready=pair.ready())
 
 
-def _informative_size(step: Floats, n: Floats, rate: Floats, horizon: float | None) -> Floats:
+def _informative_size(step: Floats, n: Floats, rate: Floats, horizon: float | None, baseline: float | None) -> Floats:
     """Intrinsic time at which the mixture is tightest, (..., 1): 0.6 of an even split's variance at the horizon."""
     first = np.argmax(step > 0, axis=-1)[..., None]
     at_first = np.take_along_axis(rate, first, -1)
     spread = np.where(np.take_along_axis(step, first, -1) > 0, at_first * (1 - at_first), _TYPICAL_VARIANCE)
+    if baseline is not None:
+        spread = np.full_like(spread, baseline * (1 - baseline))
     sends = _DEFAULT_EPOCHS * np.take_along_axis(n, first, -1) if horizon is None else horizon
     return np.maximum(0.6 / 4 * sends * spread, 1.0)
 

@@ -568,6 +568,7 @@ class Engine:
             states=found.states,
             last_send=found.last_send,
             unsettled=found.unsettled,
+            waves=found.waves,
             now=now,
         )
 

@@ -83,6 +83,7 @@ def compare(
     names: Sequence[str] | None = None,
     plan: ArrayLike | None = None,
     shape: float = 0.0,
+    baseline: float | None = None,
 ) -> Comparison:
     """Compare the arms of an experiment, epoch by epoch.
 
@@ -116,6 +117,9 @@ def compare(
             alpha is left; shares beyond the plan's sum count for nothing.
         shape: Shape of the boundary of ``sequential``: 0 for O'Brien-Fleming, 0.25 (Wang & Tsiatis 1987) to stop
             earlier for a little power, 0.5 for Pocock's.
+        baseline: Rate to expect, fraction in (0, 1); it tunes ``anytime`` and ``exact``, which go by the first epoch's
+            rate without it. Where the first epoch is read again while its outcomes come in, only a rate that was fixed
+            beforehand keeps the level.
 
     Returns:
         The answer, with the method used and why. Its ``updated`` takes the next epochs.
@@ -135,7 +139,7 @@ def compare(
     _known_correction(correction)
     chosen = make_plan(
         counts, method=method, alpha=check_alpha(alpha), weights=weights, plan=plan, looks=looks, horizon=horizon,
-        shape=shape, prior=prior,
+        shape=shape, prior=prior, baseline=baseline,
     )  # fmt: skip
     arrays = chosen.view(Arrays.of(counts))
     ratio = sample_ratio(counts.n, counts.weights, counts.looks, _SRM_ALPHA)
@@ -159,7 +163,7 @@ def compare(
         counts=counts,
         again=partial(
             compare, control=base, alpha=alpha, method=method, weights=weights, looks=looks, horizon=horizon, mde=mde,
-            prior=prior, correction=correction, names=labels, plan=plan, shape=shape,
+            prior=prior, correction=correction, names=labels, plan=plan, shape=shape, baseline=baseline,
         ),
     )  # fmt: skip
 
@@ -214,6 +218,7 @@ def compare_many(
     prior: tuple[float, float] | None = None,
     correction: Correction = "holm",
     shape: float = 0.0,
+    baseline: float | None = None,
 ) -> Comparisons:
     """Compare thousands of experiments of one plan at once; each gets the answer that `compare` would give.
 
@@ -233,6 +238,7 @@ def compare_many(
         prior: As for `compare`.
         correction: As for `compare`.
         shape: As for `compare`.
+        baseline: As for `compare`.
 
     Raises:
         ValueError: A shape or a count is impossible, or an argument is out of range.
@@ -252,7 +258,7 @@ def compare_many(
     first = Counts(sends.sum(axis=0), hits.sum(axis=0), weights=None if shares is None else shares[0])
     chosen = make_plan(
         first, method=method, alpha=check_alpha(alpha), weights=weights, plan=None, looks=looks, horizon=horizon,
-        shape=shape, prior=prior,
+        shape=shape, prior=prior, baseline=baseline,
     )  # fmt: skip
     step = max(1, _CHUNK // max(1, n_epochs * n_arms * (n_arms - 1) // 2))
     parts = []

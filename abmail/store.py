@@ -379,7 +379,10 @@ class Store:
             taken = db.execute(sql.NEXT_IN_QUEUE, {"e": name, "zones": list(zones), "n": epoch.planned}).all()
             if not taken:
                 return 0
-            db.execute(t.epochs.insert().values(experiment=name, **epoch_row(epoch, size=len(taken))))
+            waiting = _states(db, name).get(State.QUEUED, 0) - len(taken)
+            db.execute(
+                t.epochs.insert().values(experiment=name, **epoch_row(epoch, size=len(taken), remaining=waiting))
+            )
             cells = assign([to_recipient(row) for row in taken])
             update = (
                 t.messages.update()
@@ -660,9 +663,11 @@ class Store:
         """
         known = {"e": name}
         with self._read() as db:
+            stored, epochs = _experiment(db, name), _epochs(db, name)
             return Snapshot(
-                stored=_experiment(db, name),
-                epochs=_epochs(db, name),
+                stored=stored,
+                epochs=epochs,
+                waves=_experiment(db, name, epochs[0].version).waves if epochs else stored.waves,
                 tally=_tally(db, name, n_cells),
                 states=_states(db, name),
                 last_send=dict(db.execute(sql.LAST_SEND, known).all()),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import multivariate_normal
+from scipy.stats import lognorm, multivariate_normal
 
 from abmail import _boundary
 from abmail.errors import MissingExtra
@@ -193,6 +193,38 @@ def test_a_flatter_boundary_stops_earlier_and_holds_its_level() -> None:
 def test_a_boundary_that_does_not_exist_is_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         compare(Counts([[90, 90, 90]] * 2, [[20, 30, 25]] * 2), **arguments)
+
+
+# --- Mails whose answers are still coming in --------------------------------------------------------------------------
+
+
+def alarms_while_young(rate: float, epochs: int, method: Any, replications: int = 2_000) -> int:
+    """A/A tests of 10,000 mails with a false winner at any of 25 looks while opens trickle in.
+
+    Epochs start 4 hours apart; delays are log-normal with a median of 2.5 hours, 70 % within a day.
+    """
+    rng = np.random.default_rng(epochs)
+    n = np.full((replications, epochs, 2), 5_000 // epochs)
+    hours = np.concatenate((np.linspace(0.5, 12, 13), np.linspace(16, 72, 12)))
+    k = np.zeros(n.shape, dtype=np.int64)
+    before = np.zeros(epochs)
+    won = np.zeros(replications, dtype=np.bool_)
+    for hour in hours:
+        age = np.maximum(hour - 4 * np.arange(epochs), 0)
+        came, known = (rate * lognorm.cdf(a, s=4.3, scale=2.5) for a in (age, before))
+        k += rng.binomial(n - k, ((came - known) / (1 - known))[:, None])
+        before, open_by_now = age, int((age > 0).sum())
+        answer = compare_many(n[:, :open_by_now], k[:, :open_by_now], method=method, horizon=10_000, baseline=rate)
+        won |= answer.winner >= 0
+    return int(won.sum())
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.03])
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_reading_young_mails_again_and_again_needs_the_method_for_any_number_of_looks(rate: float, epochs: int) -> None:
+    assert alarms_while_young(rate, epochs, "anytime") <= MOST_ALARMS
+    if epochs == 1:
+        assert alarms_while_young(rate, 1, "fixed") > 1.5 * MOST_ALARMS  # one look was paid for, 25 were taken
 
 
 # --- Many arms --------------------------------------------------------------------------------------------------------

@@ -123,6 +123,72 @@ def test_the_whole_chain_from_plan_to_report(engine: Engine, transport: Moody, c
     assert ab.Report.from_dict(report.to_dict()) == report
 
 
+def clicks_for(engine: Engine, transport: Moody, at: datetime, shares: dict[str, float], first: int = 0) -> None:
+    """Click the given share of each subject's mails, from the ``first`` mail on."""
+    rng = np.random.default_rng(11)
+    for message in transport.messages[first:]:
+        if rng.random() < shares[message.subject]:
+            click(engine, message.message_id, at)
+
+
+def test_young_mails_are_shown_by_a_method_that_any_number_of_looks_leaves_valid(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    apply(engine, definition(), people(1_200))
+    engine.tick()
+    clicks_for(engine, transport, NOW + timedelta(hours=1), {"Hello": 0.1, "3 ways": 0.3})
+    clock.forward(hours=2)
+
+    young = engine.analyze("spring")
+    assert young.method.name == "anytime"
+    assert "young" in young.method.why
+    assert (young.decision.state, young.decision.arm) == ("leading", "number")
+    clock.forward(hours=72)
+    closed = engine.analyze("spring")
+    assert closed.method.name == "fixed"
+    assert closed.decision.state == "winner"
+    arms = [(report.arms[1].ci_lower, report.arms[1].ci_upper) for report in (young, closed)]
+    assert arms[0][0] < arms[1][0] < arms[1][1] < arms[0][1]  # type: ignore[operator]
+
+
+def test_people_who_are_added_to_a_finished_test_do_not_buy_it_another_look(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    apply(engine, definition(), people(1_000))
+    engine.tick()
+    clicks_for(engine, transport, NOW + timedelta(hours=1), {"Hello": 0.2, "3 ways": 0.22})
+    clock.forward(days=4)
+    finished = engine.analyze("spring")
+    apply(engine, definition(), people(1_500))
+    engine.tick()
+    clicks_for(engine, transport, clock() + timedelta(hours=1), {"Hello": 0.1, "3 ways": 0.5}, first=1_000)
+    clock.forward(days=4)
+    extended = engine.analyze("spring")
+
+    assert extended.arms[1].n > finished.arms[1].n
+    assert (extended.arms[1].effect, extended.arms[1].p_value) == (finished.arms[1].effect, finished.arms[1].p_value)
+    assert extended.decision == finished.decision
+
+
+def test_people_who_are_added_while_it_runs_get_a_part_of_what_is_left(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    exp = definition(allocation=waves())
+    apply(engine, exp, people(1_000))
+    engine.tick()
+    apply(engine, exp, people(2_000))
+    for _ in range(8):
+        clock.forward(hours=1)
+        engine.tick()
+    epochs = engine.store.epochs("spring")
+    assert [e.remaining for e in epochs[:2]] == [1_000 - epochs[0].size, 2_000 - epochs[0].size - epochs[1].size]
+    clicks_for(engine, transport, NOW + timedelta(hours=9), {"Hello": 0.2, "3 ways": 0.3})
+    clock.forward(days=4)
+    report = engine.analyze("spring")
+    assert report.method.name == "sequential"
+    assert report.decision.arm == "number"
+
+
 def test_applying_the_same_plan_twice_changes_nothing(engine: Engine, transport: Moody) -> None:
     exp = definition()
     apply(engine, exp, people(50))

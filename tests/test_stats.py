@@ -527,7 +527,7 @@ def plan_of(method: str, looks: int, n_arms: int = 2, weights: list[float] | Non
     empty = np.zeros((looks, n_arms))
     return _method.make_plan(
         Counts(empty, empty), method=method, alpha=0.05, weights=weights, plan=None, looks=looks, horizon=None,
-        shape=0.0, prior=None,
+        shape=0.0, prior=None, baseline=None,
     )  # fmt: skip
 
 
