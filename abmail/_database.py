@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -13,6 +15,9 @@ from abmail._tables import SCHEMA_REVISION
 from abmail.errors import ConfigError, MissingExtra, StoreError
 
 __all__ = ["create_engine", "first_line", "is_dead", "migrate", "revision_of", "upgrade", "worker_name"]
+
+_MIGRATING: Final = 0x61626D61696C  # "abmail": the advisory lock of a migration
+_PAUSES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
 
 
 def first_line(error: Exception) -> str:
@@ -29,13 +34,18 @@ def revision_of(engine: sa.Engine) -> str | None:
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Run the migrations that a database lacks (alembic, with the scripts that ship inside the package)."""
+    """Run the migrations that a database lacks (alembic, with the scripts that ship inside the package).
+
+    Of several processes that come at once, the first one does it; the others wait and find nothing left to do.
+    """
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.connect().execution_options(abmail_write=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":  # SQLite's own write lock does the same
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -90,7 +100,8 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
         connection.isolation_level = None  # sqlite3 must not begin transactions on its own
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        _use_wal(connection)
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
@@ -99,6 +110,23 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work side by side; the database remembers it.
+
+    Of two processes that switch a new database at the same time SQLite refuses one at once, whatever its timeout.
+    """
+    for pause in _PAUSES:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(pause)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def worker_name(pid: int | None = None) -> str:

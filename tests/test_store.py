@@ -5,16 +5,22 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from abmail import _database
 from abmail.errors import ConfigError, NotMigrated, StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event, EventType, Verdict
 from abmail.recipient import Recipient
@@ -104,6 +110,48 @@ def test_the_migrations_build_exactly_the_tables_that_the_code_declares(store_ur
 
     with Store(store_url) as store, store._read() as db:
         assert compare_metadata(MigrationContext.configure(db, opts={"compare_type": True}), _tables.metadata) == []
+
+
+def open_together(url: str, together: Barrier, outcome: SimpleQueue[str | None]) -> None:
+    """Open a new database at the same moment as the other processes."""
+    together.wait()
+    try:
+        with Store(url) as store:
+            store.suppress([f"{os.getpid()}@example.com"], reason="asked", now=NOW)
+            outcome.put(store.revision())
+    except Exception as error:
+        outcome.put(repr(error))
+
+
+def test_processes_that_open_a_new_database_at_the_same_time_find_it_whole(store_url: str) -> None:
+    context = multiprocessing.get_context("fork")
+    together, outcome = context.Barrier(4), context.SimpleQueue()
+    started = [context.Process(target=open_together, args=(store_url, together, outcome)) for _ in range(4)]
+    for process in started:
+        process.start()
+    assert [outcome.get() for _ in started] == ["0001"] * 4
+    for process in started:
+        process.join()
+    with Store(store_url) as store:
+        assert len(store.suppressed()) == 4
+
+
+def test_a_database_that_another_process_is_just_switching_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Contested(sqlite3.Connection):
+        refusals = 3
+
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if self.refusals:
+                self.refusals -= 1
+                busy = sqlite3.OperationalError("database is locked")
+                busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise busy
+            return super().execute(*arguments)
+
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    _database._use_wal(sqlite3.connect(":memory:", factory=Contested))
+    assert len(pauses) == 3
 
 
 def test_a_database_of_another_revision_is_refused_with_the_command_that_helps(store_url: str) -> None:
