@@ -286,6 +286,35 @@ def test_a_full_disk_is_told_in_words_and_leaves_nothing_half_done(project: Path
     assert "5000 new" in run(project, "audience", "import", "big.csv").stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["report", "subjects", "-o", "nowhere/report.txt"], "nowhere/report.txt: No such file or directory"),
+        (["schema", "-o", "leads.csv/schema.json"], "leads.csv/schema.json: Not a directory"),
+        (["plan", "subjects", "-o", "/dev/full"], "/dev/full: No space left on device"),
+        (["preview", "subjects", "-o", "leads.csv/mails"], "leads.csv/mails: Not a directory"),
+        (["audience", "import", "new.csv", "--problems", "nowhere/problems.csv"], "nowhere/problems.csv: No such file"),
+        (["ingest", "events.jsonl", "--rejected", "nowhere/rejected"], "nowhere/rejected: No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_done(
+    applied: Path, arguments: list[str], place: str
+) -> None:
+    (applied / "new.csv").write_text("email\nnew@example.com\n", encoding="utf-8")
+    (applied / "events.jsonl").write_text("{}\n", encoding="utf-8")
+    assert f"error: {place}" in run(applied, *arguments, status=2).stderr
+    assert "40 recipients" in run(applied, "db", "status").stdout
+
+
+def test_a_full_disk_behind_standard_output_is_told_in_words(project: Path) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "abmail", "schema"], cwd=project, stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (2, "error: No space left on device\n")
+
+
 def test_too_short_a_signing_key_is_refused_in_words(project: Path) -> None:
     assert "has 5 bytes" in run(project, "status", status=2, ABMAIL_SECRET="short").stderr
 

@@ -40,6 +40,10 @@ def _run(arguments: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:  # a full disk, a folder that is missing or not ours, a server that hung up
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {place}{error.strerror or error}", err=True)
+        return 2
     except Exception:  # the last net: a fault of ours must not look like a finding
         import traceback
 

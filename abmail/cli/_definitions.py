@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from abmail.cli import _shared as shared
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from abmail.cli import _shared as shared
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -47,6 +43,7 @@ def ingest(file: Path, rejected: Path | None) -> int:
     """
     from abmail.events import Event, read_jsonl
 
+    shared.require_writable(rejected)
     now = datetime.now(UTC)
     outcome: dict[str, int] = {}
     problems = []
@@ -64,7 +61,7 @@ def ingest(file: Path, rejected: Path | None) -> int:
     for problem in problems[:20]:
         click.echo(f"{file}:{problem.line}: {problem.message}", err=True)
     if rejected is not None:
-        rejected.write_text("".join(f"{p.text}\n" for p in problems), encoding="utf-8")
+        shared.write_file(rejected, "".join(f"{p.text}\n" for p in problems))
     click.echo(
         f"{outcome.get('new', 0)} new events, {outcome.get('duplicate', 0)} known before, "
         f"{outcome.get('unknown_message', 0)} of unknown messages, {len(problems)} lines refused"

@@ -7,14 +7,11 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from abmail.cli import _shared as shared
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group()
@@ -39,6 +36,7 @@ def audience_import(file: Path, encoding: str | None, delimiter: str | None, pro
     """
     from abmail.audience import read_recipients
 
+    shared.require_writable(problems)
     source = sys.stdin.buffer.read() if str(file) == "-" else file
     read = read_recipients(source, encoding=encoding, delimiter=delimiter)
     with shared.engine() as engine:
@@ -68,11 +66,13 @@ def audience_import(file: Path, encoding: str | None, delimiter: str | None, pro
 
 def _write_problems(problems: Sequence[Any], path: Path) -> None:
     import csv
+    import io
 
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["line", "column", "value", "code", "message"])
-        writer.writerows([p.line, p.column, p.value_masked, p.code, p.message] for p in problems)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["line", "column", "value", "code", "message"])
+    writer.writerows([p.line, p.column, p.value_masked, p.code, p.message] for p in problems)
+    shared.write_file(path, text.getvalue())
 
 
 @audience.command("list")

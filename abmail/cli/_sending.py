@@ -90,8 +90,8 @@ def preview(experiment: str, address: str | None, folder: Path | None) -> None:
         click.echo(f"--- {cell.name}\nTo: {mail.recipient}\nSubject: {mail.subject}\n\n{mail.text.rstrip()}\n")
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{cell.name}.eml").write_bytes(mail.raw)
-            (folder / f"{cell.name}.html").write_text(mail.html, encoding="utf-8")
+            shared.write_file(folder / f"{cell.name}.eml", mail.raw)
+            shared.write_file(folder / f"{cell.name}.html", mail.html)
     if folder is not None:
         click.echo(f"wrote {2 * len(mails)} files to {folder}", err=True)
 

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from abmail.project import Project
     from abmail.spec import Experiment
 
-__all__ = ["OUTPUT", "YES", "colour", "engine", "load", "name", "project", "words", "write"]
+__all__ = [
+    "OUTPUT",
+    "YES",
+    "colour",
+    "engine",
+    "load",
+    "name",
+    "project",
+    "require_writable",
+    "words",
+    "write",
+    "write_file",
+]
 
 OUTPUT = click.option(
     "-o", "--output", type=click.Path(dir_okay=False, allow_dash=True), help="Write to a file; - is stdout."
@@ -64,8 +76,30 @@ def write(text: str, output: str | None) -> None:
     if output in {None, "-"}:
         click.echo(text, nl=not text.endswith("\n"))
         return
-    Path(str(output)).write_text(text, encoding="utf-8")
+    write_file(Path(str(output)), text)
     click.echo(f"wrote {output}", err=True)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file in UTF-8; an OSError that comes of it names the file, which a full disk's own does not."""
+    with _naming(path):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def require_writable(path: Path | None) -> None:
+    """Find out before the work is done whether its outcome can be written."""
+    if path is not None:
+        with _naming(path), path.open("ab"):
+            pass
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def colour(output: str | None) -> bool:

@@ -7,14 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from abmail.cli import _shared as shared
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group()
