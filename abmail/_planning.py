@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -37,6 +38,9 @@ __all__ = [
 ]
 
 _SMALLEST_WAVE: Final = 200
+_DAY: Final = timedelta(days=1)
+_MINUTE: Final = timedelta(minutes=1)
+_HORIZON: Final = 16  # days: a weekly window that a clock change swallows comes back after two weeks
 _FROZEN: Final = (
     "factors", "control", "salt", "audience.holdout", "audience.unit", "metrics.primary", "metrics.window",
     "analysis.alpha", "message.template", "message.text_template", "template",
@@ -280,38 +284,69 @@ def zone_of(experiment: Experiment, recipient: Recipient) -> str:
 
 
 def is_open(settings: SendTimes, zone: str, now: datetime) -> bool:
-    """Whether mail may go out now to people in a zone."""
+    """Whether mail may go out now to people in a zone, by the clock on their wall.
+
+    A window that passes midnight belongs to the day on which it begins. ``at`` takes away the part of it before that
+    time, and never adds any.
+    """
     local = now.astimezone(ZoneInfo(zone))
-    start, end = _window(settings)
-    clock = local.time().replace(tzinfo=None)
-    if start == end:
-        return _weekday(local) in settings.days
-    if start < end:
-        return start <= clock < end and _weekday(local) in settings.days
-    begun = local if clock >= start else local - timedelta(days=1)  # over midnight: the evening's day counts
-    return (clock >= start or clock < end) and _weekday(begun) in settings.days
+    begin, length = _window(settings)
+    clock = _since_midnight(local.time())
+    wait = timedelta(0) if settings.at is None else (_since_midnight(settings.at) - begin) % _DAY
+    begun = local.date() if clock >= begin else local.date() - _DAY
+    return wait <= (clock - begin) % _DAY < length and begun.weekday() in settings.weekdays
 
 
 def next_opening(settings: SendTimes, zone: str, now: datetime) -> datetime:
-    """The next moment at or after ``now`` at which mail may go out to people in a zone, to the minute."""
+    """The first moment at or after ``now`` at which mail may go out to people in a zone.
+
+    Raises:
+        ValueError: There is none, as ``at`` lies outside of ``between`` (a definition with such times is refused).
+    """
     if is_open(settings, zone, now):
         return now
-    start, _ = _window(settings)
-    local = now.astimezone(ZoneInfo(zone))
-    for days in range(9):
-        opening = datetime.combine(local.date() + timedelta(days=days), start, tzinfo=ZoneInfo(zone))
-        at = opening.astimezone(now.tzinfo)
-        while at >= now and at < opening.astimezone(now.tzinfo) + timedelta(hours=3):  # a clock change may skip it
-            if is_open(settings, zone, at):
-                return at
-            at += timedelta(minutes=1)
+    begin = now.astimezone(UTC)
+    moments = {*_starts(settings, zone, begin), *_clock_changes(zone, begin)}
+    for moment in sorted(m for m in moments if m >= begin):
+        if is_open(settings, zone, moment):
+            return moment.astimezone(now.tzinfo)
     raise ValueError(f"send_time never opens in {zone}: {settings}")
 
 
-def _window(settings: SendTimes) -> tuple[time, time]:
-    start, end = (settings.between.start, settings.between.end) if settings.between else (time(0), time(0))
-    return (settings.at or start), end
+def _starts(settings: SendTimes, zone: str, begin: datetime) -> Iterator[datetime]:
+    """When the wall clock shows the start of the window; twice on a day on which it is put back over it."""
+    start = settings.at or (settings.between.start if settings.between else time(0))
+    first = begin.astimezone(ZoneInfo(zone)).date()
+    for day, fold in itertools.product(range(_HORIZON), (0, 1)):
+        local = datetime.combine(first + day * _DAY, start.replace(fold=fold), tzinfo=ZoneInfo(zone))
+        yield local.astimezone(UTC)
 
 
-def _weekday(local: datetime) -> str:
-    return ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[local.weekday()]
+def _clock_changes(zone: str, begin: datetime) -> Iterator[datetime]:
+    """When the wall clock jumps, to the minute: it may jump over the start of a window, or back into one."""
+    begin = begin.replace(second=0, microsecond=0)
+
+    def offset(moment: datetime) -> timedelta | None:
+        return moment.astimezone(ZoneInfo(zone)).utcoffset()
+
+    for day in range(_HORIZON):
+        low, high = begin + day * _DAY, begin + (day + 1) * _DAY
+        old, new = offset(low), offset(high)
+        while old != new and high - low > _MINUTE:
+            middle = low + (high - low) // _MINUTE // 2 * _MINUTE
+            if offset(middle) == old:
+                low = middle
+            else:
+                high = middle
+        if old != new:
+            yield high
+
+
+def _window(settings: SendTimes) -> tuple[timedelta, timedelta]:
+    """Start of the window since midnight, and its length."""
+    window = settings.between
+    return (timedelta(0), _DAY) if window is None else (_since_midnight(window.start), window.length)
+
+
+def _since_midnight(clock: time) -> timedelta:
+    return timedelta(hours=clock.hour, minutes=clock.minute, seconds=clock.second, microseconds=clock.microsecond)

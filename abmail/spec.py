@@ -155,7 +155,7 @@ class SendTimes:
     Attributes:
         mode: ``fixed`` sends as soon as the window allows (or at ``at``); ``learn`` and ``test`` vary the hour.
         between: Window of the day; the whole day where it is absent.
-        at: Local time of day, with mode ``fixed`` alone.
+        at: Local time of day from which on mail goes out, until ``between`` ends; with mode ``fixed`` alone.
         days: Days of the week, Monday first.
         zone: ``recipient`` (each one's own) or an IANA name for everybody.
         default_zone: IANA name for recipients whose zone is unknown.
