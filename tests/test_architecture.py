@@ -35,6 +35,8 @@ PRIVATE: dict[str, str] = {
     "_counts": "stats", "_boundary": "stats", "_sequential": "stats", "_fixed": "stats", "_bayes": "stats",
     "_comparison": "stats", "_sample_ratio": "stats", "_method": "stats", "_contest": "stats", "_wording": "stats",
     "_guardrail": "stats",
+    "_comparison": "stats", "_sample_ratio": "stats", "_wording": "stats", "_guardrail": "stats",
+    "_trials": "stats",
     "_links": "render", "_mime": "render",
     "_delay": "bandit",
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
