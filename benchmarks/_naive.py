@@ -369,7 +369,7 @@ class Walk:
         if self.look == 0:
             density = np.exp(-((self.x / sd) ** 2) / 2) / sd
         else:
-            density = np.exp(-(((self.x[:, None] - self.x) / sd) ** 2) / 2) @ self.density * self.dx / sd
+            density = _kernel(len(self.x), round(self.dx, 12), round(sd, 12)) @ self.density * self.dx
         inside = np.clip((cut - np.abs(self.x)) / self.dx + 0.5, 0.0, 1.0)
         self.density = density / np.sqrt(2 * np.pi) * inside
         self.look += 1
@@ -383,6 +383,14 @@ class Walk:
             low, high = (middle, high) if self.beyond(middle) > alpha else (low, middle)
         self.cross(high)
         return high
+
+
+@lru_cache(maxsize=8)
+def _kernel(nodes: int, dx: float, sd: float) -> Floats:
+    apart = np.arange(nodes) * dx / sd
+    column = np.exp(-(apart**2) / 2) / sd
+    kernel: Floats = column[np.abs(np.arange(nodes)[:, None] - np.arange(nodes))]
+    return kernel
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------

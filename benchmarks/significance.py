@@ -14,9 +14,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import ParamSpec, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -34,6 +35,8 @@ from benchmarks._promise import Promise, at_most, most, percent
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 Cell = tuple[float, float]
+P = ParamSpec("P")
+T = TypeVar("T")
 Table = Callable[[int, int, Executor], Iterator[str | Promise]]
 
 MAILS, EPOCHS, EVEN_EPOCHS = 10_000, 25, 20
@@ -476,6 +479,16 @@ TABLES: dict[str, Table] = {
 }  # fmt: skip
 
 
+class Here(Executor):
+    """Runs every job at once, in this process."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run it."""
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 when a promise is broken."""
     parser = argparse.ArgumentParser(description="Error rates, coverage and power in simulated experiments.")
@@ -487,7 +500,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.replications < 200:
         parser.error(f"--replications is {options.replications}, must be at least 200: fewer prove nothing")
     promises: list[Promise] = []
-    with ProcessPoolExecutor(options.jobs) as pool:
+    with Here() if options.jobs == 1 else ProcessPoolExecutor(options.jobs) as pool:
         for name in options.table or TABLES:
             for line in TABLES[name](options.replications, options.seed, pool):
                 if isinstance(line, Promise):
