@@ -172,12 +172,13 @@ def settings() -> Iterator[Setting]:
     """All cells."""
     for arms, rate, mails, allocation in product((2, 4), RATES, SIZES, ALLOCATIONS):
         cell = partial(Setting, arms=arms, rate=rate, mails=mails, allocation=allocation)
-        yield from (cell(drift=drift) for drift in LEVELS)
-        yield cell(delay="late")
+        if arms == 2 or mails > SIZES[0]:
+            yield from (cell(drift=drift) for drift in LEVELS)
+            yield cell(delay="late")
         if arms == 2 and mails == SIZES[1]:
             yield cell(delay="young")
-        if arms == 2 or mails == SIZES[1]:
-            yield from (cell(drift=drift, effect="lift") for drift in ("flat", "falling", "rising"))
+        if mails == SIZES[1] or (arms == 2 and mails == SIZES[0]):
+            yield from (cell(drift=drift, effect="lift") for drift in ("flat", "rising"))
             yield from (cell(drift=drift, effect="difference") for drift in ("falling", "rising"))
     for rate, allocation in product(RATES, ("even", "floor 0.10")):
         yield Setting(arms=2, rate=rate, mails=SIZES[1], allocation=allocation, delay="faster")
