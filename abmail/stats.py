@@ -27,6 +27,12 @@ from abmail._guardrail import exceeds_limit
 from abmail._method import Arrays, make_plan
 from abmail._sample_ratio import SampleRatio, sample_ratio, srm
 from abmail._sequential import FEWEST_SUCCESSES
+from abmail._means import compare_means
+from abmail._means_answer import MeanResult, MeansComparison
+from abmail._moments import Moments, winsorize
+from abmail._sample_ratio import SampleRatio, sample_ratio, srm
+from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
+from abmail._survival import EventCurve, time_to_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,17 +53,24 @@ __all__ = [
     "Contrast",
     "Counts",
     "Decision",
+    "EventCurve",
+    "MeanResult",
+    "MeansComparison",
     "MethodInfo",
+    "Moments",
     "SampleRatio",
     "compare",
     "compare_many",
+    "compare_means",
     "exceeds_limit",
     "expected_loss",
     "newcombe_interval",
     "obrien_fleming",
     "p_best",
     "srm",
+    "time_to_event",
     "wilson_interval",
+    "winsorize",
 ]
 
 _SRM_ALPHA = 0.001
