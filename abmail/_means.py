@@ -113,7 +113,7 @@ def compare_means(
         >>> from abmail.stats import Moments, compare_means
         >>> spent = Moments.from_summary([1000, 1000], [4.1, 4.4], [9.0, 9.6])
         >>> compare_means(spent).sentence
-        "'B' lies 0.3 above 'A' (95 % interval +0.03252 to +0.5675; p = 0.028)."
+        "'B' lies 0.3 above 'A' (95 % interval +0.03253 to +0.5675; p = 0.028)."
     """
     labels = _names(names, moments.n_arms)
     plan = _plan(moments, method, check_alpha(alpha), weights, looks, horizon)

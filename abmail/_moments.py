@@ -144,11 +144,13 @@ class Moments:
             TypeError: Something is not a number.
         """
         value = _column(y, "y", None)
-        arms = _indices(arm, "arm", n_arms, len(value))
-        epochs = (
-            np.zeros(len(value), dtype=np.int64) if epoch is None else _indices(epoch, "epoch", n_epochs, len(value))
+        arms = _indices(arm, "arm", _least(n_arms, "n_arms", 1), len(value))
+        zeros = np.zeros(len(value)) if epoch is None else epoch
+        epochs = _indices(zeros, "epoch", _least(n_epochs, "n_epochs", 0), len(value))
+        shape = tuple(
+            int(indices.max(initial=0)) + 1 if given is None else int(given)
+            for indices, given in ((epochs, n_epochs), (arms, n_arms))
         )
-        shape = (_number(n_epochs, epochs, "n_epochs"), _number(n_arms, arms, "n_arms"))
         columns: dict[Variable, Floats] = {"value": value if limit is None else winsorize(value, limit=limit)}
         for name, given in (("denominator", denominator), ("covariate", covariate)):
             if given is not None:
@@ -399,7 +401,7 @@ def pool(n: NDArray[np.generic], mean: Floats, product: Floats, *, axis: int) ->
     return total, centre, spread.sum(axis=axis)
 
 
-def _by_cell(cell: Integers, columns: Floats, shape: tuple[int, int]) -> tuple[Integers, Floats, Floats]:
+def _by_cell(cell: Integers, columns: Floats, shape: tuple[int, ...]) -> tuple[Integers, Floats, Floats]:
     """Units, means and centred products per cell, in two passes from a shared anchor, with their rounding corrected."""
     n_cells, n_columns = shape[0] * shape[1], columns.shape[1]
     n = np.bincount(cell, minlength=n_cells)
@@ -414,7 +416,7 @@ def _by_cell(cell: Integers, columns: Floats, shape: tuple[int, int]) -> tuple[I
     for i in range(n_columns):
         for j in range(i + 1):
             product[:, i, j] = product[:, j, i] = np.bincount(cell, rest[:, i] * rest[:, j], n_cells)
-    return n.reshape(shape), centre.reshape(*shape, -1), product.reshape(*shape, n_columns, n_columns)
+    return n.reshape(shape), centre.reshape(*shape, n_columns), product.reshape(*shape, n_columns, n_columns)
 
 
 def _sums(cell: Integers, columns: Floats, n_cells: int) -> Floats:
@@ -508,13 +510,13 @@ def _indices(values: ArrayLike, name: str, limit: int | None, length: int) -> In
     return array.astype(np.int64)
 
 
-def _number(given: int | None, indices: Integers, name: str) -> int:
+def _least(given: int | None, name: str, least: int) -> int | None:
     if given is None:
-        return int(indices.max(initial=0)) + 1
+        return None
     if isinstance(given, bool) or not isinstance(given, int | np.integer):
         raise TypeError(f"{name} is {given!r}, must be a whole number")
-    if given < (0 if name == "n_epochs" else 1):
-        raise ValueError(f"{name} is {given}, must not be so small")
+    if given < least:
+        raise ValueError(f"{name} is {given}, must be at least {least}")
     return int(given)
 
 
