@@ -171,15 +171,19 @@ class MeanTest(ABC):
         top_a, top_b, _, scale = sums.at(one, one)
         sensible = (scale > 0) & (top_a > 0) & (top_b >= 0)
 
-        def away(odds: Floats, side: int) -> Floats:
+        side = np.array([0.0, 1.0, -1.0]).reshape(
+            3, *(1 for _ in one.shape)
+        )  # the estimate, the lower and the upper end
+
+        def away(odds: Floats) -> Floats:
             x, y = odds, 1 - odds
             sum_a, sum_b, sd, _ = sums.at(x, y)
             gap = y * sum_b - x * sum_a
-            z = np.where(sd > 0, _divide(gap, sd), np.copysign(np.inf, gap))
-            return z - side * self._limit(level, x, y) if side else gap
+            z: Floats = np.where(sd > 0, _divide(gap, sd), np.copysign(np.inf, gap))
+            return z - side * self._limit(level, x, y)
 
-        found = (_crossing(lambda odds, side=side: away(odds, side), one) for side in (0, 1, -1))  # type: ignore[misc]
-        lift, low, high = (np.where(sensible, _ratio(odds) - 1, np.nan)[..., 0] for odds in found)
+        odds = _crossing(away, np.ones((3, *one.shape)))
+        lift, low, high = np.where(sensible, _ratio(odds) - 1, np.nan)[..., 0]
         return lift, low, high
 
 

@@ -200,10 +200,7 @@ def print_asos(everything: list[Series]) -> None:
     """What peeking does to the series, and what the anytime interval does."""
     readings = [read(series) for series in everything if len(series.n) > 1]
     looks, epochs = sum(r.looks for r in readings), sum(r.epochs for r in readings)
-    median = np.median([r.looks for r in readings])
-    print(
-        f"ASOS: {len(everything)} series; {len(readings)} have variances at two looks or more, {median:.0f} in the median"
-    )
+    print(f"ASOS: {len(everything)} series, {len(readings)} of them with variances at two looks or more")
     print(f"  {looks:,} looks became {epochs:,} epochs by difference")
     for label, flags in (
         ("Welch's test at the last look", [r.ends for r in readings]),

@@ -126,7 +126,7 @@ def test_the_command_prints_what_it_found(tmp_path: Path) -> None:
     ran = run(tmp_path)
 
     assert ran.returncode == 0, ran.stderr
-    assert "ASOS: 2 series; 1 have variances at two looks or more, 12 in the median" in ran.stdout
+    assert "ASOS: 2 series, 1 of them with variances at two looks or more" in ran.stdout
     assert "12 looks became 12 epochs by difference" in ran.stdout
     assert "found: so far, by difference" in ran.stdout
     assert "in the faulty window" in ran.stdout
