@@ -93,19 +93,29 @@ class PosteriorTest:
         at = np.full(self.a_a.shape, mde)
         return ((self._below(-at) < level / 2) & (self._below(at) > 1 - level / 2))[..., None]
 
-    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
-        """Central credible intervals for the difference and the relative difference, each (..., n_pairs)."""
+    def difference(self, level: float) -> tuple[Floats, Floats]:
+        """Central credible interval for p_b - p_a, (..., n_pairs, 1)."""
 
-        def difference(delta: Floats) -> Floats:
+        def fits(delta: Floats) -> Floats:
             return _two_tails(self._below(delta), level)
 
-        def lift(odds: Floats) -> Floats:
+        low, high = invert(fits, self._mean_b - self._mean_a, -1.0, 1.0)
+        return low[..., None], high[..., None]
+
+    def lift(self, level: float) -> tuple[Floats, Floats]:
+        """Central credible interval for p_b / p_a - 1, (..., n_pairs, 1)."""
+
+        def fits(odds: Floats) -> Floats:
             return _two_tails(self._below_ratio(odds / (1 - odds)), level)
 
-        low, high = invert(difference, self._mean_b - self._mean_a, -1.0, 1.0)
         middle = self._mean_b / (self._mean_a + self._mean_b)
-        odds_low, odds_high = invert(lift, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST)
-        return low, high, odds_low / (1 - odds_low) - 1, odds_high / (1 - odds_high) - 1
+        low, high = invert(fits, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST)
+        return (low / (1 - low) - 1)[..., None], (high / (1 - high) - 1)[..., None]
+
+    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Central credible intervals for the difference and the relative difference, each (..., n_pairs)."""
+        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
+        return low, high, lift_low, lift_high
 
     def _below(self, delta: Floats) -> Floats:
         """P(p_b - p_a <= delta)."""

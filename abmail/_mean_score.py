@@ -240,8 +240,7 @@ class PlannedLooks(MeanTest):
     def p_value(self) -> Floats:
         """Anytime p-value: the chance that Z gets as far as it did at any look, (...,)."""
         peak = np.abs(self.walk).max(axis=-1)
-        values = [crossing_probability(float(c), self.boundary) for c in peak.ravel()]
-        return np.array(values, dtype=np.float64).reshape(peak.shape)
+        return crossing_probability(peak, self.boundary)
 
     def crossed(self, level: float) -> Flags:
         """At which looks Z lies beyond the boundary."""

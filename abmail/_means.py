@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from abmail._cells import Cells
-    from abmail._comparison import MethodName, Status
+    from abmail._comparison import Status
     from abmail._mean_score import MeanTest
     from abmail._moments import Moments
 
     Floats = NDArray[np.float64]
 
 __all__ = ["compare_means"]
+
+MethodName = Literal["fixed", "sequential", "anytime"]
 
 _SRM_ALPHA: Final = 0.001
 _EVEN: Final = 1e-9

@@ -48,6 +48,12 @@ class PairTest(Protocol):
     def within(self, level: float, mde: float) -> NDArray[np.bool_]:
         """Whether the interval lies inside (-mde, mde), (..., n_looks)."""
 
+    def difference(self, level: float) -> tuple[Floats, Floats]:
+        """Ends of the interval for the difference, each (..., n_looks)."""
+
+    def lift(self, level: float) -> tuple[Floats, Floats]:
+        """Ends of the interval for the relative difference, each (..., n_looks)."""
+
     def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
         """Ends of the present intervals for the difference and the relative difference, each (...,)."""
 

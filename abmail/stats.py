@@ -24,14 +24,12 @@ from abmail._contest import hold_contest, sound
 from abmail._counts import Counts
 from abmail._fixed import newcombe_interval, wilson_interval
 from abmail._guardrail import exceeds_limit
-from abmail._method import Arrays, make_plan
-from abmail._sample_ratio import SampleRatio, sample_ratio, srm
-from abmail._sequential import FEWEST_SUCCESSES
 from abmail._means import compare_means
 from abmail._means_answer import MeanResult, MeansComparison
+from abmail._method import Arrays, make_plan
 from abmail._moments import Moments, winsorize
 from abmail._sample_ratio import SampleRatio, sample_ratio, srm
-from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
+from abmail._sequential import FEWEST_SUCCESSES
 from abmail._survival import EventCurve, time_to_event
 
 if TYPE_CHECKING:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail import stats
+from abmail._boundary import Boundary
+from abmail._contest import hold_contest
+from abmail._method import METHODS as EVERY_METHOD
+from abmail._method import Arrays, make_plan
 from abmail._sequential import Pair, combine, mix
 from abmail._trials import Trials
-from abmail.stats import Counts, Method
+from abmail.stats import Counts, Method, obrien_fleming
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 ALPHA = 0.05
-METHODS: tuple[Method, ...] = tuple(m for m in get_args(Method) if m not in ("auto", "fixed"))
+METHODS: tuple[Method, ...] = tuple(m for m in EVERY_METHOD if m not in ("fixed", "bayes"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,22 +89,25 @@ def ask(
     hits = trials.successes if successes is None else successes
     n_epochs, n_arms = hits.shape[1], trials.n_arms
     n, k = (array.transpose(0, 2, 1).astype(np.float64) for array in (trials.n[:, :n_epochs], hits))
-    if method == "fixed":
-        n, k = n.sum(axis=2, keepdims=True), k.sum(axis=2, keepdims=True)
-    nobody = Counts(np.zeros((n_epochs, n_arms)), np.zeros((n_epochs, n_arms)))
-    horizon = float(trials.n[0].sum())
-    plan = stats._plan(nobody, method, ALPHA, None, trials.n_epochs, horizon)
-    others = list(range(1, n_arms))
-    test = plan.test(n, k, 0, others)
+    nobody = Counts(
+        np.zeros((n_epochs, n_arms)), np.zeros((n_epochs, n_arms)), weights=np.full((n_epochs, n_arms), 1 / n_arms)
+    )
+    plan = make_plan(
+        nobody, method=method, alpha=ALPHA, weights=None, plan=None, looks=trials.n_epochs,
+        horizon=float(trials.n[0].sum()), shape=0.0, prior=None, baseline=None,
+    )  # fmt: skip
+    shares = trials.weights[:, :n_epochs].transpose(0, 2, 1)
+    arrays = plan.view(Arrays(n=n, k=k, exposure=n, weights=shares))
+    contest = hold_contest(plan, arrays, 0, None)
+    test, others = contest.versus, contest.others
     level = ALPHA / len(others)
-    pair = stats._pair(n, k, 0, others)
     unknown = np.full(test.effect.shape, np.nan)
     low, high = test.difference(level) if intervals else (unknown, unknown)
     lift_low, lift_high = test.lift(level) if lifts else (unknown, unknown)
     return Answers(
-        winner=stats._winner(stats._beaten(plan, n, k)),
-        direction=np.where(stats._sound(n, k, 0, others), test.direction(level), 0),
-        ready=pair.ready(),
+        winner=contest.winner,
+        direction=test.proved(level)[..., -1].astype(np.int64),
+        ready=arrays.pair(np.zeros_like(others), others).ready(),
         effect=test.effect,
         low=low,
         high=high,
@@ -116,13 +121,13 @@ def rejections(method: Method, trials: Trials) -> Booleans:
     pair = _first_pair(trials)
     if method == "anytime":
         return pair.ready() & (mix(pair, ALPHA, float(trials.n[0].sum())).path() <= ALPHA)
-    return pair.ready() & (np.abs(walk(trials)) >= stats.obrien_fleming(trials.n_epochs, ALPHA))
+    return pair.ready() & (np.abs(walk(trials)) >= obrien_fleming(trials.n_epochs, ALPHA))
 
 
 def walk(trials: Trials) -> Floats:
     """Z of ``sequential`` for two arms at equal planned shares, (n_replications, n_looks)."""
     n_epochs = trials.n_epochs
-    return combine(_first_pair(trials), np.full(n_epochs, 1 / n_epochs), None).z
+    return combine(_first_pair(trials), np.full(n_epochs, 1 / n_epochs), Boundary(None)).z
 
 
 def _first_pair(trials: Trials) -> Pair:

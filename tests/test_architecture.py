@@ -35,7 +35,6 @@ PRIVATE: dict[str, str] = {
     "_counts": "stats", "_boundary": "stats", "_sequential": "stats", "_fixed": "stats", "_bayes": "stats",
     "_comparison": "stats", "_sample_ratio": "stats", "_method": "stats", "_contest": "stats", "_wording": "stats",
     "_guardrail": "stats",
-    "_comparison": "stats", "_sample_ratio": "stats", "_wording": "stats", "_guardrail": "stats",
     "_trials": "stats",
     "_moments": "stats", "_cells": "stats", "_mean_score": "stats", "_means": "stats", "_means_answer": "stats",
     "_survival": "stats",
