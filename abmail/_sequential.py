@@ -4,10 +4,10 @@ Arrays are (..., n_epochs); the leading axes are pairs of arms, or replications 
 sends of an epoch, the difference of its two rates has mean zero when the arms are alike, whatever the bandit did; so
 sums of epoch differences with weights that don't look at the epoch's outcomes are martingales.
 
-`Combination` weighs the epochs as planned: a Gaussian walk on a known clock (Zhang, Janson & Murphy 2020, arXiv
-2002.03217; Lehmacher & Wassmer 1999; Cui, Hung & Wang 1999). `Mixture` weighs them by their information and pays with a
-time-uniform boundary (Howard et al. 2021, arXiv 1810.08240). Intervals invert the score with rates constrained to the
-hypothesis.
+`Combination` weighs the epochs as planned, each in units of its own standard deviation: a Gaussian walk on a known
+clock (Zhang, Janson & Murphy 2020, arXiv 2002.03217; Lehmacher & Wassmer 1999; Cui, Hung & Wang 1999). `Mixture` weighs
+them by their information and pays with a time-uniform boundary (Howard et al. 2021, arXiv 1810.08240). Intervals invert
+the score with rates constrained to the hypothesis.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Combination:
 
     Attributes:
         score: Weighted sums at every look.
-        z: Z at every look; 0 while there is no variance.
+        z: Z at every look: each epoch's difference in units of its own standard deviation, by planned weights.
         clock: Share of the planned information spent at every look.
         boundary: Where the walk stops.
         ready: Looks that may carry a claim.
@@ -240,9 +240,10 @@ class Combination:
         return self.boundary.constants(level, self.z.shape[-1])
 
     def _allowed(self, level: float, *, latest: bool = False) -> Gap:
-        factor = self._constants(level) * self._rise() / np.sqrt(np.where(self.clock > 0, self.clock, 1.0))
-        factor = factor[..., -1:] if latest else factor
-        return lambda variance: factor * np.sqrt(variance)
+        c, alike = self._constants(level) * self._rise(), self.score.variance(np.zeros_like(self.z))
+        if latest:
+            c, alike = c[..., -1:], alike[..., -1:]
+        return lambda variance: c * np.sqrt(_divide(variance, alike, 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,15 +317,16 @@ def combine(pair: Pair, planned: Floats, boundary: Boundary) -> Combination:
         boundary: Where the walk stops. Looks off its clock carry no claim: one comes about when an arm got nobody in
             an epoch of uneven shares, until the share that was kept is spent.
     """
-    h = pair.h
-    spent = spend(planned, h > 0)
-    score = _score(pair, np.sqrt(spent * h), spent)
-    sd = np.sqrt(score.mean * (1 - score.mean))
+    h, n = pair.h, pair.n
+    rate = _divide(pair.k, n, 0.0)
+    variance = _divide(rate * (1 - rate) * n, n - 1, 0.0)  # hypergeometric: of sqrt(h) times the difference, given k
+    spent = spend(planned, (h > 0) & (variance > 0))
+    score = _score(pair, np.sqrt(_divide(spent * h, variance, 0.0)), spent)
     clock = spent.cumsum(axis=-1)
     on_clock = _on(clock, boundary)
     return Combination(
         score=score,
-        z=_divide(score.sum, sd, 0.0),
+        z=score.sum,
         clock=clock,
         boundary=boundary,
         ready=pair.ready() & on_clock,

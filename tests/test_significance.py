@@ -76,10 +76,6 @@ def test_intervals_hold_a_true_effect_at_every_look_while_base_rates_drift(setti
         assert method in found.misses or method in found.lift_misses
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="sequential takes one variance for all epochs, weighted by the pair's sends: see docs/statistics.md",
-)
 def test_four_arms_hold_their_level_while_the_base_rate_rises_steeply() -> None:
     found = found_in(Setting(arms=4, rate=0.20, mails=10_000, allocation="floor 0.02", drift="steep"))
 
