@@ -34,7 +34,7 @@ types: setup     ## types only
 	$(BIN)/mypy
 
 bench: setup     ## every benchmark; takes a while
-	for name in assign check regret; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in assign check regret chain; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:           ## remove what the other targets made
 	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache

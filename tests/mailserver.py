@@ -34,10 +34,15 @@ class Recorder:
 
     async def handle_DATA(self, _server: SMTP, _session: object, envelope: Envelope) -> str:  # noqa: N802
         content = envelope.content or b""
+        raw = content if isinstance(content, bytes) else content.encode()
         with self._lock:
-            raw = content if isinstance(content, bytes) else content.encode()
-            self.mails.extend((recipient, raw) for recipient in envelope.rcpt_tos)
+            for recipient in envelope.rcpt_tos:
+                self.keep(recipient, raw)
         return "250 taken"
+
+    def keep(self, recipient: str, raw: bytes) -> None:
+        """Take one mail; called by one thread at a time."""
+        self.mails.append((recipient, raw))
 
     def __len__(self) -> int:
         with self._lock:
@@ -61,9 +66,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def recording() -> Iterator[Recorder]:
+def recording(recorder: Recorder | None = None) -> Iterator[Recorder]:
     """Run the server for the length of a ``with`` block."""
-    recorder = Recorder()
+    recorder = Recorder() if recorder is None else recorder
     recorder.port = free_port()
     controller = Controller(recorder, hostname="127.0.0.1", port=recorder.port)
     controller.start()
