@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from abmail._boundary import Boundary
 from abmail._contest import hold_contest
 from abmail._method import METHODS as EVERY_METHOD
-from abmail._method import Arrays, make_plan
+from abmail._method import Arrays, Plan, make_plan
 from abmail._sequential import Pair, combine, mix
 from abmail._trials import Trials
 from abmail.stats import Counts, Method, obrien_fleming
@@ -87,17 +87,7 @@ def ask(
         lifts: Whether those of relative differences are wanted too.
     """
     hits = trials.successes if successes is None else successes
-    n_epochs, n_arms = hits.shape[1], trials.n_arms
-    n, k = (array.transpose(0, 2, 1).astype(np.float64) for array in (trials.n[:, :n_epochs], hits))
-    nobody = Counts(
-        np.zeros((n_epochs, n_arms)), np.zeros((n_epochs, n_arms)), weights=np.full((n_epochs, n_arms), 1 / n_arms)
-    )
-    plan = make_plan(
-        nobody, method=method, alpha=ALPHA, weights=None, plan=None, looks=trials.n_epochs,
-        horizon=float(trials.n[0].sum()), shape=0.0, prior=None, baseline=None,
-    )  # fmt: skip
-    shares = trials.weights[:, :n_epochs].transpose(0, 2, 1)
-    arrays = plan.view(Arrays(n=n, k=k, exposure=n, weights=shares))
+    plan, arrays = _planned(method, trials, hits)
     contest = hold_contest(plan, arrays, 0, None)
     test, others = contest.versus, contest.others
     level = ALPHA / len(others)
@@ -117,11 +107,34 @@ def ask(
 
 
 def rejections(method: Method, trials: Trials) -> Booleans:
-    """Whether two arms are claimed to differ by what is known at each look, (n_replications, n_looks)."""
-    pair = _first_pair(trials)
+    """Whether two arms are claimed to differ at each look, (n_replications, n_looks).
+
+    For ``sequential`` and ``anytime`` by the value at that look alone; for others by all looks up to it.
+    """
+    ready = _first_pair(trials).ready()
     if method == "anytime":
-        return pair.ready() & (mix(pair, ALPHA, float(trials.n[0].sum())).path() <= ALPHA)
-    return pair.ready() & (np.abs(walk(trials)) >= obrien_fleming(trials.n_epochs, ALPHA))
+        path = mix(_first_pair(trials), ALPHA, float(trials.n[0].sum())).path()
+        return ready & (path <= ALPHA)
+    if method == "sequential":
+        return ready & (np.abs(walk(trials)) >= obrien_fleming(trials.n_epochs, ALPHA))
+    plan, arrays = _planned(method, trials, trials.successes)
+    claimed: Booleans = plan.test(arrays, np.array([0]), np.array([1])).proved(ALPHA)[:, 0] != 0
+    return claimed
+
+
+def _planned(method: Method, trials: Trials, hits: Integers) -> tuple[Plan, Arrays]:
+    """The plan of `compare` for these experiments, and their counts as it reads them."""
+    n_epochs, n_arms = hits.shape[1], trials.n_arms
+    n, k, shares = (
+        array.transpose(0, 2, 1).astype(np.float64)
+        for array in (trials.n[:, :n_epochs], hits, trials.weights[:, :n_epochs])
+    )
+    nothing = np.zeros((n_epochs, n_arms))
+    plan = make_plan(
+        Counts(nothing, nothing, weights=np.full_like(nothing, 1 / n_arms)), method=method, alpha=ALPHA, weights=None,
+        plan=None, looks=trials.n_epochs, horizon=float(trials.n[0].sum()), shape=0.0, prior=None, baseline=None,
+    )  # fmt: skip
+    return plan, plan.view(Arrays(n=n, k=k, exposure=n, weights=shares))
 
 
 def walk(trials: Trials) -> Floats:
