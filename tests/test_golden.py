@@ -1,0 +1,178 @@
+"""Published values: tables, textbook examples and other libraries' own tests, to the digits that they print.
+
+Values that belong to one module alone stand in its own tests. Not here, because abmail has no such method: tests of
+several proportions at once, exact unconditional tests, Benjamini-Hochberg, alpha spending, gamma-exponential,
+beta-binomial and betting sequences, multinomial sample ratios, and the normal-approximation Bayes and Welch tests of
+gbstats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from abmail import stats
+from abmail._boundary import mixture_bound, normal_tail
+from abmail._exact import exact
+from abmail._fixed import ScoreTest
+from abmail._sequential import Pair, mix
+from abmail.stats import Counts, compare, newcombe_interval, obrien_fleming
+
+
+def pair_of(*rows: tuple[int, int, int, int]) -> Pair:
+    """Rows of successes and sends of arm b, then of arm a."""
+    k_b, n_b, k_a, n_a = np.array(rows, dtype=np.float64).T
+    return Pair(n_a=n_a, k_a=k_a, n_b=n_b, k_b=k_b)
+
+
+# --- One look: Newcombe 1998, Stat Med 17:873, table II, contrasts (a) to (h) -----------------------------------------
+
+CONTRASTS = {  # successes and sizes; methods 3 (Mee), 4 (Miettinen-Nurminen) and 10 (hybrid score)
+    (56, 70, 48, 80): ((0.0533, 0.3377), (0.0528, 0.3382), (0.0524, 0.3339)),
+    (9, 10, 3, 10): ((0.1821, 0.8370), (0.1700, 0.8406), (0.1705, 0.8090)),
+    (6, 7, 2, 7): ((0.0544, 0.8478), (0.0342, 0.8534), (0.0582, 0.8062)),
+    (5, 56, 0, 29): ((-0.0313, 0.1926), (-0.0326, 0.1933), (-0.0381, 0.1926)),
+    (0, 10, 0, 20): ((-0.1611, 0.2775), (-0.1658, 0.2844), (-0.1611, 0.2775)),
+    (0, 10, 0, 10): ((-0.2775, 0.2775), (-0.2879, 0.2879), (-0.2775, 0.2775)),
+    (10, 10, 0, 20): ((0.7225, 1.0), (0.7156, 1.0), (0.6791, 1.0)),
+    (10, 10, 0, 10): ((0.6777, 1.0), (0.6636, 1.0), (0.6075, 1.0)),
+}
+
+
+@pytest.mark.parametrize(("contrast", "intervals"), CONTRASTS.items())
+def test_intervals_of_a_difference_are_those_of_the_eleven_methods(
+    contrast: tuple[int, int, int, int], intervals: tuple[tuple[float, float], ...]
+) -> None:
+    k_b, n_b, k_a, n_a = contrast
+    for corrected, published in zip((False, True), intervals[:2], strict=True):
+        low, high = ScoreTest(pair_of(contrast), corrected).difference(0.05)
+        assert (low[0], high[0]) == pytest.approx(published, abs=5.1e-5)
+    assert newcombe_interval((k_a, n_a), (k_b, n_b)) == pytest.approx(intervals[2], abs=5.1e-5)
+
+
+def test_the_score_interval_of_a_ratio_is_koopmans() -> None:
+    low, high = ScoreTest(pair_of((36, 40, 16, 80)), corrected=False).lift(0.05)
+
+    assert (low[0] + 1, high[0] + 1) == pytest.approx((2.94, 7.15), abs=0.005)  # Koopman 1984, Biometrics 40:513
+
+
+# --- Many looks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(  # Jennison & Turnbull 2000, table 2.3: 1 to 10 looks, and 20
+    ("alpha", "constants"),
+    [
+        (0.01, (2.576, 2.580, 2.595, 2.609, 2.621, 2.631, 2.640, 2.648, 2.654, 2.660, 2.695)),
+        (0.05, (1.960, 1.977, 2.004, 2.024, 2.040, 2.053, 2.063, 2.072, 2.080, 2.087, 2.126)),
+        (0.10, (1.645, 1.678, 1.710, 1.733, 1.751, 1.765, 1.776, 1.786, 1.794, 1.801, 1.842)),
+    ],
+)
+def test_obrien_fleming_constants_are_those_of_the_table(alpha: float, constants: tuple[float, ...]) -> None:
+    ours = [obrien_fleming(looks, alpha) for looks in (*range(1, 11), 20)]
+
+    assert ours == pytest.approx(constants, abs=6e-4)
+
+
+def test_the_sequential_interval_of_gbstats_is_the_mixture_boundary() -> None:
+    # gbstats unit tests: 1396 of 3000 against 2422 of 3461, relative, tuning parameter 5,000
+    n_a, n_b = 3_000, 3_461
+    p_a, p_b = 1_396 / n_a, 2_422 / n_b
+    sd = np.sqrt(p_b * (1 - p_b) / n_b / p_a**2 + p_a * (1 - p_a) / n_a * p_b**2 / p_a**4)
+    log = -2 * np.log(0.05)
+    rho = 5_000 / (log + np.log1p(log))  # its approximate tuning
+    half = sd / np.sqrt(n_a + n_b) * mixture_bound(np.array([float(n_a + n_b)]), rho, 0.05)[0]
+    lift = p_b / p_a - 1
+
+    assert (lift, lift - half, lift + half) == pytest.approx((0.50386, 0.40098, 0.60675), abs=6e-6)
+
+
+# --- Strata: R, mantelhaen.test ---------------------------------------------------------------------------------------
+
+UCB_ADMISSIONS = pair_of(
+    (89, 108, 512, 825), (17, 25, 353, 560), (202, 593, 120, 325),
+    (131, 375, 138, 417), (94, 393, 53, 191), (24, 341, 22, 373),
+)  # fmt: skip
+RABBITS = pair_of((0, 6, 0, 5), (3, 6, 0, 6), (6, 6, 2, 6), (5, 6, 6, 6), (2, 2, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("table", "corrected", "p_value", "plain"),
+    [(UCB_ADMISSIONS, 1.4269, 0.2323, 1.5246), (RABBITS, 3.9286, 0.0475, 5.6571)],
+    ids=["UCBAdmissions", "Rabbits"],
+)
+def test_the_stratified_sum_and_its_variance_give_the_published_chi_squares(
+    table: Pair, corrected: float, p_value: float, plain: float
+) -> None:
+    mixture = mix(table, 0.05, None)
+    s, v = abs(float(mixture.score.sum[-1])), float(mixture.v[-1])
+
+    assert s**2 / v == pytest.approx(plain, abs=5e-5)
+    assert (s - 0.5) ** 2 / v == pytest.approx(corrected, abs=5e-5)  # with the continuity correction that R makes
+    assert normal_tail((s - 0.5) / np.sqrt(v)) == pytest.approx(p_value, abs=5e-5)
+
+
+def test_the_likeliest_common_odds_ratios_are_the_published_ones() -> None:
+    assert exact(RABBITS, 0.05, None).odds_ratio[-1] == pytest.approx(10.36102, abs=5e-5)
+    # 0.9047 is the Mantel-Haenszel estimate of men against women; the conditional one differs in the fourth digit
+    assert 1 / exact(UCB_ADMISSIONS, 0.05, None).odds_ratio[-1] == pytest.approx(0.9047, abs=5e-4)
+
+
+# --- Many p-values: Benjamini & Hochberg 1995, JRSS B 57:289 ----------------------------------------------------------
+
+INFARCTION = [
+    0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("correction", "rejected"), [("none", 9), ("bonferroni", 3), ("holm", 3)])
+def test_fifteen_p_values_keep_as_many_rejections_as_published(correction: stats.Correction, rejected: int) -> None:
+    adjusted = stats._adjusted(np.array(INFARCTION), correction)
+
+    assert int((adjusted <= 0.05).sum()) == rejected
+    assert (np.diff(adjusted) >= 0).all()
+
+
+# --- Whole experiments ------------------------------------------------------------------------------------------------
+
+# Hillstrom 2008, MineThatData e-mail challenge: sends, visits and purchases of no e-mail, men's and women's
+SENDS, VISITS, PURCHASES = [21_306, 21_307, 21_387], [2_262, 3_894, 3_238], [122, 267, 189]
+
+
+@pytest.mark.parametrize(("arm", "none"), [(1, 0), (2, 0), (1, 2)])
+def test_hillstroms_visits_differ_by_the_exact_method_as_by_the_score_test(arm: int, none: int) -> None:
+    table = pair_of((VISITS[arm], SENDS[arm], VISITS[none], SENDS[none]))
+    got, once = exact(table, 0.05, None), ScoreTest(table)
+    low, high = got.difference(0.05)
+    inner_low, inner_high = once.difference(0.05)
+
+    assert got.effect[0] == pytest.approx(once.effect[0], abs=5e-6)
+    assert got.proved(0.05)[0] == 1
+    assert 0 < low[0] < inner_low[0] < inner_high[0] < high[0]  # looking often has its price
+    if (arm, none) == (1, 0):
+        assert round(100 * float(got.effect[0]), 2) == 7.66
+
+
+def test_hillstroms_purchases_are_told_apart_although_they_are_few() -> None:
+    men, women = (exact(pair_of((PURCHASES[arm], SENDS[arm], PURCHASES[0], SENDS[0])), 0.05, 40_000) for arm in (1, 2))
+
+    assert men.odds_ratio[0] == pytest.approx(267 * (21_306 - 122) / (122 * (21_307 - 267)), rel=1e-3)
+    assert men.proved(0.05)[0] == 1
+    assert women.proved(0.05)[0] == 1
+    assert women.p_value() > men.p_value()
+
+
+@pytest.mark.parametrize(  # Udacity, free-trial experiment, first 23 days: control, then trial screen
+    ("successes", "effect", "interval", "proved"),
+    [([3_785, 3_423], -0.0206, (-0.0291, -0.0120), -1), ([2_033, 1_945], -0.0049, (-0.0116, 0.0019), 0)],
+    ids=["enrolments", "payments"],
+)
+def test_udacitys_experiment_compares_as_published_once_and_likewise_at_any_look(
+    successes: list[int], effect: float, interval: tuple[float, float], proved: int
+) -> None:
+    once = compare(Counts([17_293, 17_260], successes)).arms[1]
+    always = exact(pair_of((successes[1], 17_260, successes[0], 17_293)), 0.05, 34_553)
+
+    assert (once.effect, once.ci_lower, once.ci_upper) == pytest.approx((effect, *interval), abs=6e-5)
+    assert always.effect[0] == pytest.approx(effect, abs=6e-5)
+    assert always.proved(0.05)[0] == proved
+    assert always.difference(0.05)[0][0] < interval[0] < interval[1] < always.difference(0.05)[1][0]
