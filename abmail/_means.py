@@ -91,7 +91,8 @@ def compare_means(
         alpha: Two-sided level of the whole comparison, fraction in (0, 1).
         method: ``fixed`` (Welch's test of the epochs put together), ``sequential``, ``anytime``, or ``auto`` for the
             one that is valid for these moments: ``fixed`` for a single epoch, ``sequential`` where the number of looks
-            is planned, else ``anytime``.
+            is planned, else ``anytime``. Welch's test raises too many alarms where tails are heavy and the split is far
+            from even (9 to 1, say); ``sequential`` with ``looks=1`` does not.
         weights: Planned share of each epoch in the whole plan, (n_looks,), any positive scale. Equal over ``looks`` by
             default.
         looks: Planned number of epochs; that of the moments by default. Where ``weights`` has another length, the plan

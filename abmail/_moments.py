@@ -28,6 +28,7 @@ Variable = Literal["value", "denominator", "covariate", "size"]
 
 _KNOWN: Final[tuple[Variable, ...]] = ("value", "denominator", "covariate", "size")
 _LARGEST: Final = 1e100  # of a value or a mean: squares and their sums stay finite
+_FAR: Final = 6.0  # standard errors that fresh draws never pass
 _TOLERANCE: Final = 1e-6  # of a correlation, before a matrix of products counts as impossible
 
 
@@ -123,7 +124,7 @@ class Moments:
         With ``denominator`` the metric is a ratio, the sum of the values over the sum of the denominators (clicks per
         open). With ``cluster`` the values of a company are summed within epoch and arm first: the company is the unit,
         and the mean per recipient becomes such a ratio, so that people of one company who act alike are not counted as
-        so many independent witnesses.
+        so many independent witnesses. A company that is mailed in several epochs must be drawn afresh in each.
 
         Args:
             y: Value of each recipient, (n,), finite: 0 for those who bought nothing, not missing.
@@ -140,7 +141,8 @@ class Moments:
             looks: Planned number of epochs.
 
         Raises:
-            ValueError: Lengths differ, an index is out of range, or a number is impossible.
+            ValueError: Lengths differ, an index is out of range, a number is impossible, or companies keep their arm
+                from epoch to epoch.
             TypeError: Something is not a number.
         """
         value = _column(y, "y", None)
@@ -159,7 +161,8 @@ class Moments:
             raise ValueError(f"denominator is {columns['denominator'].min():g}, must not be negative")
         cell = epochs * shape[1] + arms
         if cluster is not None:
-            cell, columns = _summed(cell, columns, _cluster_codes(cluster, len(value)))
+            cell, columns, codes = _summed(cell, columns, _cluster_codes(cluster, len(value)))
+            _refuse_kept_arms(cell, codes, shape)
         n, mean, product = _by_cell(cell, np.column_stack([*columns.values()]), shape)
         return cls(n, mean, product, variables=tuple(columns), limit=limit, weights=weights, looks=looks)
 
@@ -425,15 +428,36 @@ def _sums(cell: Integers, columns: Floats, n_cells: int) -> Floats:
 
 def _summed(
     cell: Integers, columns: dict[Variable, Floats], codes: Integers
-) -> tuple[Integers, dict[Variable, Floats]]:
-    """Sum the recipients of a cluster within each cell; their number becomes the size."""
+) -> tuple[Integers, dict[Variable, Floats], Integers]:
+    """Sum the recipients of a cluster within each cell; their number becomes the size. Cells and codes per unit."""
     width = int(codes.max(initial=0)) + 1
     found, unit = np.unique(cell * width + codes, return_inverse=True)
     sums: dict[Variable, Floats] = {}
     for name, column in columns.items():
         sums[name] = np.bincount(unit, column, len(found)).astype(np.float64)
     sums["size"] = np.bincount(unit, minlength=len(found)).astype(np.float64)
-    return found // width, sums
+    return found // width, sums, found % width
+
+
+def _refuse_kept_arms(cell: Integers, codes: Integers, shape: tuple[int, ...]) -> None:
+    """Refuse clusters that keep their arm from epoch to epoch far more often than fresh draws would have it."""
+    order = np.lexsort((cell, codes))
+    code, epoch, arm = codes[order], cell[order] // shape[1], cell[order] % shape[1]
+    visit = code * shape[0] + epoch
+    again = np.concatenate(([False], visit[1:] == visit[:-1]))
+    alone = ~(again | np.append(again[1:], False))  # not in several arms of the epoch at once
+    code, epoch, arm = code[alone], epoch[alone], arm[alone]
+    recurs = code[1:] == code[:-1]
+    kept = (arm[1:] == arm[:-1])[recurs]
+    shares = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
+    chance = (shares[epoch[1:]] * shares[epoch[:-1]]).sum(axis=1)[recurs]
+    excess = np.count_nonzero(kept) - chance.sum()
+    if excess > _FAR * np.sqrt((chance * (1 - chance)).sum()) and excess > 1:
+        raise ValueError(
+            f"companies keep their arm from one epoch to the next ({np.count_nonzero(kept)} of {len(kept)} times): "
+            "a later epoch is then no new evidence; leave epoch out, so that each company is one unit of a single look"
+        )
 
 
 def _cluster_codes(cluster: Sequence[object] | NDArray[np.generic], length: int) -> Integers:

@@ -858,6 +858,19 @@ def test_heavy_tailed_revenue_under_a_bandit_raises_no_more_alarms_than_promised
     assert alarms(pair)[0] > 200  # an arm is starved because its few large orders have not come yet
 
 
+def test_at_nine_to_one_heavy_tails_fool_a_single_look_of_welch_and_not_a_single_planned_look() -> None:
+    rng = np.random.default_rng(6)
+    which = np.repeat(np.arange(1_000), 2_000)
+    y, _ = revenue(rng, len(which))
+    arm = (rng.random(len(y)) < 0.1).astype(np.int64)
+    cells = cells_of(Moments.from_values(y, arm=arm, epoch=which, n_epochs=1_000, n_arms=2), cuped=False)
+    n, value, scatter = (part[..., None] for part in (cells.n, cells.value, cells.scatter))
+    pair = MeanPair(n_a=n[0], value_a=value[0], scatter_a=scatter[0], n_b=n[1], value_b=value[1], scatter_b=scatter[1])
+
+    assert (one_look(pair).p_value() < 0.05).sum() > 100
+    assert planned(pair, np.ones(1), (1.0,)).crossed(0.05).sum() <= MOST[1_000]
+
+
 def test_a_level_that_swings_raises_no_more_alarms_either() -> None:
     assert max(alarms(pairs(experiments(simulate(World(revenue, swing=0.4), 2, 1_000))))) <= MOST[1_000]
 

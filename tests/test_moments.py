@@ -205,6 +205,27 @@ def test_denominators_and_covariates_are_summed_over_the_company_too() -> None:
     assert moments.mean[0, 0].tolist() == [3.5, 4.5, 35.0, 1.5]
 
 
+def test_companies_that_keep_their_arm_over_the_epochs_are_refused_and_those_drawn_afresh_are_not() -> None:
+    rng = np.random.default_rng(3)
+    company, epoch = np.tile(np.arange(80), 3), np.repeat([0, 1, 2], 80)
+    y = rng.normal(0, 1, 240)
+    for share in (0.5, 0.1):
+        sticky = (rng.random(80) < share).astype(np.int64)[company]
+        fresh = (rng.random(240) < share).astype(np.int64)
+        assert Moments.from_values(y, arm=fresh, epoch=epoch, cluster=company).n.sum() == 240
+        assert Moments.from_values(y, arm=sticky, cluster=company).n.sum() == 80
+        with pytest.raises(ValueError, match=r"companies keep their arm .* \(160 of 160 times\)"):
+            Moments.from_values(y, arm=sticky, epoch=epoch, cluster=company)
+
+
+def test_people_of_a_company_drawn_one_by_one_are_no_company_that_keeps_its_arm() -> None:
+    rng = np.random.default_rng(4)
+    company, epoch, arm = rng.integers(0, 60, 5_000), rng.integers(0, 4, 5_000), rng.integers(0, 2, 5_000)
+
+    assert Moments.from_values(rng.normal(0, 1, 5_000), arm=arm, epoch=epoch, cluster=company).n.sum() == 480
+    assert Moments.from_values(np.ones(5_000), arm=np.zeros(5_000), epoch=epoch, cluster=company).n.sum() == 240
+
+
 # --- From count, mean and variance ------------------------------------------------------------------------------------
 
 
