@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abmail._boundary import check_alpha, mixture_bound, mixture_p_value, mixture_rho
-from abmail._sequential import invert
+from abmail._sequential import first_sign, gap, invert
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,22 +104,19 @@ class AverageEffect:
         smallest: Floats = self._path().min(axis=-1)
         return smallest
 
-    def proved(self, level: float) -> NDArray[np.int64]:
+    def proved(self, level: float) -> NDArray[np.int8]:
         """Sign of the first proof up to each look: +1 arm b better, -1 worse, 0 before, (..., n_looks).
 
         Of the average up to the look of that proof: a later look takes nothing back.
         """
-        reached = self._path() <= check_alpha(level, "level")
-        first = np.argmax(reached, axis=-1)[..., None]
-        sign = np.sign(np.take_along_axis(self.sum_b - self.sum_a, first, axis=-1)).astype(np.int64)
-        return np.where(np.logical_or.accumulate(reached, axis=-1), sign, 0)
+        return first_sign(self.sum_b - self.sum_a, self._path() <= check_alpha(level, "level"))
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Confidence sequence for the average effect up to each look; (-1, 1) where it is not offered."""
         ones = np.ones_like(self.n)
         radius = mixture_bound(self._variance(ones), self._rho(ones), check_alpha(level, "level"))
-        gap = self.sum_b - self.sum_a
-        ends = (_divide(gap - radius, self.n, -1.0), _divide(gap + radius, self.n, 1.0))
+        total = self.sum_b - self.sum_a
+        ends = (_divide(total - radius, self.n, -1.0), _divide(total + radius, self.n, 1.0))
         low, high = (np.clip(end, -1.0, 1.0) for end in ends)
         return np.where(self.supported, low, -1.0), np.where(self.supported, high, 1.0)
 
@@ -131,16 +128,26 @@ class AverageEffect:
         """
         check_alpha(level, "level")
 
-        def fits(odds: Floats) -> NDArray[np.bool_]:
+        def fits(odds: Floats) -> Floats:
             ratio = np.maximum(odds / (1 - odds), _SMALLEST_RATIO)
-            gap = np.abs(self.sum_b - ratio * self.sum_a) / np.sqrt(ratio)
-            return gap <= mixture_bound(self._variance(ratio) / ratio, self._rho(ratio) / ratio, level)
+            distance = np.abs(self.sum_b - ratio * self.sum_a) / np.sqrt(ratio)
+            return gap(mixture_bound(self._variance(ratio) / ratio, self._rho(ratio) / ratio, level), distance)
 
         above_a, above_b = np.maximum(self.sum_a, 0.0), np.maximum(self.sum_b, 0.0)
         start = np.minimum(_divide(above_b, above_a + above_b, 0.5), _FARTHEST_RATIO)
         low, high = invert(fits, start, 0.0, _FARTHEST_RATIO)
         far = np.where(high < _FARTHEST_RATIO, high / (1 - high) - 1, np.inf)
         return np.where(self.supported, low / (1 - low) - 1, -1.0), np.where(self.supported, far, np.inf)
+
+    def within(self, level: float, mde: float) -> NDArray[np.bool_]:
+        """At every look whether the interval lies inside (-mde, mde)."""
+        low, high = self.difference(level)
+        return (low > -mde) & (high < mde)
+
+    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Ends of the present intervals for the difference and the relative difference, each (...,)."""
+        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
+        return low, high, lift_low, lift_high
 
     def _path(self) -> Floats:
         ones = np.ones_like(self.n)

@@ -23,7 +23,7 @@ import numpy as np
 
 from abmail._boundary import check_alpha, mixture_bound, mixture_rho
 from abmail._hypergeometric import fitted_rates, log_mgf
-from abmail._sequential import mix
+from abmail._sequential import first_sign, mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,15 +98,12 @@ class Exact:
         largest: Floats = np.maximum(self.log_e.max(axis=-1), 0.0)
         return np.exp(-largest)
 
-    def proved(self, level: float) -> NDArray[np.int64]:
+    def proved(self, level: float) -> NDArray[np.int8]:
         """Sign of the first proof up to each look: +1 arm b better, -1 worse, 0 before, (..., n_looks).
 
         Proof is an e-process of at least 1 / ``level``; a later look takes nothing back.
         """
-        reached = self.log_e >= -math.log(check_alpha(level, "level"))
-        first = np.argmax(reached, axis=-1)[..., None]
-        sign = np.sign(np.take_along_axis(self.excess, first, axis=-1)).astype(np.int64)
-        return np.where(np.logical_or.accumulate(reached, axis=-1), sign, 0)
+        return first_sign(self.excess, self.log_e >= -math.log(check_alpha(level, "level")))
 
     def agrees(self, level: float) -> NDArray[np.bool_]:
         """Whether some odds ratio is accepted at every look so far, (..., n_looks).
@@ -140,6 +137,16 @@ class Exact:
         low, high = self._translated(self._share_of_b, level, (0.0, 1.0))
         far = np.divide(2 * high - 1, 1 - high, out=np.full_like(high, np.inf), where=high < 1)
         return (2 * low - 1) / (1 - low), far
+
+    def within(self, level: float, mde: float) -> NDArray[np.bool_]:
+        """At every look whether the interval lies inside (-mde, mde)."""
+        low, high = self.difference(level)
+        return (low > -mde) & (high < mde)
+
+    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Ends of the present intervals for the difference and the relative difference, each (...,)."""
+        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
+        return low, high, lift_low, lift_high
 
     def _peak(self) -> Floats:
         """Log odds ratio of the largest likelihood, infinite beyond the grid, NaN where nothing is known."""
@@ -214,7 +221,7 @@ class Exact:
         return np.divide(p_b, p_a + p_b, out=expit(theta), where=p_a + p_b > 0)
 
 
-def exact(pair: Pair, alpha: float, horizon: float | None) -> Exact:
+def exact(pair: Pair, alpha: float, horizon: float | None, baseline: float | None = None) -> Exact:
     """The e-process of every pair, its mixture tuned to ``horizon`` sends of both arms.
 
     The mixture is fixed by the sends and all successes of the first epoch that compares the arms: given those, they say
@@ -224,9 +231,10 @@ def exact(pair: Pair, alpha: float, horizon: float | None) -> Exact:
         pair: Counts per epoch.
         alpha: Level at which the mixture proves most at the horizon, fraction in (0, 1).
         horizon: Sends of both arms at which a decision is expected; 25 times the first epoch by default.
+        baseline: Rate to expect; that of the first epoch by default.
     """
     check_alpha(alpha)
-    tuned = mix(pair, alpha, horizon)
+    tuned = mix(pair, alpha, horizon, baseline)
     theta, weight = _grid(pair, tuned)
     rows = log_mgf(pair.n_a.ravel(), pair.n_b.ravel(), pair.k.ravel(), theta)
     log_mean = rows.reshape(*pair.k.shape, len(theta))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from abmail._aipw import average_effect
 from abmail._bayes import PosteriorTest
 from abmail._boundary import MOST_SHAPE, Boundary, check_alpha
+from abmail._exact import exact
 from abmail._fixed import ScoreTest
 from abmail._sequential import Pair, combine, mix
 
@@ -72,7 +74,8 @@ class Arrays:
         """The arrays of some counts; nothing at all counts as one empty row."""
         if not len(counts.n):
             nothing = np.zeros((counts.n_arms, 1))
-            return cls(n=nothing, k=nothing, exposure=nothing, weights=None)
+            weights = None if counts.weights is None else nothing
+            return cls(n=nothing, k=nothing, exposure=nothing, weights=weights)
         return cls(
             n=counts.n.T.astype(np.float64),
             k=counts.successes.T.astype(np.float64),
@@ -133,10 +136,21 @@ class Plan:
                 return ScoreTest(arrays.pair(a, b))
             case "bayes":
                 return PosteriorTest.of(arrays.k, arrays.exposure, self.prior, a, b)
+            case "exact":
+                return exact(arrays.pair(a, b), self.alpha, horizon, self.baseline)
+            case "aipw":
+                return self._average(arrays, a, b)
             case "anytime":
                 return mix(arrays.pair(a, b), self.alpha, horizon, self.baseline)
             case _:
                 return combine(arrays.pair(a, b), self.shares, self.boundary)
+
+    def _average(self, arrays: Arrays, a: Indices, b: Indices) -> PairTest:
+        if arrays.weights is None:
+            raise ValueError("method is 'aipw', but the counts carry no weights: it needs each epoch's own")
+        sends = np.broadcast_to(arrays.n.sum(axis=-2, keepdims=True), arrays.n[..., a, :].shape)
+        weights = (arrays.weights[..., a, :], arrays.weights[..., b, :])
+        return average_effect(arrays.pair(a, b), sends, *weights, self.alpha, self.horizon)
 
     def spent(self, n_rows: int) -> float | None:
         """Share of the planned information that these rows use."""
@@ -165,8 +179,6 @@ def make_plan(
     name, why = _choose(counts, method, planned, weights is not None)
     if name == "fixed":
         _refuse_changed_weights(counts)
-    if name == "aipw" and counts.weights is None:
-        raise ValueError("method is 'aipw', but the counts carry no weights: it needs each epoch's own")
     shares, boundary = np.ones(1), Boundary(None)
     if name == "sequential":
         shares, boundary = _shares(counts, weights, plan, planned, horizon, shape)

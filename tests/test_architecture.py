@@ -38,7 +38,6 @@ PRIVATE: dict[str, str] = {
     "_trials": "stats",
     "_moments": "stats", "_cells": "stats", "_mean_score": "stats", "_means": "stats", "_means_answer": "stats",
     "_survival": "stats",
-    "_comparison": "stats", "_sample_ratio": "stats", "_wording": "stats", "_guardrail": "stats",
     "_exact": "stats", "_hypergeometric": "stats", "_aipw": "stats",
     "_links": "render", "_mime": "render",
     "_delay": "bandit",
