@@ -31,6 +31,10 @@ from abmail._moments import Moments, winsorize
 from abmail._sample_ratio import SampleRatio, sample_ratio, srm
 from abmail._sequential import FEWEST_SUCCESSES
 from abmail._survival import EventCurve, time_to_event
+from abmail._power import Power, SampleSize, SmallestEffect, duration, mde, power, power_curve, sample_size
+from abmail._sample_ratio import SampleRatio, sample_ratio, srm
+from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
+from abmail._trials import FixedShares, ThompsonShares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,15 +60,26 @@ __all__ = [
     "MeansComparison",
     "MethodInfo",
     "Moments",
+    "FixedShares",
+    "MethodInfo",
+    "Power",
     "SampleRatio",
+    "SampleSize",
+    "SmallestEffect",
+    "ThompsonShares",
     "compare",
     "compare_many",
     "compare_means",
+    "duration",
     "exceeds_limit",
     "expected_loss",
+    "mde",
     "newcombe_interval",
     "obrien_fleming",
     "p_best",
+    "power",
+    "power_curve",
+    "sample_size",
     "srm",
     "time_to_event",
     "wilson_interval",

@@ -39,6 +39,8 @@ PRIVATE: dict[str, str] = {
     "_moments": "stats", "_cells": "stats", "_mean_score": "stats", "_means": "stats", "_means_answer": "stats",
     "_survival": "stats",
     "_exact": "stats", "_hypergeometric": "stats", "_aipw": "stats",
+    "_comparison": "stats", "_sample_ratio": "stats", "_wording": "stats", "_guardrail": "stats",
+    "_trials": "stats", "_drift": "stats", "_design": "stats", "_power": "stats",
     "_links": "render", "_mime": "render",
     "_delay": "bandit",
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
