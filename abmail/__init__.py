@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from abmail.bandit import DelayCurve, Fixed, Policy, Thompson, Uniform
     from abmail.check import check, check_paths
     from abmail.diagnostics import Diagnostic
-    from abmail.engine import Engine, Plan, Tick
+    from abmail.engine import Engine, Plan, PowerReport, Tick
     from abmail.errors import AbmailError, SpecError
     from abmail.events import Event, EventType, Verdict
     from abmail.recipient import Recipient
     from abmail.report import Report
     from abmail.send import SMTP, File, Memory, Transport
     from abmail.spec import Experiment, load, loads
-    from abmail.stats import Comparison, Counts, compare, srm
+    from abmail.stats import Comparison, Counts, compare, mde, power, sample_size, srm
     from abmail.store import Store
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Memory",
     "Plan",
     "Policy",
+    "PowerReport",
     "Recipient",
     "Report",
     "SpecError",
@@ -58,7 +59,10 @@ __all__ = [
     "compare",
     "load",
     "loads",
+    "mde",
+    "power",
     "read_recipients",
+    "sample_size",
     "srm",
 ]
 
@@ -68,14 +72,14 @@ _HOMES = {
     "bandit": ("DelayCurve", "Fixed", "Policy", "Thompson", "Uniform"),
     "check": ("check", "check_paths"),
     "diagnostics": ("Diagnostic",),
-    "engine": ("Engine", "Plan", "Tick"),
+    "engine": ("Engine", "Plan", "PowerReport", "Tick"),
     "errors": ("AbmailError", "SpecError"),
     "events": ("Event", "EventType", "Verdict"),
     "recipient": ("Recipient",),
     "report": ("Report",),
     "send": ("SMTP", "File", "Memory", "Transport"),
     "spec": ("Experiment", "load", "loads"),
-    "stats": ("Comparison", "Counts", "compare", "srm"),
+    "stats": ("Comparison", "Counts", "compare", "mde", "power", "sample_size", "srm"),
     "store": ("Store",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -24,6 +24,7 @@ __all__ = [
     "Plan",
     "Selection",
     "changes",
+    "expected_mails",
     "is_open",
     "next_opening",
     "positions",
@@ -200,6 +201,18 @@ def waves(experiment: Experiment, n: int) -> tuple[int, ...]:
         return (n,)
     edges = np.rint(np.linspace(first, n, later + 1)).astype(int)
     return (first, *(int(size) for size in np.diff(edges)))
+
+
+def expected_mails(experiment: Experiment, n: int) -> tuple[int, int]:
+    """Mails and held out recipients that ``n`` people in the segment will be, about.
+
+    Raises:
+        ValueError: ``n`` is negative.
+    """
+    if n < 0:
+        raise ValueError(f"n is {n}, must be a number of people, 0 or more")
+    held = round(n * experiment.audience.holdout)
+    return n - held, held
 
 
 def too_few(experiment: Experiment, n: int) -> str:

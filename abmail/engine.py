@@ -24,6 +24,7 @@ from abmail import _planning as planning
 from abmail._analysis import Evidence, curve_of, findings, policy_counts, report_on
 from abmail._outbox import Outbox, Sent
 from abmail._planning import Change, Plan
+from abmail._power_report import Baseline, PowerReport, past_rate, power_report
 from abmail.assign import assign
 from abmail.bandit import Fixed, Policy, Thompson, Uniform
 from abmail.errors import ConfigError, StalePlan, StoreError, mask_address
@@ -35,7 +36,7 @@ from abmail.send import RateLimiter, Transport
 from abmail.spec import Cell, Experiment
 from abmail.store import Claimed, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage, worker_name
 
-__all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "Status", "Tick", "Tracked"]
+__all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked"]
 
 _BATCH: Final = 100
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
@@ -307,6 +308,51 @@ class Engine:
             (cell, renderer.render(cell=cell, recipient=recipient, message_id=ident, now=moment))
             for cell in experiment.cells
         )
+
+    def power(
+        self,
+        experiment: Experiment,
+        *,
+        n: int | None = None,
+        baseline: float | None = None,
+        mde: float | None = None,
+        per_day: float | None = None,
+        now: datetime | None = None,
+    ) -> PowerReport:
+        """Say what a test can show before it is sent: its power, the list it needs, and what a proof costs.
+
+        Args:
+            experiment: The definition.
+            n: People in the audience, held out ones included; the segment of the imported list by default.
+            baseline: Rate to expect; the definition's by default, else that of earlier mailings, else typical ones.
+            mde: Smallest difference worth finding; the definition's by default, else a fifth of the rate.
+            per_day: Mails a day; by default as fast as the waves allow.
+            now: Aware UTC datetime; earlier mailings count once their window has closed.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        if n is None:
+            selection = planning.select(experiment, self.store.recipients(), suppressed=self.store.suppressed())
+            mails, held = len(selection.chosen), len(selection.held_out)
+        else:
+            mails, held = planning.expected_mails(experiment, n)
+        rate = experiment.analysis.baseline
+        expected = (
+            Baseline(rates=(baseline,), source="given") if baseline is not None
+            else Baseline(rates=(rate,), source="definition") if rate is not None
+            else past_rate(experiment, self._earlier(experiment.name, now or self._clock()))
+        )  # fmt: skip
+        return power_report(
+            experiment, recipients=mails + held, mails=mails, baseline=expected, effect=mde, per_day=per_day
+        )
+
+    def _earlier(self, name: str, now: datetime) -> Iterator[Evidence]:
+        """What is known of the other experiments."""
+        for stored in self.store.experiments():
+            if stored.name != name:
+                definition = Experiment.from_dict(stored.definition)
+                yield self._evidence(stored, definition, self.store.epochs(stored.name), now)
 
     # -- tick -------------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,10 @@ def _sections(group: click.Group, path: str) -> list[str]:
         if isinstance(command, click.Group):
             sections += _sections(command, f"{path} {name}")
         else:
-            context = click.Context(command, info_name=f"{path} {name}", terminal_width=100, max_content_width=100)
+            context = click.Context(
+                command, info_name=f"{path} {name}", terminal_width=100, max_content_width=100,
+                help_option_names=cli.context_settings["help_option_names"],
+            )  # fmt: skip
             sections.append(f"\n## {path} {name}\n\n```\n{command.get_help(context)}\n```\n")
     return sections
 

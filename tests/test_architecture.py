@@ -47,7 +47,7 @@ PRIVATE: dict[str, str] = {
     "_report_view": "report", "_report_words": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
     "_outbox": "send",
-    "_analysis": "engine", "_planning": "engine",
+    "_analysis": "engine", "_planning": "engine", "_power_report": "engine", "_power_words": "engine",
 }  # fmt: skip
 """Private siblings, and the module whose room they belong to."""
 
