@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from abmail._boundary import check_alpha, obrien_fleming
+from abmail._boundary import Boundary, check_alpha, obrien_fleming
 from abmail._drift import drift_crossing
 from abmail._fixed import ScoreTest
 from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
@@ -39,7 +39,6 @@ MOST_MAILS = 1_000_000_000
 _BATCH = 1_000_000  # replications x arms x epochs that are worked on at a time
 _AFFORDABLE = 200_000  # replications x arms x epochs of one step of a search, quadrature counted twelvefold
 _FEWEST_REPLICATIONS, _SEARCH_REPLICATIONS = 60, 1_000
-_EVEN = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,21 +262,12 @@ class Design:
             mixture = mix(pair, self.alpha, 2 * mails / self.n_arms)
             z, outside = mixture.score.sum, mixture.path() <= self.level
         else:
-            shares = np.diff(np.array((0.0, *clock)))
-            z = combine(pair, shares, clock).z
-            outside = np.abs(z) >= self._boundaries(pair, clock, shares)
+            walk = combine(pair, np.diff(np.array((0.0, *clock))), Boundary(clock))
+            z, outside = walk.z, walk.distance() >= obrien_fleming(clock, self.level)
         successes = pair.k.cumsum(axis=-1)
         rarer = np.minimum(successes, pair.n.cumsum(axis=-1) - successes)
         signs: Floats = np.where(outside & (rarer >= self.needed), np.sign(z), 0.0)
         return signs
-
-    def _boundaries(self, pair: Pair, clock: tuple[float, ...], shares: Floats) -> Floats:
-        """The plan's constant; that for any number of looks once an arm got nobody in an uneven plan."""
-        planned = obrien_fleming(clock, self.level)
-        if np.ptp(shares) < _EVEN:
-            return np.full(1, planned)
-        on_clock = np.logical_and.accumulate((pair.h > 0).all(axis=-2, keepdims=True), axis=-1)
-        return np.where(on_clock, planned, obrien_fleming(None, self.level))
 
 
 def check_effect(effect: float, baseline: float, n_arms: int) -> None:

@@ -351,8 +351,7 @@ class Engine:
         """What is known of the other experiments."""
         for stored in self.store.experiments():
             if stored.name != name:
-                definition = Experiment.from_dict(stored.definition)
-                yield self._evidence(stored, definition, self.store.epochs(stored.name), now)
+                yield self._evidence(stored, now)
 
     # -- tick -------------------------------------------------------------------------------------------------------
 

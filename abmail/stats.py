@@ -28,12 +28,10 @@ from abmail._means import compare_means
 from abmail._means_answer import MeanResult, MeansComparison
 from abmail._method import Arrays, make_plan
 from abmail._moments import Moments, winsorize
+from abmail._power import Power, SampleSize, SmallestEffect, duration, mde, power, power_curve, sample_size
 from abmail._sample_ratio import SampleRatio, sample_ratio, srm
 from abmail._sequential import FEWEST_SUCCESSES
 from abmail._survival import EventCurve, time_to_event
-from abmail._power import Power, SampleSize, SmallestEffect, duration, mde, power, power_curve, sample_size
-from abmail._sample_ratio import SampleRatio, sample_ratio, srm
-from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
 from abmail._trials import FixedShares, ThompsonShares
 
 if TYPE_CHECKING:
@@ -56,12 +54,11 @@ __all__ = [
     "Counts",
     "Decision",
     "EventCurve",
+    "FixedShares",
     "MeanResult",
     "MeansComparison",
     "MethodInfo",
     "Moments",
-    "FixedShares",
-    "MethodInfo",
     "Power",
     "SampleRatio",
     "SampleSize",
@@ -156,7 +153,7 @@ def compare(
     Example:
         >>> result = compare(Counts([[200, 200], [120, 280]], [[40, 52], [25, 90]], looks=2))
         >>> result.method.name, result.decision.state, round(result.arms[1].effect, 3)
-        ('sequential', 'winner', 0.085)
+        ('sequential', 'winner', 0.084)
     """
     labels = _names(names, counts.n_arms)
     base = _control(control, labels)
