@@ -38,6 +38,7 @@ __all__ = [
 _PANEL = 2.5  # widest panel of 8 Gauss-Legendre nodes, in standard deviations of one step
 _FAR = 8.0  # beyond this the crossing probability is under 1e-14 and the reflection bound is as good
 _MOST_LOOKS = 1_000
+_MANY_LOOKS = 40
 _SMALLEST_STEP = 1e-4
 _FEW = 8  # so many values are integrated one by one; more are read off a curve
 _CURVE_NODES = 64
@@ -167,11 +168,16 @@ def crossing_probability(c: ArrayLike, clock: tuple[float, ...] | None, shape: f
     answer = np.where(flat < 1e-3, 1.0, 0.0)
     # beyond the resolved range the walk crosses at its easiest look or never: a bound that is under 1e-13
     answer[flat > _FAR] = np.minimum(1.0, len(clock) * _two_sided_tail(flat[flat > _FAR] * _easiest(clock, shape)))
-    if 0 < inside.sum() <= _FEW:
+    if 0 < inside.sum() <= _FEW and not _is_long(clock, shape):
         answer[inside] = _recursive_crossing(flat[inside], clock, shape)
     elif inside.any():
         answer[inside] = _read_off(flat[inside], clock, shape)
     return np.minimum(answer, 1.0).reshape(values.shape)
+
+
+def _is_long(clock: tuple[float, ...], shape: float) -> bool:
+    """Whether reading off a curve pays even for one value: many even steps, whose curve many experiments share."""
+    return shape == 0.0 and len(clock) > _MANY_LOOKS and float(np.ptp(np.diff(np.array((0.0, *clock))))) < 1e-9
 
 
 def _easiest(clock: tuple[float, ...], shape: float) -> float:
@@ -375,13 +381,14 @@ def _recursive_crossing(c: Floats, clock: tuple[float, ...], shape: float) -> Fl
 
 def _even_steps(density: Floats, x: Floats, weight: Floats, bound: Floats, sd: float, looks: int) -> Floats:
     """The chances to leave at every look but the first, where nothing changes from look to look."""
-    kernel = _folded_kernel(x, x, sd) * weight[..., None]
-    inside = (density * weight)[..., None]
-    total = np.zeros_like(inside)
-    for _ in range(looks - 1):
-        total += inside
-        inside = kernel @ inside
-    leaving: Floats = (total[..., 0] * _leaving(x, bound, sd)).sum(axis=-1)
+    kernels = _folded_kernel(x, x, sd) * weight[..., None]
+    total = np.zeros_like(x)
+    for kernel, mass, so_far in zip(kernels, density * weight, total, strict=True):
+        inside = mass
+        for _ in range(looks - 1):
+            so_far += inside
+            inside = kernel @ inside
+    leaving: Floats = (total * _leaving(x, bound, sd)).sum(axis=-1)
     return leaving
 
 

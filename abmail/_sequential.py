@@ -51,6 +51,7 @@ _TYPICAL_VARIANCE = 0.05 * 0.95  # of an outcome, while nothing has been observe
 _FARTHEST_RATIO = 1 - 1e-12
 _SMALLEST_RATIO = 1e-12
 _STEPS = 60
+_ROUNDS = 40
 _ENOUGH = 1e-11
 _ROUNDING = 1e-12
 _ON_TIME = 1e-9
@@ -147,6 +148,26 @@ class EpochScore:
         """Differences under which the sum stays within ``allowed(variance)``; within [-1, 1]."""
         return invert(lambda delta: self.difference_gap(delta, allowed), np.nan_to_num(self.effect), -1.0, 1.0)
 
+    def difference_ends(self, squared: Floats) -> tuple[Floats, Floats]:
+        """`difference_interval` where the sum may be ``squared`` times its variance away, squared: in closed form.
+
+        As long as both rates stay within [0, 1] their variance is a quadratic in the difference, and so are its ends.
+        """
+        m, s, u = self.mean, self.share_b, 1 - self.share_b
+        curve = self.scale**2 + squared * (self.noise_b * u**2 + self.noise_a * s**2)
+        slope = self.sum * self.scale + squared * (1 - 2 * m) * (self.noise_b * u - self.noise_a * s) / 2
+        level = self.sum**2 - squared * (self.noise_a + self.noise_b) * m * (1 - m)
+        root = np.sqrt(np.maximum(slope**2 - curve * level, 0.0))
+        estimate = _divide(self.sum, self.scale, 0.0)  # rounding must not leave it out
+        low = np.minimum(np.maximum(_divide(slope - root, curve, -1.0), -1.0), estimate)
+        high = np.maximum(np.minimum(_divide(slope + root, curve, 1.0), 1.0), estimate)
+        rates = (m + u * low, m + u * high, m - s * low, m - s * high)
+        if min(float(rate.min()) for rate in rates) < 0 or max(float(rate.max()) for rate in rates) > 1:
+            exact = self.difference_interval(lambda variance: np.sqrt(squared * variance))
+            plain = np.logical_and.reduce([(rate >= 0) & (rate <= 1) for rate in rates])
+            return np.where(plain, low, exact[0]), np.where(plain, high, exact[1])
+        return low, high
+
     def lift_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
         """Relative differences under which the sum stays within ``allowed(variance)``; from -1 to infinity.
 
@@ -162,6 +183,30 @@ class EpochScore:
         start = _divide(self.rate_b, self.rate_a + self.rate_b, 0.5)
         low, high = invert(fits, np.minimum(start, _FARTHEST_RATIO), 0.0, _FARTHEST_RATIO)
         return low / (1 - low) - 1, np.where(high < _FARTHEST_RATIO, high / (1 - high) - 1, np.inf)
+
+    def lift_ends(self, squared: Floats) -> tuple[Floats, Floats]:
+        """`lift_interval` where the sum may be ``squared`` times its variance away, squared.
+
+        With the rates held fixed the ends solve a quadratic; with the rates of those ends the next one, and so on.
+        """
+        a, b, m, s = self.rate_a, self.rate_b, self.mean, self.share_b
+        ratio = np.broadcast_to(_divide(b, a, 0.0), (2, *b.shape))
+        for _ in range(_ROUNDS):
+            p_a = np.minimum(_divide(m, 1 - s + s * ratio, 1.0), 1.0)
+            p_b = np.clip(ratio * p_a, 0.0, 1.0)
+            spread_a = a**2 - squared * self.noise_a * p_a * (1 - p_a)
+            spread_b = b**2 - squared * self.noise_b * p_b * (1 - p_b)
+            root = a * b + np.sqrt(np.maximum((a * b) ** 2 - spread_a * spread_b, 0.0))
+            low, high = _divide(spread_b[0], root[0], -1.0), _divide(root[1], spread_a[1], -1.0)
+            before, ratio = ratio, np.stack((low, high))
+            settled = np.logical_and(*(np.abs(ratio - before) <= _ENOUGH * ratio))
+            if settled.all():
+                break
+        sound = settled & (p_a * np.maximum(ratio, 1.0) < 1).all(axis=0)
+        if sound.all():
+            return ratio[0] - 1, ratio[1] - 1
+        exact = self.lift_interval(lambda variance: np.sqrt(squared * variance))
+        return np.where(sound, ratio[0] - 1, exact[0]), np.where(sound, ratio[1] - 1, exact[1])
 
     def latest(self) -> EpochScore:
         """The sums at the latest look alone, (..., 1)."""
@@ -218,16 +263,16 @@ class Combination:
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Repeated interval for p_b - p_a at every look."""
-        return self.score.difference_interval(self._allowed(level))
+        return self.score.difference_ends(self._squared(level))
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Repeated interval for p_b / p_a - 1 at every look."""
-        return self.score.lift_interval(self._allowed(level))
+        return self.score.lift_ends(self._squared(level))
 
     def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
         """Ends of the present intervals for the difference and the relative difference, each (...,)."""
-        score, allowed = self.score.latest(), self._allowed(level, latest=True)
-        ends = (*score.difference_interval(allowed), *score.lift_interval(allowed))
+        score, squared = self.score.latest(), self._squared(level)[..., -1:]
+        ends = (*score.difference_ends(squared), *score.lift_ends(squared))
         low, high, lift_low, lift_high = (end[..., -1] for end in ends)
         return low, high, lift_low, lift_high
 
@@ -239,11 +284,14 @@ class Combination:
     def _constants(self, level: float) -> Floats:
         return self.boundary.constants(level, self.z.shape[-1])
 
-    def _allowed(self, level: float, *, latest: bool = False) -> Gap:
-        c, alike = self._constants(level) * self._rise(), self.score.variance(np.zeros_like(self.z))
-        if latest:
-            c, alike = c[..., -1:], alike[..., -1:]
-        return lambda variance: c * np.sqrt(_divide(variance, alike, 1.0))
+    def _allowed(self, level: float) -> Gap:
+        squared = self._squared(level)
+        return lambda variance: np.sqrt(squared * variance)
+
+    def _squared(self, level: float) -> Floats:
+        """Square of the allowed distance at each look, per unit of the sum's variance."""
+        alike = self.score.variance(np.zeros_like(self.z))
+        return _divide((self._constants(level) * self._rise()) ** 2, alike, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -478,6 +526,6 @@ def ratio_or_nan(top: Floats, bottom: Floats) -> Floats:
 
 
 def _divide(top: Floats, bottom: Floats, otherwise: float) -> Floats:
-    quotient: Floats = np.full(np.broadcast_shapes(top.shape, bottom.shape), otherwise)
-    np.divide(top, bottom, out=quotient, where=bottom > 0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        quotient: Floats = np.where(bottom > 0, top / bottom, otherwise)
     return quotient

@@ -559,6 +559,32 @@ def test_a_relative_interval_of_swapped_arms_is_the_inverse(method: MethodName) 
     )
 
 
+@PROPERTY
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3_000), st.floats(0, 1), st.integers(1, 3_000), st.floats(0, 1)),
+        min_size=1, max_size=6,
+    ),
+    st.floats(0.1, 30),
+)  # fmt: skip
+def test_interval_ends_in_closed_form_are_those_of_a_search(
+    rows: list[tuple[int, float, int, float]], squared: float
+) -> None:
+    pair = pair_of([(n_a, round(n_a * p_a), n_b, round(n_b * p_b)) for n_a, p_a, n_b, p_b in rows])
+    score = _sequential.combine(pair, np.full(6, 1 / 6), _boundary.Boundary(None)).score
+    factor = np.full(len(rows), squared)
+
+    def allowed(variance: Floats) -> Floats:
+        return np.sqrt(factor * variance)
+
+    for ends, searched in (
+        (score.difference_ends(factor), score.difference_interval(allowed)),
+        (score.lift_ends(factor), score.lift_interval(allowed)),
+    ):
+        for end, other in zip(ends, searched, strict=True):
+            assert end == pytest.approx(other, abs=1e-7, rel=1e-6)
+
+
 @EVERY_METHOD
 def test_the_order_of_the_arms_changes_nothing(method: MethodName) -> None:
     counts = many_epochs(5, rates=(0.2, 0.22, 0.27))
