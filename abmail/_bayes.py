@@ -1,4 +1,4 @@
-"""Beta posteriors side by side: chance to be best and expected loss, by quadrature.
+"""Beta posteriors side by side: chance to be best, expected loss and value remaining, by quadrature.
 
 On the log-odds scale a Beta density is smooth and bell-shaped, with tails exp(a x) and exp(-b x). The integrals run
 over a grid whose panels are as fine as the sharpest posterior nearby needs and grow geometrically away from it, so flat
@@ -7,144 +7,25 @@ and very sharp posteriors fit on one grid.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abmail._sequential import invert
+from abmail._boundary import check_alpha, falling_root
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
 
-__all__ = ["PosteriorTest", "credible_interval", "expected_loss", "p_best"]
+__all__ = ["credible_interval", "expected_loss", "p_best", "value_remaining"]
 
 _REACH = 9.0  # standard deviations that hold all of a bell-shaped posterior
 _TAIL = 40.0  # exp(-40) is nothing beside 1
 _STEP = 1.25  # panel width in standard deviations near a posterior's centre
 _GROWTH = 0.35  # panel width as a share of the distance to that centre
 _NODES = 8
-_FARTHEST = 1 - 1e-12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PosteriorTest:
-    """Arms b beside reference arms a by their posteriors alone, (..., n_pairs): no error rate is promised.
-
-    Attributes:
-        a_a: First Beta parameter of arm a.
-        a_b: Second one of arm a.
-        b_a: First one of arm b.
-        b_b: Second one of arm b.
-    """
-
-    a_a: Floats
-    a_b: Floats
-    b_a: Floats
-    b_b: Floats
-
-    @classmethod
-    def of(
-        cls,
-        successes: Floats,
-        exposure: Floats,
-        prior: tuple[float, float],
-        a: NDArray[np.int64],
-        b: NDArray[np.int64],
-    ) -> PosteriorTest:
-        """Posteriors of (..., n_arms, n_rows) counts, rows summed."""
-        k = successes.sum(axis=-1)
-        first, second = prior[0] + k, prior[1] + np.maximum(exposure.sum(axis=-1) - k, 0.0)
-        return cls(a_a=first[..., a], a_b=second[..., a], b_a=first[..., b], b_b=second[..., b])
-
-    @property
-    def effect(self) -> Floats:
-        """Difference of the posterior means, (..., n_pairs, 1)."""
-        return (self._mean_b - self._mean_a)[..., None]
-
-    @property
-    def relative(self) -> Floats:
-        """Relative difference of the posterior means, (..., n_pairs, 1)."""
-        return (self._mean_b / self._mean_a - 1)[..., None]
-
-    @property
-    def _mean_a(self) -> Floats:
-        return self.a_a / (self.a_a + self.a_b)
-
-    @property
-    def _mean_b(self) -> Floats:
-        return self.b_a / (self.b_a + self.b_b)
-
-    def p_value(self) -> Floats:
-        """There is none: NaN."""
-        return np.full(self.a_a.shape, np.nan)
-
-    def proved(self, level: float) -> NDArray[np.int8]:
-        """+1 where the central credible interval at ``level`` lies above 0, -1 where below, (..., n_pairs, 1)."""
-        below = self._below(np.zeros(self.a_a.shape))
-        sign = np.where(below <= level / 2, 1, np.where(below >= 1 - level / 2, -1, 0))
-        return sign.astype(np.int8)[..., None]
-
-    def within(self, level: float, mde: float) -> NDArray[np.bool_]:
-        """Whether the credible interval lies inside (-mde, mde), (..., n_pairs, 1)."""
-        at = np.full(self.a_a.shape, mde)
-        return ((self._below(-at) < level / 2) & (self._below(at) > 1 - level / 2))[..., None]
-
-    def difference(self, level: float) -> tuple[Floats, Floats]:
-        """Central credible interval for p_b - p_a, (..., n_pairs, 1)."""
-
-        def fits(delta: Floats) -> Floats:
-            return _two_tails(self._below(delta), level)
-
-        low, high = invert(fits, self._mean_b - self._mean_a, -1.0, 1.0)
-        return low[..., None], high[..., None]
-
-    def lift(self, level: float) -> tuple[Floats, Floats]:
-        """Central credible interval for p_b / p_a - 1, (..., n_pairs, 1)."""
-
-        def fits(odds: Floats) -> Floats:
-            return _two_tails(self._below_ratio(odds / (1 - odds)), level)
-
-        middle = self._mean_b / (self._mean_a + self._mean_b)
-        low, high = invert(fits, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST)
-        return (low / (1 - low) - 1)[..., None], (high / (1 - high) - 1)[..., None]
-
-    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
-        """Central credible intervals for the difference and the relative difference, each (..., n_pairs)."""
-        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
-        return low, high, lift_low, lift_high
-
-    def _below(self, delta: Floats) -> Floats:
-        """P(p_b - p_a <= delta)."""
-        x, weight = self._draws()
-        return self._mass_b(np.clip(x + delta[..., None], 0.0, 1.0)) @ weight
-
-    def _below_ratio(self, ratio: Floats) -> Floats:
-        """P(p_b <= ratio p_a)."""
-        x, weight = self._draws()
-        return self._mass_b(np.minimum(x * ratio[..., None], 1.0)) @ weight
-
-    def _mass_b(self, x: Floats) -> Floats:
-        from scipy.special import betainc
-
-        return np.asarray(betainc(self.b_a[..., None], self.b_b[..., None], x), dtype=np.float64)
-
-    def _draws(self) -> tuple[Floats, Floats]:
-        """Nodes (..., n_pairs, n_nodes) and weights of arm a's posterior: a trapezoid rule on its normal scores."""
-        from scipy.special import betaincinv, ndtr
-
-        score = np.linspace(-8, 8, 161)
-        weight = np.exp(-0.5 * score**2) * (score[1] - score[0]) / math.sqrt(2 * math.pi)
-        x = betaincinv(self.a_a[..., None], self.a_b[..., None], ndtr(score))
-        return np.asarray(x, dtype=np.float64), weight
-
-
-def _two_tails(below: Floats, level: float) -> Floats:
-    """Positive between the tails of ``level`` / 2, 0 at their ends."""
-    return np.minimum(below, 1 - below) / (level / 2) - 1
+_FARTHEST_GAIN = 200.0  # log of the largest factor that the value remaining is looked for
 
 
 def p_best(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -168,7 +49,7 @@ def p_best(a: ArrayLike, b: ArrayLike) -> Floats:
     if len(first) == 1:
         return np.ones(1)
     low, high = _ranges(first, second)
-    x, weight = _grid(first, second, low.max(), max(high.max(), low.max() + 1e-9))
+    x, weight = _grid(*_centres(first, second), low.max(), max(high.max(), low.max() + 1e-9))
     below, density = _log_below(first, second, x), _log_density(first, second, x)
     others = below.sum(axis=0) - below
     mass: Floats = np.exp(density + others) @ weight
@@ -199,12 +80,73 @@ def expected_loss(a: ArrayLike, b: ArrayLike) -> Floats:
     if len(first) == 1:
         return np.zeros(1)
     low, high = _ranges(first, second)
-    x, weight = _grid(first, second, low.min(), high.max())
+    x, weight = _grid(*_centres(first, second), low.min(), high.max())
     below = _log_below(first, second, x)
     others = below.sum(axis=0) - below
     log_p, log_q = -np.logaddexp(0.0, -x), -np.logaddexp(0.0, x)
     loss: Floats = (np.exp(below) * -np.expm1(others)) @ (weight * np.exp(log_p + log_q))
     return np.clip(loss, 0.0, 1.0)
+
+
+def value_remaining(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> float:
+    """How much better than the champion the best arm may be: a posterior quantile of (best - champion) / champion.
+
+    The champion is the arm most likely to be the best, for independent Beta(a, b) posteriors (Scott 2010, Applied
+    Stochastic Models in Business and Industry 26:639; Scott 2015, 31:37). The chance that no arm's rate exceeds 1 + v
+    times the champion's is one integral over the champion's rate; v solves it for ``level``.
+
+    Args:
+        a: First parameters, (n_arms,), positive.
+        b: Second parameters, (n_arms,), positive.
+        level: Posterior probability that no more than this is to be gained, fraction in (0, 1).
+
+    Returns:
+        The quantile, 0 or more: 0.01 for "at most 1 % better"; 0 when the champion is the best with that probability.
+
+    Raises:
+        ValueError: ``level`` is out of range, shapes differ, or a parameter is not a positive finite number.
+
+    Example:
+        >>> round(value_remaining([200, 205], [800, 795]), 4), value_remaining([200, 300], [800, 700])
+        (0.1291, 0.0)
+    """
+    check_alpha(level, "level")
+    first, second = _parameters(a, b)
+    best = p_best(first, second)
+    champion = int(np.argmax(best))
+    if best[champion] >= level:
+        return 0.0
+
+    def uncovered(gain: float) -> float:
+        return level - _chance_within(first, second, champion, float(np.expm1(gain)))
+
+    far = 0.01
+    while uncovered(far) > 0 and far < _FARTHEST_GAIN:
+        far *= 2
+    return float(np.expm1(falling_root(uncovered, 0.0, far, 1e-10)))
+
+
+def _chance_within(a: Floats, b: Floats, champion: int, v: float) -> float:
+    """P(no arm's rate is above 1 + v times the champion's), as an integral over the champion's log odds."""
+    from scipy.special import betaincc, expit
+
+    mean, sd = _centres(a, b)
+    low, high = _ranges(a, b)
+    one = [champion]
+    rivals = np.flatnonzero((high > low[champion]) & (np.arange(len(a)) != champion))
+    top = -np.log(v) if v > 0 else np.inf  # from here on even a rate of 1 is within reach
+    start, end = low[champion], min(high[champion], top)
+    certain = float(betaincc(a[champion], b[champion], 1 / (1 + v)))
+    if end <= start or not len(rivals):
+        return 1.0
+    rate = expit(np.minimum(mean[rivals], 30.0))
+    scaled = rate / (1 + v)
+    centre = np.concatenate((mean[one], np.log(scaled) - np.log1p(-scaled)))
+    width = np.concatenate((sd[one], sd[rivals] * (1 - rate) / (1 - scaled)))
+    x, weight = _grid(centre, width, start, end)
+    reached = x + np.log1p(v) - np.log1p(-v * np.exp(x))  # log odds of 1 + v times the rate
+    below = _log_below(a[rivals], b[rivals], reached).sum(axis=0)
+    return float(np.exp(_log_density(a[one], b[one], x)[0] + below) @ weight) + certain
 
 
 def credible_interval(a: Floats, b: Floats, level: float) -> tuple[Floats, Floats]:
@@ -240,9 +182,8 @@ def _ranges(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     return mean - _REACH * sd - _TAIL / a, mean + _REACH * sd + _TAIL / b
 
 
-def _grid(a: Floats, b: Floats, low: float, high: float) -> tuple[Floats, Floats]:
+def _grid(mean: Floats, sd: Floats, low: float, high: float) -> tuple[Floats, Floats]:
     """Nodes and weights of composite Gauss-Legendre quadrature whose panels follow the nearest sharp posterior."""
-    mean, sd = _centres(a, b)
     near = np.arange(-_REACH, _REACH + 0.1, 0.5)
     far = _REACH * np.geomspace(1.2, 1e7, 60)
     points = (mean[:, None] + sd[:, None] * np.concatenate((-far[::-1], near, far))).ravel()

@@ -314,17 +314,17 @@ def _normal_quantile(alpha: float) -> float:
     return float(-ndtri(alpha / 2))
 
 
-def falling_root(f: Callable[[float], float], low: float, high: float) -> float:
+def falling_root(f: Callable[[float], float], low: float, high: float, tolerance: float = 1e-12) -> float:
     """Root of a falling function by the Illinois rule (Dowell & Jarratt 1971); an end where it has none inside."""
     f_low, f_high = f(low), f(high)
     for _ in range(60):
-        if f_low <= 0 or high - low < 1e-12:
+        if f_low <= 0 or high - low < tolerance:
             return low
         if f_high >= 0:
             return high
         middle = (low * f_high - high * f_low) / (f_high - f_low)
         value = f(middle)
-        if abs(value) < 1e-12:
+        if abs(value) < tolerance:
             return middle
         if value > 0:
             low, f_low, f_high = middle, value, f_high / 2

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from abmail._aipw import average_effect
-from abmail._bayes import PosteriorTest
 from abmail._boundary import MOST_SHAPE, Boundary, check_alpha
 from abmail._exact import exact
 from abmail._fixed import ScoreTest
+from abmail._posterior import PosteriorTest
 from abmail._sequential import Pair, combine, mix
 
 if TYPE_CHECKING:

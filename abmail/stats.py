@@ -17,19 +17,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from abmail._bayes import credible_interval, expected_loss, p_best
+from abmail._bayes import credible_interval, expected_loss, p_best, value_remaining
 from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
 from abmail._comparison import ArmResult, Comparison, Contrast, Decision, MethodInfo
 from abmail._contest import hold_contest, sound
 from abmail._counts import Counts
 from abmail._fixed import newcombe_interval, wilson_interval
-from abmail._guardrail import exceeds_limit
+from abmail._futility import Futility, conditional_power, futility
+from abmail._guardrail import (
+    GuardrailResult,
+    Versus,
+    check_guardrails,
+    exceeds_limit,
+    rate_bounds,
+    worse_than_control,
+)
 from abmail._means import compare_means
 from abmail._means_answer import MeanResult, MeansComparison
 from abmail._method import Arrays, make_plan
 from abmail._moments import Moments, winsorize
+from abmail._multiple import benjamini_hochberg
 from abmail._power import Power, SampleSize, SmallestEffect, duration, mde, power, power_curve, sample_size
 from abmail._sample_ratio import SampleRatio, sample_ratio, srm
+from abmail._segments import Interaction, SegmentComparison, SegmentEffect, SegmentWinner, compare_segments
 from abmail._sequential import FEWEST_SUCCESSES
 from abmail._survival import EventCurve, time_to_event
 from abmail._trials import FixedShares, ThompsonShares
@@ -46,7 +56,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
-    "FEWEST_SUCCESSES",
     "ArmResult",
     "Comparison",
     "Comparisons",
@@ -54,7 +63,11 @@ __all__ = [
     "Counts",
     "Decision",
     "EventCurve",
+    "FEWEST_SUCCESSES",
     "FixedShares",
+    "Futility",
+    "GuardrailResult",
+    "Interaction",
     "MeanResult",
     "MeansComparison",
     "MethodInfo",
@@ -62,25 +75,37 @@ __all__ = [
     "Power",
     "SampleRatio",
     "SampleSize",
+    "SegmentComparison",
+    "SegmentEffect",
+    "SegmentWinner",
     "SmallestEffect",
     "ThompsonShares",
+    "Versus",
+    "benjamini_hochberg",
+    "check_guardrails",
     "compare",
     "compare_many",
     "compare_means",
+    "compare_segments",
+    "conditional_power",
     "duration",
     "exceeds_limit",
     "expected_loss",
+    "futility",
     "mde",
     "newcombe_interval",
     "obrien_fleming",
     "p_best",
     "power",
     "power_curve",
+    "rate_bounds",
     "sample_size",
     "srm",
     "time_to_event",
+    "value_remaining",
     "wilson_interval",
     "winsorize",
+    "worse_than_control",
 ]
 
 _SRM_ALPHA = 0.001

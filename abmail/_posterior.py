@@ -1,0 +1,137 @@
+"""Arms compared by their Beta posteriors alone: credible intervals of differences, without an error rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from abmail._sequential import invert
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["PosteriorTest"]
+
+_FARTHEST = 1 - 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosteriorTest:
+    """Arms b beside reference arms a by their posteriors alone, (..., n_pairs): no error rate is promised.
+
+    Attributes:
+        a_a: First Beta parameter of arm a.
+        a_b: Second one of arm a.
+        b_a: First one of arm b.
+        b_b: Second one of arm b.
+    """
+
+    a_a: Floats
+    a_b: Floats
+    b_a: Floats
+    b_b: Floats
+
+    @classmethod
+    def of(
+        cls,
+        successes: Floats,
+        exposure: Floats,
+        prior: tuple[float, float],
+        a: NDArray[np.int64],
+        b: NDArray[np.int64],
+    ) -> PosteriorTest:
+        """Posteriors of (..., n_arms, n_rows) counts, rows summed."""
+        k = successes.sum(axis=-1)
+        first, second = prior[0] + k, prior[1] + np.maximum(exposure.sum(axis=-1) - k, 0.0)
+        return cls(a_a=first[..., a], a_b=second[..., a], b_a=first[..., b], b_b=second[..., b])
+
+    @property
+    def effect(self) -> Floats:
+        """Difference of the posterior means, (..., n_pairs, 1)."""
+        return (self._mean_b - self._mean_a)[..., None]
+
+    @property
+    def relative(self) -> Floats:
+        """Relative difference of the posterior means, (..., n_pairs, 1)."""
+        return (self._mean_b / self._mean_a - 1)[..., None]
+
+    @property
+    def _mean_a(self) -> Floats:
+        return self.a_a / (self.a_a + self.a_b)
+
+    @property
+    def _mean_b(self) -> Floats:
+        return self.b_a / (self.b_a + self.b_b)
+
+    def p_value(self) -> Floats:
+        """There is none: NaN."""
+        return np.full(self.a_a.shape, np.nan)
+
+    def proved(self, level: float) -> NDArray[np.int8]:
+        """+1 where the central credible interval at ``level`` lies above 0, -1 where below, (..., n_pairs, 1)."""
+        below = self._below(np.zeros(self.a_a.shape))
+        sign = np.where(below <= level / 2, 1, np.where(below >= 1 - level / 2, -1, 0))
+        return sign.astype(np.int8)[..., None]
+
+    def within(self, level: float, mde: float) -> NDArray[np.bool_]:
+        """Whether the credible interval lies inside (-mde, mde), (..., n_pairs, 1)."""
+        at = np.full(self.a_a.shape, mde)
+        return ((self._below(-at) < level / 2) & (self._below(at) > 1 - level / 2))[..., None]
+
+    def difference(self, level: float) -> tuple[Floats, Floats]:
+        """Central credible interval for p_b - p_a, (..., n_pairs, 1)."""
+
+        def fits(delta: Floats) -> Floats:
+            return _two_tails(self._below(delta), level)
+
+        low, high = invert(fits, self._mean_b - self._mean_a, -1.0, 1.0)
+        return low[..., None], high[..., None]
+
+    def lift(self, level: float) -> tuple[Floats, Floats]:
+        """Central credible interval for p_b / p_a - 1, (..., n_pairs, 1)."""
+
+        def fits(odds: Floats) -> Floats:
+            return _two_tails(self._below_ratio(odds / (1 - odds)), level)
+
+        middle = self._mean_b / (self._mean_a + self._mean_b)
+        low, high = invert(fits, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST)
+        return (low / (1 - low) - 1)[..., None], (high / (1 - high) - 1)[..., None]
+
+    def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Central credible intervals for the difference and the relative difference, each (..., n_pairs)."""
+        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
+        return low, high, lift_low, lift_high
+
+    def _below(self, delta: Floats) -> Floats:
+        """P(p_b - p_a <= delta)."""
+        x, weight = self._draws()
+        return self._mass_b(np.clip(x + delta[..., None], 0.0, 1.0)) @ weight
+
+    def _below_ratio(self, ratio: Floats) -> Floats:
+        """P(p_b <= ratio p_a)."""
+        x, weight = self._draws()
+        return self._mass_b(np.minimum(x * ratio[..., None], 1.0)) @ weight
+
+    def _mass_b(self, x: Floats) -> Floats:
+        from scipy.special import betainc
+
+        return np.asarray(betainc(self.b_a[..., None], self.b_b[..., None], x), dtype=np.float64)
+
+    def _draws(self) -> tuple[Floats, Floats]:
+        """Nodes (..., n_pairs, n_nodes) and weights of arm a's posterior: a trapezoid rule on its normal scores."""
+        from scipy.special import betaincinv, ndtr
+
+        score = np.linspace(-8, 8, 161)
+        weight = np.exp(-0.5 * score**2) * (score[1] - score[0]) / math.sqrt(2 * math.pi)
+        x = betaincinv(self.a_a[..., None], self.a_b[..., None], ndtr(score))
+        return np.asarray(x, dtype=np.float64), weight
+
+
+def _two_tails(below: Floats, level: float) -> Floats:
+    """Positive between the tails of ``level`` / 2, 0 at their ends."""
+    return np.minimum(below, 1 - below) / (level / 2) - 1
