@@ -14,8 +14,8 @@ import numpy as np
 
 from abmail._arms import arm_index, arm_names
 from abmail._bayes import p_best, value_remaining
-from abmail._boundary import check_alpha, obrien_fleming
-from abmail._schedule import pairs, planned_shares
+from abmail._boundary import Boundary, check_alpha, obrien_fleming
+from abmail._method import Arrays, make_plan
 from abmail._sequential import combine, spend
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Plan:
     """Planned shares of all epochs, past and to come, the clock, and the sends per arm of those to come."""
 
     shares: Floats
-    boundary: tuple[float, ...] | None
+    boundary: Boundary
     to_come: Floats
 
 
@@ -106,13 +106,17 @@ def _plan(
     horizon: float | None,
     allocation: ArrayLike | None,
 ) -> _Plan:
-    shares, boundary = planned_shares(counts, weights, looks, horizon)
+    made = make_plan(
+        counts, method="sequential", alpha=0.05, weights=weights, plan=None, looks=looks, horizon=horizon, shape=0.0,
+        prior=None, baseline=None,
+    )  # fmt: skip
+    shares, boundary = made.shares, made.boundary
     sent = float(counts.n.sum())
     if not sent:
         raise ValueError("nothing was sent yet: there is no path to go on from")
     past = counts.n_epochs
     rest = shares[past:]
-    if boundary is None and horizon is not None and weights is None:  # epochs spend the budget by their size
+    if boundary.clock is None and horizon is not None and weights is None:  # epochs spend the budget by their size
         left = max(1.0 - float(shares.sum()), 0.0)
         many = min(math.ceil(left / shares[shares > 0].mean() - _EVEN), _MOST_LOOKS)
         rest = np.full(many, left / max(many, 1))
@@ -140,11 +144,8 @@ def _allocation(counts: Counts, allocation: ArrayLike | None) -> Floats:
 
 
 def _chance(counts: Counts, plan: _Plan, arm: int, control: int, effect: float, alpha: float) -> float:
-    n, k = counts.n.T.astype(np.float64), counts.successes.T.astype(np.float64)
-    pair = pairs(n, k, control, [arm])
-    on_clock = np.ptp(plan.shares) < _EVEN or bool((pair.h > 0).all())
-    boundary = plan.boundary if on_clock else None
-    path, c = combine(pair, plan.shares, boundary), obrien_fleming(boundary, alpha)
+    pair = Arrays.of(counts).pair(np.array([control]), np.array([arm]))
+    path, c = combine(pair, plan.shares, plan.boundary), obrien_fleming(plan.boundary.clock, alpha)
     side = math.copysign(1.0, effect)
     crossed = path.ready[0] & (np.abs(path.z[0]) >= c)
     if crossed.any():

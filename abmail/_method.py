@@ -83,6 +83,11 @@ class Arrays:
             weights=None if counts.weights is None else counts.weights.T,
         )
 
+    @classmethod
+    def plain(cls, n: Floats, k: Floats) -> Arrays:
+        """Sends and successes, (..., n_arms, n_rows), with all answers in and no weights."""
+        return cls(n=n, k=k, exposure=n, weights=None)
+
     @property
     def n_arms(self) -> int:
         """Number of arms."""

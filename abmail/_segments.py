@@ -15,10 +15,10 @@ import numpy as np
 from abmail._arms import arm_index, arm_names
 from abmail._boundary import check_alpha
 from abmail._conditional import breslow_day, homogeneity_evidence, log_odds_ratio
+from abmail._method import Arrays, Plan, make_plan
 from abmail._multiple import benjamini_hochberg
 from abmail._pooling import Pooled, partial_pool
 from abmail._sample_ratio import sample_ratio
-from abmail._schedule import Schedule, pairs, schedule
 from abmail._sequential import Pair
 from abmail.errors import MissingExtra
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from abmail._comparison import Cell, MethodName
+    from abmail._comparison import Cell
     from abmail._counts import Counts
+    from abmail._method import MethodName
     from abmail._wording import Language
 
     Floats = NDArray[np.float64]
@@ -288,7 +289,7 @@ class _Table:
     base: int
     n: Floats
     k: Floats
-    plan: Schedule
+    plan: Plan
     healthy: NDArray[np.bool_]
 
     @property
@@ -360,7 +361,7 @@ def compare_segments(
                 "log_odds_se": _known(np.sqrt(variances[row])),
                 **{name: _known(column[row]) for name, column in shrunk.items()},
             }
-    p_value = _decisive(table.plan.method, interactions, evidence)
+    p_value = _decisive(table.plan.name, interactions, evidence)
     differs = p_value is not None and p_value <= alpha
     rows = _compared(table, effects, alpha)
     return SegmentComparison(
@@ -371,7 +372,7 @@ def compare_segments(
         p_value=p_value,
         n_segments=len(table.segments),
         control=table.labels[table.base],
-        method=table.plan.method,
+        method=table.plan.name,
         alpha=alpha,
         status="one_segment" if len(table.segments) == 1 else "too_few" if p_value is None else "ok",
     )
@@ -398,8 +399,16 @@ def _table(
     if first.n_arms < 2:
         raise ValueError(f"counts have {first.n_arms} arm, a comparison needs at least 2")
     labels = arm_names(names, first.n_arms)
-    plans = [schedule(counts, method, alpha, weights, looks) for counts in segments.values()]
-    together = plans[0].method == "fixed" or not first.n_epochs
+    plans = [
+        make_plan(
+            counts, method=method, alpha=alpha, weights=weights, plan=None, looks=looks, horizon=None, shape=0.0,
+            prior=None, baseline=None,
+        )
+        for counts in segments.values()
+    ]  # fmt: skip
+    if plans[0].name not in ("fixed", "sequential", "anytime"):
+        raise ValueError(f"method is '{method}', must be auto, fixed, sequential or anytime")
+    together = plans[0].name == "fixed" or not first.n_epochs
     sources = [counts.total() if together else counts for counts in segments.values()]
     ratios = [sample_ratio(counts.n, counts.weights, counts.looks, _SRM_ALPHA) for counts in segments.values()]
     return _Table(
@@ -521,18 +530,10 @@ def _compared(table: _Table, effects: dict[tuple[int, int], dict[str, Any]], alp
 
 def _separately(table: _Table, alpha: float) -> dict[str, Floats]:
     """Effect, interval and p-value of each arm in each segment by itself, (n_segments, n_others)."""
-    others = table.others
-    on_clock = table.plan.on_clock(table.n, table.base, others)
-    columns = {
-        name: np.full((len(on_clock), len(others)), np.nan) for name in ("effect", "ci_lower", "ci_upper", "p_value")
-    }
-    for rows in (np.flatnonzero(on_clock), np.flatnonzero(~on_clock)):
-        if len(rows):
-            test = table.plan.test(table.n[rows], table.k[rows], table.base, others)
-            columns["effect"][rows] = test.effect[..., -1]
-            columns["ci_lower"][rows], columns["ci_upper"][rows] = (end[..., -1] for end in test.difference(alpha))
-            columns["p_value"][rows] = test.p_value()
-    return columns
+    others = np.array(table.others)
+    test = table.plan.test(Arrays.plain(table.n, table.k), np.full(len(others), table.base), others)
+    low, high = (end[..., -1] for end in test.difference(alpha))
+    return {"effect": test.effect[..., -1], "ci_lower": low, "ci_upper": high, "p_value": test.p_value()}
 
 
 _COLUMNS: dict[str, Any] = dict.fromkeys(
@@ -583,15 +584,12 @@ def _winners(table: _Table, rows: tuple[SegmentEffect, ...], alpha: float) -> tu
 
 def _best_arm(table: _Table, row: int, level: float) -> int | None:
     """The arm that beats every other one, each pair at two-sided ``2 level / n_arms``; None where there is none."""
-    n, k = table.n[row], table.k[row]
-    n_arms = len(n)
+    arrays = Arrays.plain(table.n[row], table.k[row])
+    n_arms = arrays.n_arms
     beats = np.zeros((n_arms, n_arms), dtype=np.bool_)
-    for one in range(n_arms - 1):
-        rest = list(range(one + 1, n_arms))
-        sign = table.plan.test(n, k, one, rest).direction(2 * level / n_arms)
-        pair = pairs(n, k, one, rest)
-        sound = pair.ready()[:, -1] & (np.minimum(pair.n_a.sum(axis=-1), pair.n_b.sum(axis=-1)) > 0)
-        beats[one, rest], beats[rest, one] = sound & (sign < 0), sound & (sign > 0)
+    a, b = np.triu_indices(n_arms, 1)
+    sign = table.plan.test(arrays, a, b).proved(2 * level / n_arms)[..., -1]
+    beats[a, b], beats[b, a] = sign < 0, sign > 0
     champions = np.flatnonzero(beats.sum(axis=1) == n_arms - 1)
     return int(champions[0]) if len(champions) else None
 

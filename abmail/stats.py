@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from abmail._arms import arm_index, arm_names
 from abmail._bayes import credible_interval, expected_loss, p_best, value_remaining
 from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
 from abmail._comparison import ArmResult, Comparison, Contrast, Decision, MethodInfo
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
+    "FEWEST_SUCCESSES",
     "ArmResult",
     "Comparison",
     "Comparisons",
@@ -63,7 +65,6 @@ __all__ = [
     "Counts",
     "Decision",
     "EventCurve",
-    "FEWEST_SUCCESSES",
     "FixedShares",
     "Futility",
     "GuardrailResult",
@@ -180,8 +181,9 @@ def compare(
         >>> result.method.name, result.decision.state, round(result.arms[1].effect, 3)
         ('sequential', 'winner', 0.084)
     """
-    labels = _names(names, counts.n_arms)
-    base = _control(control, labels)
+    _require_rivals(counts.n_arms)
+    labels = arm_names(names, counts.n_arms)
+    base = arm_index(control, labels)
     for name, value in (("mde", mde), ("horizon", horizon), *zip(("prior a", "prior b"), prior or (), strict=False)):
         _positive(value, name)
     _known_correction(correction)
@@ -298,8 +300,8 @@ def compare_many(
     """
     sends, hits, shares = _blocks(n, successes, epoch_weights)
     n_experiments, n_epochs, n_arms = sends.shape
-    labels = _names(None, n_arms)
-    base = _control(control, labels)
+    _require_rivals(n_arms)
+    base = arm_index(control, arm_names(None, n_arms))
     _positive(mde, "mde")
     _positive(horizon, "horizon")
     _known_correction(correction)
@@ -363,27 +365,9 @@ def _answers(
     }
 
 
-def _names(names: Sequence[str] | None, n_arms: int) -> tuple[str, ...]:
+def _require_rivals(n_arms: int) -> None:
     if n_arms < 2:
         raise ValueError(f"counts have {n_arms} arm, a comparison needs at least 2")
-    if names is None:
-        return (
-            tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:n_arms]) if n_arms <= 26 else tuple(f"arm {i}" for i in range(n_arms))
-        )
-    labels = tuple(names)
-    if len(labels) != n_arms or len(set(labels)) != n_arms:
-        raise ValueError(f"names are {labels}, must be {n_arms} different names, one per arm")
-    return labels
-
-
-def _control(control: int | str, labels: tuple[str, ...]) -> int:
-    if isinstance(control, str):
-        if control not in labels:
-            raise ValueError(f"control is '{control}', must be one of {', '.join(labels)}")
-        return labels.index(control)
-    if not 0 <= control < len(labels):
-        raise ValueError(f"control is {control}, must be an arm's index from 0 to {len(labels) - 1}")
-    return control
 
 
 def _positive(value: float | None, name: str) -> None:

@@ -40,7 +40,7 @@ PRIVATE: dict[str, str] = {
     "_survival": "stats",
     "_exact": "stats", "_hypergeometric": "stats", "_aipw": "stats",
     "_drift": "stats", "_design": "stats", "_power": "stats",
-    "_posterior": "stats", "_arms": "stats", "_schedule": "stats", "_multiple": "stats", "_conditional": "stats", "_pooling": "stats",
+    "_posterior": "stats", "_arms": "stats", "_multiple": "stats", "_conditional": "stats", "_pooling": "stats",
     "_segments": "stats", "_futility": "stats",
     "_links": "render", "_mime": "render",
     "_delay": "bandit",
