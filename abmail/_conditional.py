@@ -40,6 +40,7 @@ _FARTHEST_TILT = 25.0
 _HALVINGS = 60
 _BUDGET = 2_000_000  # numbers in one temporary array
 _REACH = 12.0  # standard deviations of a window that holds a hypergeometric distribution
+_SAFE_EXPONENT = 600.0  # exp of it neither overflows nor lets a probability that matters underflow
 _SPARE = 30  # successes added to that window: short tails are those of a Poisson distribution
 _NOTHING = 1e-13  # conditional probabilities below this share of the largest one drown in the transform's rounding
 
@@ -122,12 +123,11 @@ def excess_evidence(pair: Pair, log_odds: Floats | float = 0.0) -> Floats:
     steps = np.zeros((len(theta), len(_TILTS)))
     for batch in _batches(np.flatnonzero(last > first), (last - first) / step + 1):
         margins = n_a[batch, None], n_b[batch, None], k[batch, None]
-        x = first[batch, None] + step[batch, None] * np.arange(int(((last - first) / step)[batch].max()) + 1)
-        log_weight = _log_ways(*margins, x, x <= last[batch, None])
-        deviation, base_ = x - k_b[batch, None], theta[batch, None]
-        start = _log_sum_exp(log_weight + base_ * deviation)
-        for i, tilt in enumerate(_TILTS):
-            steps[batch, i] = start - _log_sum_exp(log_weight + (base_ + tilt) * deviation)
+        beyond = step[batch, None] * np.arange(int(((last - first) / step)[batch].max()) + 1)
+        x = first[batch, None] + beyond
+        log_p = _log_ways(*margins, x, x <= last[batch, None]) + theta[batch, None] * beyond
+        log_p -= _log_sum_exp(log_p)[:, None]
+        steps[batch] = _TILTS * (k_b - first)[batch, None] - _log_moments(log_p, beyond, _TILTS)
     return _log_mean_exp(steps.reshape(*shape, len(_TILTS)).cumsum(axis=-2))
 
 
@@ -214,8 +214,7 @@ def homogeneity_evidence(pair: Pair) -> Floats:
         margins = n_a[batch], n_b[batch], k[batch]
         centre, left = (k_b - seen)[batch], seen[batch].sum(axis=-1)
         log_p, deviation = _given_total(margins, shared[batch], centre, left, own, half)
-        for i, tilt in enumerate(tilts):
-            steps[batch, :, i] = tilt * seen[batch] - _log_sum_exp(log_p + tilt * deviation)
+        steps[batch] = tilts * seen[batch][..., None] - _log_moments(log_p, deviation, tilts)
     paths = steps.reshape(*pair.n.shape[:-2], n_epochs, n_segments, len(tilts)).cumsum(axis=-3)
     by_segment: Floats = np.moveaxis(_log_mean_exp(paths), -1, -2)
     return by_segment
@@ -295,6 +294,21 @@ def _batches(cells: NDArray[np.intp], size: Floats) -> Iterator[NDArray[np.intp]
         stop = start + max(1, int(np.searchsorted(needed, _BUDGET)))
         yield order[start:stop]
         start = stop
+
+
+def _log_moments(log_p: Floats, points: Floats, tilts: Floats) -> Floats:
+    """Log of the sum of p exp(tilt point) over the last axis, for every tilt, (..., n_tilts).
+
+    Args:
+        log_p: (..., n_points).
+        points: (n_points,), or as ``log_p``.
+        tilts: (n_tilts,).
+    """
+    shared = points.reshape(-1, points.shape[-1])
+    if np.abs(tilts).max() * np.abs(shared).max() < _SAFE_EXPONENT and (shared == shared[0]).all():
+        moments: Floats = np.log(np.exp(log_p) @ np.exp(shared[0][:, None] * tilts))
+        return moments
+    return np.stack([_log_sum_exp(log_p + tilt * points) for tilt in tilts], axis=-1)
 
 
 def _log_sum_exp(values: Floats) -> Floats:
