@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from abmail._arms import arm_index, arm_names
 from abmail._boundary import check_alpha
 from abmail._cells import cells_of
 from abmail._comparison import MethodInfo
@@ -118,9 +119,11 @@ def compare_means(
         >>> compare_means(spent).sentence
         "'B' lies 0.3 above 'A' (95 % interval +0.03253 to +0.5675; p = 0.028)."
     """
-    labels = _names(names, moments.n_arms)
+    if moments.n_arms < 2:
+        raise ValueError(f"moments have {moments.n_arms} arm, a comparison needs at least 2")
+    labels = arm_names(names, moments.n_arms)
     plan = _plan(moments, method, check_alpha(alpha), weights, looks, horizon)
-    base = _control(control, labels)
+    base = arm_index(control, labels)
     if correction not in ("holm", "bonferroni", "none"):
         raise ValueError(f"correction is '{correction}', must be holm, bonferroni or none")
     source = moments.total() if plan.name == "fixed" or not moments.n_epochs else moments
@@ -139,28 +142,6 @@ def compare_means(
         limit=moments.limit,
         variance_saved=_saved(cells) if cuped and "covariate" in moments.variables else None,
     )
-
-
-def _names(names: Sequence[str] | None, n_arms: int) -> tuple[str, ...]:
-    if n_arms < 2:
-        raise ValueError(f"moments have {n_arms} arm, a comparison needs at least 2")
-    if names is None:
-        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-        return tuple(letters[:n_arms]) if n_arms <= len(letters) else tuple(f"arm {i}" for i in range(n_arms))
-    labels = tuple(names)
-    if len(labels) != n_arms or len(set(labels)) != n_arms:
-        raise ValueError(f"names are {labels}, must be {n_arms} different names, one per arm")
-    return labels
-
-
-def _control(control: int | str, labels: tuple[str, ...]) -> int:
-    if isinstance(control, str):
-        if control not in labels:
-            raise ValueError(f"control is '{control}', must be one of {', '.join(labels)}")
-        return labels.index(control)
-    if not 0 <= control < len(labels):
-        raise ValueError(f"control is {control}, must be an arm's index from 0 to {len(labels) - 1}")
-    return control
 
 
 def _plan(

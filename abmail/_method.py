@@ -176,6 +176,8 @@ def make_plan(
     baseline: float | None,
 ) -> Plan:
     """The method that is valid for these counts, or the one asked for, with its plan; see `compare`."""
+    if horizon is not None and not 0 < horizon < np.inf:
+        raise ValueError(f"horizon is {horizon:g}, must be a positive number")
     planned = looks if looks is not None else counts.looks
     if planned is not None and planned < 1:
         raise ValueError(f"looks is {planned}, must be at least 1 planned epoch")

@@ -49,19 +49,16 @@ def holm(p: ArrayLike) -> Floats:
     """Adjusted p-values: the chance of any false rejection stays at the level, under any dependence (Holm 1979).
 
     Args:
-        p: p-values, (n_tests,), fractions in [0, 1].
+        p: p-values, (..., n_tests); leading axes are families of their own. NaN where there is none.
 
     Returns:
-        (n_tests,) float64 adjusted p-values, in the order given.
-
-    Raises:
-        ValueError: A p-value is outside of [0, 1] or not a number, or ``p`` has more than one axis.
+        (..., n_tests) float64 adjusted p-values, in the order given.
     """
-    values = _p_values(p)
-    order = np.argsort(values, kind="stable")
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, axis=-1, kind="stable")
+    stepped = np.take_along_axis(values, order, -1) * np.arange(values.shape[-1], 0, -1)
     adjusted = np.empty_like(values)
-    left = np.arange(len(values), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * left), 1.0)
+    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0), -1)
     return adjusted
 
 

@@ -37,7 +37,7 @@ from abmail._means import compare_means
 from abmail._means_answer import MeanResult, MeansComparison
 from abmail._method import Arrays, make_plan
 from abmail._moments import Moments, winsorize
-from abmail._multiple import benjamini_hochberg
+from abmail._multiple import benjamini_hochberg, holm
 from abmail._power import Power, SampleSize, SmallestEffect, duration, mde, power, power_curve, sample_size
 from abmail._sample_ratio import SampleRatio, sample_ratio, srm
 from abmail._segments import Interaction, SegmentComparison, SegmentEffect, SegmentWinner, compare_segments
@@ -184,7 +184,7 @@ def compare(
     _require_rivals(counts.n_arms)
     labels = arm_names(names, counts.n_arms)
     base = arm_index(control, labels)
-    for name, value in (("mde", mde), ("horizon", horizon), *zip(("prior a", "prior b"), prior or (), strict=False)):
+    for name, value in (("mde", mde), *zip(("prior a", "prior b"), prior or (), strict=False)):
         _positive(value, name)
     _known_correction(correction)
     chosen = make_plan(
@@ -303,7 +303,6 @@ def compare_many(
     _require_rivals(n_arms)
     base = arm_index(control, arm_names(None, n_arms))
     _positive(mde, "mde")
-    _positive(horizon, "horizon")
     _known_correction(correction)
     first = Counts(sends.sum(axis=0), hits.sum(axis=0), weights=None if shares is None else shares[0])
     chosen = make_plan(
@@ -448,7 +447,7 @@ def _corrected(plan: Plan, arrays: Arrays, p: Floats, base: int, correction: Cor
         clock = (1.0,) if plan.name == "fixed" else plan.boundary.clock
         shared = _shared(arrays, base)
         return dunnett_level(m, shared, plan.alpha, clock), dunnett_p_value(p, m, shared, clock)
-    return plan.alpha / m, np.minimum(p * m, 1.0) if correction == "bonferroni" else _step_down(p)
+    return plan.alpha / m, np.minimum(p * m, 1.0) if correction == "bonferroni" else holm(p)
 
 
 def _shared(arrays: Arrays, base: int) -> float:
@@ -463,16 +462,6 @@ def _shared(arrays: Arrays, base: int) -> float:
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def _step_down(p: Floats) -> Floats:
-    """Holm's (1979) correction along the last axis."""
-    m = p.shape[-1]
-    order = np.argsort(p, axis=-1, kind="stable")
-    stepped = np.take_along_axis(p, order, -1) * np.arange(m, 0, -1)
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0), -1)
-    return adjusted
 
 
 def _statuses(arrays: Arrays, contest: Contest, base: int) -> dict[int, Status]:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
 from abmail import _futility
-from abmail._schedule import pairs
+from abmail._boundary import Boundary
+from abmail._method import Arrays
 from abmail._sequential import combine
 from abmail.stats import Counts, compare, conditional_power, futility, obrien_fleming, p_best, value_remaining
 
@@ -121,7 +122,7 @@ def test_a_single_look_ahead_has_the_closed_form_of_the_b_value() -> None:
     half = Counts([[2_000, 2_000]], [[400, 420]], looks=2)
     rate = 820 / 4_000
     sd = math.sqrt(rate * (1 - rate))
-    b = math.sqrt(0.5) * math.sqrt(1_000) * 0.01 / sd
+    b = math.sqrt(0.5) * math.sqrt(1_000) * 0.01 / (sd * math.sqrt(4_000 / 3_999))
     drift = math.sqrt(0.5 * 1_000) * 0.02 / sd
     c = obrien_fleming(2)
 
@@ -192,8 +193,12 @@ def test_it_is_the_share_of_real_runs_that_still_cross(share: float) -> None:
     k = np.zeros((runs, 2, 10))
     k[..., :6] = so_far.successes.T
     k[..., 6:] = rng.binomial(np.broadcast_to(sizes[:, None], (runs, 2, 4)), np.array([0.195, 0.225])[:, None])
-    path = combine(pairs(n, k, 0, [1]), np.full(10, 0.1), tuple(np.arange(1, 11) / 10))
-    crossed = (path.direction(0.05)[:, 0] > 0).mean()
+    path = combine(
+        Arrays.plain(n, k).pair(np.array([0]), np.array([1])),
+        np.full(10, 0.1),
+        Boundary(tuple((np.arange(1, 11) / 10).tolist())),
+    )
+    crossed = (path.proved(0.05)[:, 0, -1] > 0).mean()
 
     assert 0.1 < crossed < 0.9
     assert conditional_power(so_far, effect=0.03) == pytest.approx(float(crossed), abs=0.03)
@@ -465,7 +470,11 @@ def test_a_hopeless_proof_is_given_up_often_without_an_effect_and_seldom_with_it
     runs, looks, size = 120, 8, 400
     n = np.full((runs, 2, looks), float(size))
     k = rng.binomial(size, np.array([0.2, 0.2 + effect])[:, None], n.shape).astype(float)
-    path = combine(pairs(n, k, 0, [1]), np.full(looks, 1 / looks), tuple(np.arange(1, looks + 1) / looks))
+    path = combine(
+        Arrays.plain(n, k).pair(np.array([0]), np.array([1])),
+        np.full(looks, 1 / looks),
+        Boundary(tuple((np.arange(1, looks + 1) / looks).tolist())),
+    )
     crossed = (np.abs(path.z[:, 0]) >= obrien_fleming(looks)).cumsum(axis=1) > 0
     given_up = np.zeros(runs, dtype=np.bool_)
     for run in range(runs):

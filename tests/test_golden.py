@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from abmail import stats
 from abmail._boundary import mixture_bound, normal_tail
 from abmail._exact import exact
 from abmail._fixed import ScoreTest
+from abmail._multiple import holm
 from abmail._sequential import Pair, mix
 from abmail.stats import Counts, compare, newcombe_interval, obrien_fleming
 
@@ -125,7 +125,7 @@ INFARCTION = [
 
 
 def test_fifteen_p_values_keep_as_many_rejections_as_published() -> None:
-    adjusted = stats._step_down(np.array(INFARCTION))
+    adjusted = holm(np.array(INFARCTION))
 
     assert int((adjusted <= 0.05).sum()) == 3
     assert (np.diff(adjusted) >= 0).all()

@@ -266,7 +266,7 @@ def test_yes_and_no_as_means_give_nearly_the_answer_of_counts() -> None:
     as_means = second(compare_means(moments))
     as_counts = compare(Counts(n, hits, looks=10)).arms[1]
 
-    assert as_means.effect == pytest.approx(as_counts.effect, rel=1e-6)
+    assert as_means.effect == pytest.approx(as_counts.effect, rel=0.01)  # each epoch in its own standard deviations
     assert as_means.ci_lower == pytest.approx(as_counts.ci_lower, abs=1e-3)
     assert as_means.lift_upper == pytest.approx(as_counts.lift_upper, rel=0.05)
     assert as_means.p_value == pytest.approx(as_counts.p_value, rel=0.1)
