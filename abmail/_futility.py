@@ -78,7 +78,7 @@ def conditional_power(
         >>> from abmail.stats import Counts, conditional_power
         >>> half = Counts([[500, 500]] * 5, [[100, 104]] * 5, looks=10)
         >>> round(conditional_power(half, effect=0.02), 3), round(conditional_power(half, effect=-0.02), 3)
-        (0.325, 0.029)
+        (0.325, 0.03)
     """
     labels = arm_names(names, counts.n_arms)
     one, other = arm_index(arm, labels, "arm"), arm_index(control, labels)
