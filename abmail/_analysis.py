@@ -28,7 +28,7 @@ from abmail.report import (
     SrmReport,
 )
 from abmail.spec import Experiment
-from abmail.stats import Comparison, Counts, Decision, Method, compare, exceeds_limit
+from abmail.stats import Comparison, Counts, Decision, Futility, Method, check_guardrails, compare, futility
 from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
 
 __all__ = ["Evidence", "Findings", "curve_of", "findings", "policy_counts", "report_on"]
@@ -148,12 +148,14 @@ class Findings:
         decision: The decision in force.
         final: Whether every send's window has closed and no more are to come.
         young: Whether sends whose window is still open take part in what is shown.
+        futility: Whether going on is worth it, by the sends whose window has closed; None before any has.
     """
 
     comparison: Comparison
     decision: Decision
     final: bool
     young: bool
+    futility: Futility | None
 
 
 def findings(evidence: Evidence, *, method: Method = "auto", alpha: float | None = None) -> Findings:
@@ -180,7 +182,26 @@ def findings(evidence: Evidence, *, method: Method = "auto", alpha: float | None
         shown, young = _compare(evidence, counts, n_epochs, method, alpha), True
     decision = _decision(evidence, shown, young=young)
     final = evidence.n_mature == n_epochs > 0 and not any(evidence.states.get(s) for s in _WAITING)
-    return Findings(comparison=replace(shown, decision=decision), decision=decision, final=final, young=young)
+    return Findings(
+        comparison=replace(shown, decision=decision),
+        decision=decision,
+        final=final,
+        young=young,
+        futility=None if mature is None or settled or final else _futility(evidence, mature),
+    )
+
+
+def _futility(evidence: Evidence, mature: Comparison) -> Futility | None:
+    """Whether going on is worth it: value remaining, and the chance of a proof under the plan."""
+    analysis = evidence.experiment.analysis
+    if mature.status != "ok" or not evidence.states.get(State.QUEUED):
+        return None
+    sizes = np.array([e.size for e in evidence.epochs], dtype=np.float64)[_informative(evidence)]
+    to_come = evidence.states.get(State.QUEUED, 0)
+    return futility(
+        mature.counts, mde=analysis.mde, alpha=analysis.alpha, weights=[*sizes, to_come],
+        names=[cell.name for cell in evidence.experiment.cells],
+    )  # fmt: skip
 
 
 def _compare(evidence: Evidence, counts: Counts, n_epochs: int, method: Method, alpha: float | None) -> Comparison:
@@ -273,7 +294,7 @@ def report_on(evidence: Evidence) -> Report:
     experiment, found = evidence.experiment, findings(evidence)
     comparison = found.comparison
     arms = tuple(_arms(evidence, comparison))
-    guardrails = tuple(_guardrails(evidence, arms))
+    guardrails = tuple(_guardrails(evidence))
     waiting = sum(evidence.states.get(s, 0) for s in _WAITING)
     return Report(
         experiment=experiment.name,
@@ -295,7 +316,7 @@ def report_on(evidence: Evidence) -> Report:
         epochs=tuple(_epochs(evidence)),
         arms=arms,
         control=experiment.control_cell.name,
-        srm=SrmReport(p_value=comparison.srm.p_value, ok=comparison.srm.ok),
+        srm=_srm_report(evidence, comparison),
         decision=_decision_report(comparison.decision, noted=evidence.stored.verdict is not None),
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
@@ -310,6 +331,12 @@ def report_on(evidence: Evidence) -> Report:
         actions_ja=tuple(_actions(evidence, found, guardrails, "ja")),
         guardrails=guardrails,
     )  # fmt: skip
+
+
+def _srm_report(evidence: Evidence, comparison: Comparison) -> SrmReport:
+    """The sample-ratio check, with the likely causes where it failed."""
+    srm, names = comparison.srm, [cell.name for cell in evidence.experiment.cells]
+    return SrmReport(p_value=srm.p_value, ok=srm.ok, sentence=srm.explain(names), sentence_ja=srm.explain(names, "ja"))
 
 
 _REASONS_JA: Final = {
@@ -377,14 +404,32 @@ def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
         )
 
 
-def _guardrails(evidence: Evidence, arms: Sequence[ArmReport]) -> Iterator[GuardrailReport]:
-    for metric, limit in evidence.experiment.metrics.guardrails.items():
-        for cell, arm in zip(evidence.experiment.cells, arms, strict=True):
-            k = int(evidence.tally.matrix(metric)[:, cell.index].sum())
-            broken = exceeds_limit(arm.n, min(k, arm.n), limit, alpha=evidence.experiment.analysis.alpha)
+_GUARDED: Final = {
+    "unsubscribed": ("unsubscribes", "配信停止率"),
+    "complained": ("complaints", "苦情率"),
+    "bounced": ("bounces", "バウンス率"),
+}
+
+
+def _guardrails(evidence: Evidence) -> Iterator[GuardrailReport]:
+    """Every arm on every guarded metric, against its limit and against the control; true at any number of looks."""
+    experiment = evidence.experiment
+    limits = experiment.metrics.guardrails
+    if not len(evidence.sent):
+        return
+    names = [cell.name for cell in experiment.cells]
+    for metric, limit in limits.items():
+        counts = Counts(evidence.sent, np.minimum(evidence.tally.matrix(metric), evidence.sent))
+        found = check_guardrails(
+            {metric: counts}, {metric: limit}, experiment.control_cell.index, experiment.analysis.alpha, names=names
+        )
+        english, japanese = _GUARDED[metric]
+        for one in found:
             yield GuardrailReport(
-                metric=metric, limit=limit, arm=arm.name, rate=min(k, arm.n) / arm.n if arm.n else None, ok=not broken
-            )
+                metric=metric, limit=limit, arm=one.arm, rate=one.rate, ok=one.ok, verdict=one.verdict,
+                upper=one.upper, sentence=replace(one, metric=english).sentence_in("en"),
+                sentence_ja=replace(one, metric=japanese).sentence_in("ja"),
+            )  # fmt: skip
 
 
 def _factors(evidence: Evidence, *, young: bool) -> Iterator[FactorReport]:
@@ -447,12 +492,16 @@ def _send_time(experiment: Experiment) -> SendTimeReport:
 
 _SAYINGS: Final = {
     "srm": (
-        "Before reading the result, find out why the variants did not get their shares (mails that failed to render?).",
-        "結果を読む前に、配信数の比率がずれた原因(描画の失敗など)を調べてください。",
+        "Before reading the result, find out why the variants did not get their shares. {causes}",
+        "結果を読む前に、配信数の比率がずれた原因を調べてください。{causes}",
+    ),
+    "futile": (
+        "{sentence}",
+        "{sentence}",
     ),
     "guardrail": (
-        "{arm} breaks the limit on {metric} ({rate:.2%}, limit {limit:.2%}): consider stopping it.",
-        "{arm} が {metric} の上限を超えています({rate:.2%}、上限 {limit:.2%})。停止を検討してください。",
+        "{sentence} Consider stopping it.",
+        "{sentence}停止を検討してください。",
     ),
     "uncertain": (
         "{n} mails may or may not have been delivered: settle them with `abmail settle {name}`.",
@@ -491,9 +540,11 @@ def _actions(
 
     name = evidence.experiment.name
     if not found.comparison.srm.ok:
-        yield say("srm")
+        names = [cell.name for cell in evidence.experiment.cells]
+        yield say("srm", causes=found.comparison.srm.explain(names, language))
     for broken in (g for g in guardrails if not g.ok):
-        yield say("guardrail", arm=broken.arm, metric=broken.metric, rate=broken.rate, limit=broken.limit)
+        sentence = broken.sentence_ja if language == "ja" else broken.sentence
+        yield say("guardrail", sentence=sentence)
     if uncertain := evidence.states.get(State.UNCERTAIN):
         yield say("uncertain", n=uncertain, name=name)
     waiting = sum(evidence.states.get(s, 0) for s in _WAITING)
@@ -501,6 +552,8 @@ def _actions(
         yield say("send", n=waiting, name=name)
     elif not found.final and evidence.last_send:
         yield say("wait", at=max(evidence.last_send.values()) + evidence.experiment.metrics.window)
+    if found.futility is not None and found.futility.stop and found.decision.state not in _SETTLED:
+        yield say("futile", sentence=found.futility.sentence_in(language))
     match found.decision.state:
         case "winner":
             yield say("winner", arm=found.decision.arm)

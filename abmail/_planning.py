@@ -17,7 +17,7 @@ import numpy as np
 from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
 from abmail.recipient import Recipient, email_domain
 from abmail.spec import Experiment, SendTimes
-from abmail.stats import FEWEST_SUCCESSES, Decision
+from abmail.stats import FEWEST_SUCCESSES, Decision, Futility
 
 __all__ = [
     "Change",
@@ -236,13 +236,17 @@ def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
     return _verdict(experiment, "too_early", None, reason, experiment.stop.too_small) if reason else None
 
 
-def verdict_on(experiment: Experiment, decision: Decision, *, age: timedelta) -> dict[str, Any] | None:
-    """What the stop rule makes of a decision; None to go on."""
+def verdict_on(
+    experiment: Experiment, decision: Decision, *, age: timedelta, futility: Futility | None = None
+) -> dict[str, Any] | None:
+    """What the stop rule makes of a decision, and of what there is still to gain; None to go on."""
     rule = experiment.stop
     if decision.state == "winner" and "winner" in rule.when:
         return _verdict(experiment, "winner", decision.arm, decision.reason, rule.then)
     if decision.state == "no_difference" and "futile" in rule.when:
         return _verdict(experiment, "no_difference", None, decision.reason, rule.inconclusive)
+    if futility is not None and futility.stop and "futile" in rule.when:
+        return _verdict(experiment, "stopped", None, futility.sentence, rule.inconclusive)
     if age >= rule.after:
         return _verdict(experiment, "stopped", None, "the time that the definition allows is over", rule.inconclusive)
     return None

@@ -410,7 +410,8 @@ def _sample_ratio(report: Report, words: Words) -> Check:
     else:
         text = (words.srm_ok if srm.ok else words.srm_bad).format(odds=words.odds(srm.p_value))
     tone: Tone = "bad" if not srm.ok else "plain" if srm.p_value is None else "good"
-    return _check(words.sample_ratio, tone, _localized(words, srm.sentence, srm.sentence_ja or text) or text, words)
+    causes = _localized(words, srm.sentence, srm.sentence_ja)
+    return _check(words.sample_ratio, tone, f"{text} {causes}".rstrip(), words)
 
 
 def _maturity(report: Report, words: Words) -> Check:
@@ -441,6 +442,9 @@ def _guardrail_check(report: Report, words: Words) -> Check | None:
     near = [g for g in report.guardrails if g.ok and g.rate is not None and g.rate > g.limit]
     if broken or near:
         phrase = words.guardrails_bad if broken else words.guardrails_near
+        if broken and all(g.sentence for g in broken):
+            text = " ".join(_localized(words, g.sentence, g.sentence_ja) for g in broken)
+            return _check(words.guardrails, "bad", text, words)
         breaches = words.semicolon.join(_breach(g, words) for g in broken or near)
         return _check(words.guardrails, "bad" if broken else "warn", phrase.format(breaches=breaches), words)
     limits = {g.metric: g.limit for g in report.guardrails}

@@ -470,7 +470,8 @@ class Engine:
             verdict = planning.verdict_on_size(experiment, sum(stored.waves))
         elif evidence.states.get(State.QUEUED):
             age = evidence.now - evidence.epochs[0].opened_at
-            verdict = planning.verdict_on(experiment, findings(evidence).decision, age=age)
+            found = findings(evidence)
+            verdict = planning.verdict_on(experiment, found.decision, age=age, futility=found.futility)
         if verdict is not None:
             self.store.note_verdict(stored.name, verdict)
             if verdict["then"] == "stop":

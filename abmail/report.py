@@ -240,7 +240,7 @@ class SrmReport(Part):
     Attributes:
         p_value: Of the check, or None when there is too little to check.
         ok: False when the shares are off by more than chance; the comparison is then not to be trusted.
-        sentence: The finding in English; empty for the standard wording.
+        sentence: Where the fault is and its likely causes, in English; empty where there is none.
         sentence_ja: The same in Japanese.
     """
 
@@ -347,7 +347,11 @@ class GuardrailReport(Part):
         limit: Largest acceptable rate, fraction in [0, 1].
         arm: The variant's name.
         rate: The variant's rate, or None without sends.
-        ok: False when the variant breaks the limit.
+        ok: False when the variant was proved above the limit, or worse than the control.
+        verdict: ``ok``, ``broken``, ``worse_than_control`` or ``too_few`` (not enough mails to judge).
+        upper: Upper confidence bound of the rate, valid at any number of looks; None where unknown.
+        sentence: The finding in English; empty for the standard wording.
+        sentence_ja: The same in Japanese.
     """
 
     metric: Literal["unsubscribed", "complained", "bounced"]
@@ -355,6 +359,10 @@ class GuardrailReport(Part):
     arm: str
     rate: float | None
     ok: bool
+    verdict: Literal["ok", "broken", "worse_than_control", "too_few"] = "ok"
+    upper: float | None = None
+    sentence: str = ""
+    sentence_ja: str = ""
 
     def _check(self) -> None:
         _require_share(f"limit of {self.metric}", self.limit)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import abmail as ab
+from abmail import _planning as planning
 from abmail.engine import Engine, secret_file
 from abmail.errors import ConfigError, PermanentSendError, StalePlan, StoreError, TransientSendError, UncertainSendError
 from abmail.events import Event, EventType
@@ -27,7 +28,7 @@ from abmail.recipient import Recipient
 from abmail.render import RenderedMessage
 from abmail.send import Memory
 from abmail.spec import Experiment
-from abmail.stats import FEWEST_SUCCESSES
+from abmail.stats import FEWEST_SUCCESSES, Decision, Futility
 from abmail.store import State
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday
@@ -604,7 +605,28 @@ def test_a_broken_guardrail_is_reported_and_asks_for_a_stop(engine: Engine, tran
             click(engine, message.message_id, NOW, EventType.UNSUBSCRIBED)
     report = engine.analyze("spring")
     assert {(g.arm, g.ok) for g in report.guardrails} == {("plain", True), ("number", False)}
-    assert any("number breaks the limit" in action for action in report.actions)
+    (action,) = [action for action in report.actions if "breaks the limit on unsubscribes" in action]
+    assert action.startswith("'number' breaks")
+    assert action.endswith("Consider stopping it.")
+    (broken,) = [g for g in report.guardrails if not g.ok]
+    assert (broken.verdict, broken.upper is not None and broken.upper > 0.005) == ("broken", True)
+
+
+def test_a_test_with_nothing_left_to_gain_ends_when_the_stop_rule_says_so() -> None:
+    exp = definition(stop={"when": ["winner", "futile"], "inconclusive": "send_control"})
+    hopeless = Futility(
+        stop=True, reason="conditional_power", champion="plain", value_remaining=0.1, conditional_power=0.02, level=0.95,
+        mde=0.02,
+    )  # fmt: skip
+    leading = Decision(state="leading", arm="number", reason="ahead")
+    verdict = planning.verdict_on(exp, leading, age=timedelta(hours=1), futility=hopeless)
+    assert verdict is not None
+    assert (verdict["state"], verdict["arm"], verdict["then"]) == ("stopped", "plain", "send_control")
+    assert "chance of still proving a winner is 2 %" in verdict["reason"]
+    going = replace(hopeless, stop=False, reason="go_on")
+    assert planning.verdict_on(exp, leading, age=timedelta(hours=1), futility=going) is None
+    patient = definition(stop={"when": ["winner"]})
+    assert planning.verdict_on(patient, leading, age=timedelta(hours=1), futility=hopeless) is None
 
 
 def test_machine_clicks_are_shown_beside_the_result_and_do_not_count(engine: Engine, transport: Moody) -> None:

@@ -1161,6 +1161,31 @@ def test_a_send_to_a_closed_arm_is_a_fault() -> None:
     assert (ratio.p_value, ratio.ok, ratio.status) == (0.0, False, "srm_failed")
 
 
+@pytest.mark.parametrize(
+    ("n", "weights", "words"),
+    [
+        ([[5_000, 4_600]], [[0.5, 0.5]], "'B' got 200 mails fewer than its weights promised. Likely causes: mails"),
+        (
+            [[500, 500]] * 4 + [[500, 350]] * 6, [[0.5, 0.5]] * 10,
+            "It shows from wave 7 on. Likely causes: something changed at that time",
+        ),
+        ([[500, 500], [500, 3]], [[0.5, 0.5], [1.0, 0.0]], "Likely cause: mails went to a variant whose weight was 0"),
+    ],
+)  # fmt: skip
+def test_the_alarm_names_where_to_look(n: list[list[int]], weights: list[list[float]], words: str) -> None:
+    ratio = srm(Counts(n, np.zeros_like(n), weights=weights))
+
+    assert not ratio.ok
+    assert words in ratio.explain(["A", "B"])
+    assert "考えられる原因" in ratio.explain(["A", "B"], "ja")
+    with pytest.raises(ValueError, match="language is 'de'"):
+        ratio.explain(["A", "B"], "de")  # type: ignore[arg-type]
+
+
+def test_a_healthy_split_needs_no_explanation() -> None:
+    assert srm(Counts([5_000, 5_010], [0, 0], weights=[0.5, 0.5])).explain(["A", "B"]) == ""
+
+
 @pytest.mark.parametrize("n", [[0, 0, 0], [2, 1, 1]])
 def test_few_sends_say_nothing_about_the_split(n: list[int]) -> None:
     ratio = srm(Counts(n, [0, 0, 0], weights=[0.5, 0.25, 0.25]))
