@@ -615,8 +615,8 @@ def test_a_broken_guardrail_is_reported_and_asks_for_a_stop(engine: Engine, tran
 def test_a_test_with_nothing_left_to_gain_ends_when_the_stop_rule_says_so() -> None:
     exp = definition(stop={"when": ["winner", "futile"], "inconclusive": "send_control"})
     hopeless = Futility(
-        stop=True, reason="conditional_power", champion="plain", value_remaining=0.1, conditional_power=0.02, level=0.95,
-        mde=0.02,
+        stop=True, reason="conditional_power", champion="plain", value_remaining=0.1, conditional_power=0.02,
+        level=0.95, mde=0.02,
     )  # fmt: skip
     leading = Decision(state="leading", arm="number", reason="ahead")
     verdict = planning.verdict_on(exp, leading, age=timedelta(hours=1), futility=hopeless)
