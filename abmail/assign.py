@@ -13,9 +13,9 @@ finds the same cell. Everything is integer arithmetic, so the scalar and the arr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ _MASK: Final = (1 << 64) - 1
 _M1: Final = 0xBF58476D1CE4E5B9
 _M2: Final = 0x94D049BB133111EB
 _CHUNK: Final = 1 << 14  # rows whose intermediate words stay in the processor's cache
+_FEW_CELLS: Final = 16
+_LONG: Final = 1_024  # bytes; longer texts in a list are hashed one by one
+_LOW_BYTES: Final = np.array([(1 << 8 * k) - 1 for k in range(9)], dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +77,7 @@ def hash52(salt: str, unit_id: str) -> int:
         salt: The experiment's salt, any text.
         unit_id: The unit's id, any text.
     """
-    body = unit_id.encode()
-    state = _start(salt)
-    for offset in range(0, len(body), 8):
-        state = _mix(state ^ int.from_bytes(body[offset : offset + 8], "little"))
-    return _mix(state ^ len(body)) >> (64 - _BITS)
+    return _hash_bytes(unit_id.encode(), _start(salt))
 
 
 def hash52_array(salt: str, unit_ids: Sequence[str] | NDArray[np.generic]) -> NDArray[np.int64]:
@@ -96,12 +95,13 @@ def hash52_array(salt: str, unit_ids: Sequence[str] | NDArray[np.generic]) -> ND
         TypeError: The ids are neither text nor integers.
         ValueError: The ids are not one-dimensional, or one holds a trailing NUL.
     """
-    rows = _utf8_rows(unit_ids)
-    start = np.uint64(_start(salt))
-    hashed = np.empty(len(rows), dtype=np.int64)
-    for begin in range(0, len(rows), _CHUNK):
-        hashed[begin : begin + _CHUNK] = _hash_rows(rows[begin : begin + _CHUNK], start)
-    return hashed
+    start = _start(salt)
+    if isinstance(unit_ids, np.ndarray) and unit_ids.dtype.kind != "O":
+        return _in_chunks(lambda rows: _hash_rows(rows, start), _utf8_rows(unit_ids))
+    if isinstance(unit_ids, np.ndarray):
+        _require_1d(unit_ids)
+    texts = unit_ids if isinstance(unit_ids, list | tuple) else list(unit_ids)
+    return _in_chunks(lambda part: _hash_texts(part, start), texts)
 
 
 def assign(
@@ -160,7 +160,18 @@ def assign_array(
         ValueError: The weights are not shares that sum to 1, or the ids cannot be hashed.
     """
     thresholds = _thresholds(weights, experiment.audience.holdout)
-    return np.searchsorted(thresholds, hash52_array(salt_of(experiment), unit_ids), side="right") - 1
+    hashed = hash52_array(salt_of(experiment), unit_ids)
+    if len(thresholds) > _FEW_CELLS:
+        return np.searchsorted(thresholds, hashed, side="right") - 1
+    return _in_chunks(lambda part: _passed(part, thresholds), hashed)
+
+
+def _passed(hashed: NDArray[np.int64], thresholds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What ``searchsorted`` finds, less one; for a few thresholds five times faster, as nothing branches."""
+    cells = np.full(len(hashed), -1, dtype=np.int8)
+    for threshold in thresholds:
+        cells += (hashed >= threshold).view(np.int8)
+    return cells.astype(np.int64)
 
 
 def _thresholds(weights: Sequence[float] | NDArray[np.float64], holdout: float) -> NDArray[np.int64]:
@@ -188,29 +199,70 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _utf8_rows(unit_ids: Sequence[str] | NDArray[np.generic]) -> NDArray[np.bytes_]:
-    if not isinstance(unit_ids, np.ndarray):
-        return _encoded_list(unit_ids)
-    if unit_ids.ndim != 1:
-        raise ValueError(f"ids have shape {unit_ids.shape}, must be (n,)")
-    match unit_ids.dtype.kind:
-        case "S":
-            return unit_ids.astype(np.bytes_, copy=False)
-        case "U":
-            return _encoded(unit_ids)
-        case "i" | "u":
-            return _decimal(unit_ids)
-        case "O":
-            return _encoded_list(unit_ids.tolist())
-    raise TypeError(f"ids are of type {unit_ids.dtype}, must be text, UTF-8 bytes or integers")
+def _hash_bytes(body: bytes, start: int) -> int:
+    state = start
+    for offset in range(0, len(body), 8):
+        state = _mix(state ^ int.from_bytes(body[offset : offset + 8], "little"))
+    return _mix(state ^ len(body)) >> (64 - _BITS)
 
 
-def _encoded_list(unit_ids: Sequence[str]) -> NDArray[np.bytes_]:
-    if not all(isinstance(i, str) for i in unit_ids):
-        raise TypeError("ids must all be text (or pass a numpy array of integers)")
-    if any(i.endswith("\0") for i in unit_ids):
+def _in_chunks(work: Callable[[Any], NDArray[np.int64]], rows: Any) -> NDArray[np.int64]:
+    done = np.empty(len(rows), dtype=np.int64)
+    for begin in range(0, len(rows), _CHUNK):
+        done[begin : begin + _CHUNK] = work(rows[begin : begin + _CHUNK])
+    return done
+
+
+def _require_1d(ids: NDArray[np.generic]) -> None:
+    if ids.ndim != 1:
+        raise ValueError(f"ids have shape {ids.shape}, must be (n,)")
+
+
+def _hash_texts(ids: Sequence[str], start: int) -> NDArray[np.int64]:
+    """Hash Python texts without making an array of them: all their bytes in a row, read eight at a time.
+
+    A text is found by the NUL that is put behind each; one that holds a NUL itself takes the slower way.
+    """
+    try:
+        octets = ("\0".join(ids) + "\0").encode()
+    except TypeError as error:
+        raise TypeError("ids must all be text (or pass a numpy array of integers)") from error
+    ends = np.flatnonzero(np.frombuffer(octets, dtype=np.uint8) == 0)
+    if len(ends) != len(ids):
+        return _hash_each(ids, start)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts
+    n_words = _words(min(int(lengths.max()), _LONG))
+    octets += bytes(8 * n_words)
+    overlapping = np.ndarray((len(octets) - 7,), dtype="<u8", buffer=octets, strides=(1,))
+    shortest = int(lengths.min())
+
+    def word(k: int) -> NDArray[np.uint64]:
+        found: NDArray[np.uint64] = overlapping[starts + 8 * k]
+        return found if shortest >= 8 * k + 8 else found & _LOW_BYTES.take(lengths - 8 * k, mode="clip")
+
+    hashed = _hash_words(word, n_words, lengths.astype(np.uint64), start)
+    for row in np.flatnonzero(lengths > _LONG):  # as many rounds for all as the longest needs would cost too much
+        hashed[row] = _hash_bytes(octets[starts[row] : ends[row]], start)
+    return hashed
+
+
+def _hash_each(ids: Sequence[str], start: int) -> NDArray[np.int64]:
+    if any(i.endswith("\0") for i in ids):
         raise ValueError("an id ends in a NUL character, which cannot be told from padding")
-    return np.array([i.encode() for i in unit_ids], dtype=np.bytes_)
+    return np.array([_hash_bytes(i.encode(), start) for i in ids], dtype=np.int64)
+
+
+def _utf8_rows(ids: NDArray[np.generic]) -> NDArray[np.bytes_]:
+    _require_1d(ids)
+    match ids.dtype.kind:
+        case "S":
+            return ids.astype(np.bytes_, copy=False)
+        case "U":
+            return _encoded(ids)
+        case "i" | "u":
+            return _decimal(ids)
+    raise TypeError(f"ids are of type {ids.dtype}, must be text, UTF-8 bytes or integers")
 
 
 def _encoded(ids: NDArray[np.generic]) -> NDArray[np.bytes_]:
@@ -253,14 +305,24 @@ def _decimal_words(values: NDArray[np.uint64], n_words: int) -> NDArray[np.uint6
     return words.T
 
 
-def _hash_rows(rows: NDArray[np.bytes_], start: np.uint64) -> NDArray[np.int64]:
-    n_words = max(1, -(-rows.dtype.itemsize // 8))
+def _hash_rows(rows: NDArray[np.bytes_], start: int) -> NDArray[np.int64]:
+    n_words = _words(rows.dtype.itemsize)
     words = np.ascontiguousarray(rows.astype(f"S{8 * n_words}")).view("<u8").reshape(len(rows), n_words)
-    lengths = np.char.str_len(rows).astype(np.uint64)
+    return _hash_words(lambda k: words[:, k], n_words, np.char.str_len(rows).astype(np.uint64), start)
+
+
+def _words(n_bytes: int) -> int:
+    return max(1, -(-n_bytes // 8))
+
+
+def _hash_words(
+    word: Callable[[int], NDArray[np.uint64]], n_words: int, lengths: NDArray[np.uint64], start: int
+) -> NDArray[np.int64]:
+    """Absorb the words of many ids side by side; ``word(k)`` is (n,) the k-th of each, 0 where an id has ended."""
+    state = np.full(len(lengths), start, dtype=np.uint64)
     shortest = int(lengths.min())
-    state = np.full(len(rows), start, dtype=np.uint64)
     for k in range(n_words):
-        absorbed = _mix_array(state ^ words[:, k])
+        absorbed = _mix_array(state ^ word(k))
         state = absorbed if shortest > 8 * k else np.where(lengths > 8 * k, absorbed, state)
     return (_mix_array(state ^ lengths) >> np.uint64(64 - _BITS)).astype(np.int64)
 

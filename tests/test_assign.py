@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abmail.assign import HOLDOUT, assign, assign_array, hash52, hash52_array, unit_of
@@ -47,6 +47,7 @@ def test_the_cells_of_the_frozen_vectors_have_not_moved() -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(lambda s: not s.endswith("\0"))
 
 
+@settings(deadline=None)
 @given(st.lists(texts, max_size=30), texts)
 def test_the_array_form_equals_the_scalar_form_to_the_bit(ids: list[str], salt: str) -> None:
     scalar = [hash52(salt, i) for i in ids]
@@ -56,18 +57,21 @@ def test_the_array_form_equals_the_scalar_form_to_the_bit(ids: list[str], salt: 
     assert hash52_array(salt, np.array(ids, dtype=object)).tolist() == scalar
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=30))
 def test_integers_stand_for_their_decimal_text(ids: list[int]) -> None:
     assert hash52_array("s", np.array(ids, dtype=np.uint64)).tolist() == [hash52("s", str(i)) for i in ids]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30))
 def test_negative_integers_do_too(ids: list[int]) -> None:
     assert hash52_array("s", np.array(ids, dtype=np.int64)).tolist() == [hash52("s", str(i)) for i in ids]
 
 
+@settings(deadline=None)
 @given(
-    st.lists(st.floats(0.001, 1.0), min_size=2, max_size=20),
+    st.lists(st.floats(0.001, 1.0), min_size=2, max_size=30),
     st.floats(0, 0.9),
     st.lists(texts, min_size=1, max_size=20),
 )
@@ -79,6 +83,31 @@ def test_cells_agree_between_the_forms_for_any_weights(raw: list[float], holdout
     for assignment in scalar:
         share = holdout if assignment.held_out else (1 - holdout) * weights[assignment.cell]
         assert assignment.propensity == pytest.approx(share, abs=3e-6)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=8), st.integers(0, 2_000))
+def test_long_texts_and_texts_with_a_nul_inside_hash_like_any_other(ids: list[str], n: int) -> None:
+    mixed = [*(f"{i}." for i in ids), "é" * n, "a\0b"]
+    assert hash52_array("s", mixed).tolist() == [hash52("s", i) for i in mixed]
+    assert hash52_array("s", tuple(mixed)).tolist() == hash52_array("s", mixed).tolist()
+
+
+def test_one_very_long_id_does_not_cost_memory_for_all_the_others() -> None:
+    import tracemalloc
+
+    ids = [*(f"u-{i}" for i in range(16_000)), "x" * 50_000]
+    tracemalloc.start()
+    hashed = hash52_array("s", ids)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert hashed[[0, -1]].tolist() == [hash52("s", ids[0]), hash52("s", ids[-1])]
+    assert peak < 20_000_000
+
+
+def test_a_list_border_does_not_change_a_hash() -> None:
+    ids = [f"person{i}@example.com" for i in range(40_000)]
+    assert hash52_array("s", ids).tolist() == hash52_array("s", np.array(ids)).tolist()
 
 
 def test_a_chunk_border_does_not_change_a_hash() -> None:
