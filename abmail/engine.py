@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -120,6 +120,7 @@ class Status:
         messages: State -> number of messages.
         epochs: Epochs opened so far.
         planned_epochs: Epochs that were planned.
+        next_at: When there is something to send next, aware UTC; None when all is done.
     """
 
     experiment: str
@@ -128,6 +129,7 @@ class Status:
     messages: Mapping[str, int]
     epochs: int
     planned_epochs: int
+    next_at: datetime | None
 
 
 class Engine:
@@ -391,19 +393,31 @@ class Engine:
         (stored,) = self._running(name) or (None,)
         if stored is None:
             return Tick()
-        epoch = self._next_epoch(self._evidence(stored, now))
-        waiting = self.store.states(name).get(State.ASSIGNED, 0)
+        evidence = self._evidence(stored, now)
+        if verdict := _verdict_due(evidence):
+            if verdict["then"] == "stop":
+                return Tick()
+            evidence = replace(evidence, stored=replace(evidence.stored, verdict=verdict))
+        epoch = self._next_epoch(evidence)
         opened = () if epoch is None else (self._opened(stored, epoch, epoch.planned),)
-        return Tick(opened=opened, outbox=Sent(sent=waiting + sum(o.size for o in opened)))
+        assigned = self.store.count_due(name, zones=self._open_zones(stored, now), now=now)
+        return Tick(opened=opened, outbox=Sent(sent=assigned + sum(o.size for o in opened)))
+
+    def waiting(self, name: str | None = None) -> int:
+        """Number of mails that are still to go out, of one experiment or of all running ones.
+
+        Raises:
+            UnknownExperiment: ``name`` names none.
+        """
+        known = (self.store.states(stored.name) for stored in self._running(name))
+        return sum(states.get(State.QUEUED, 0) + states.get(State.ASSIGNED, 0) for states in known)
 
     def _running(self, only: str | None) -> tuple[StoredExperiment, ...]:
         chosen = (self.store.experiment(only),) if only else self.store.experiments()
         return tuple(stored for stored in chosen if stored.state == "running")
 
     def _open_due_epoch(self, stored: StoredExperiment, now: datetime) -> Opened | None:
-        evidence = self._evidence(stored, now)
-        self._settle(evidence)
-        evidence = replace(evidence, stored=self.store.experiment(stored.name))
+        evidence = self._settled(self._evidence(stored, now))
         experiment, epoch = evidence.experiment, self._next_epoch(evidence)
         if epoch is None:
             return None
@@ -460,22 +474,15 @@ class Engine:
             return Fixed(shares=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
         return policy_of(experiment)
 
-    def _settle(self, evidence: Evidence) -> None:
-        """Apply the stop rule: note the verdict that the definition asks for, once."""
-        stored, experiment = evidence.stored, evidence.experiment
-        if stored.verdict is not None:
-            return
-        verdict = None
-        if not evidence.epochs:
-            verdict = planning.verdict_on_size(experiment, sum(stored.waves))
-        elif evidence.states.get(State.QUEUED):
-            age = evidence.now - evidence.epochs[0].opened_at
-            found = findings(evidence)
-            verdict = planning.verdict_on(experiment, found.decision, age=age, futility=found.futility)
-        if verdict is not None:
-            self.store.note_verdict(stored.name, verdict)
-            if verdict["then"] == "stop":
-                self.stop(stored.name, why=str(verdict["reason"]), now=evidence.now)
+    def _settled(self, evidence: Evidence) -> Evidence:
+        """Apply the stop rule: note the verdict that the definition asks for; returns what is in force then."""
+        name, verdict = evidence.stored.name, _verdict_due(evidence)
+        if verdict is None:
+            return evidence
+        self.store.note_verdict(name, verdict)
+        if verdict["then"] == "stop":
+            self.stop(name, why=str(verdict["reason"]), now=evidence.now)
+        return replace(evidence, stored=self.store.experiment(name))
 
     def _deliver_due(
         self,
@@ -589,18 +596,20 @@ class Engine:
         """
         return report_on(self._evidence(self.store.experiment(name), now or self._clock()))
 
-    def status(self) -> tuple[Status, ...]:
+    def status(self, *, now: datetime | None = None) -> tuple[Status, ...]:
         """Where each applied experiment stands, by name."""
-        return tuple(
-            Status(
-                experiment=stored.name,
-                state=stored.state,
-                version=stored.version,
-                messages={str(state): n for state, n in sorted(self.store.states(stored.name).items())},
-                epochs=len(self.store.epochs(stored.name)),
-                planned_epochs=len(stored.waves),
-            )
-            for stored in self.store.experiments()
+        moment = now or self._clock()
+        return tuple(self._status(stored, moment) for stored in self.store.experiments())
+
+    def _status(self, stored: StoredExperiment, now: datetime) -> Status:
+        return Status(
+            experiment=stored.name,
+            state=stored.state,
+            version=stored.version,
+            messages={str(state): n for state, n in sorted(self.store.states(stored.name).items())},
+            epochs=len(self.store.epochs(stored.name)),
+            planned_epochs=len(stored.waves),
+            next_at=self._next_at_of(stored, now) if stored.state == "running" else None,
         )
 
     def _evidence(self, stored: StoredExperiment, now: datetime) -> Evidence:
@@ -653,6 +662,20 @@ def policy_of(experiment: Experiment) -> tuple[Policy, str]:
         shares = settings.weights or {}
         return Fixed(shares=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
     return Thompson(min_weight=experiment.min_weight), "Thompson sampling over what is known so far"
+
+
+def _verdict_due(evidence: Evidence) -> dict[str, Any] | None:
+    """What the stop rule asks for now; None where it asks for nothing, or has asked before."""
+    stored, experiment = evidence.stored, evidence.experiment
+    if stored.verdict is not None:
+        return None
+    if not evidence.epochs:
+        return planning.verdict_on_size(experiment, sum(stored.waves))
+    if not evidence.states.get(State.QUEUED):
+        return None
+    age = evidence.now - evidence.epochs[0].opened_at
+    found = findings(evidence)
+    return planning.verdict_on(experiment, found.decision, age=age, futility=found.futility)
 
 
 def _ships(stored: StoredExperiment) -> bool:

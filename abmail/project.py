@@ -153,15 +153,20 @@ class Project:
             return f"did you mean {near[0]}?"
         return f"there are: {', '.join(names)}" if names else f"make one with `abmail new {experiment}`"
 
-    def engine(self, *, rate: float | None = None) -> Engine:
-        """Open the project's database with its transport and signing key.
+    def engine(self, *, sending: bool = False, rate: float | None = None) -> Engine:
+        """Open the project's database with its signing key.
 
         Args:
+            sending: With the transport too; without it nothing can be sent, and its settings are not looked at.
             rate: At most so many mails a second.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+            StoreError: The database cannot be used.
         """
         return Engine(
             self.database,
-            transport=self.transport(),
+            transport=self.transport() if sending else None,
             secret=self._secret(),
             tracker_url=self.settings["tracker_url"].value,
             project=self.root,

@@ -342,6 +342,13 @@ class Store:
                 where &= t.messages.c.zone.in_(zones)
             return db.execute(sa.select(sa.func.count()).select_from(t.messages).where(where)).scalar_one()
 
+    def count_due(self, name: str, *, zones: Sequence[str], now: datetime) -> int:
+        """Number of messages with a cell that may go out now in some zones, whoever holds them."""
+        with self._read() as db:
+            where = (t.messages.c.experiment == name) & (t.messages.c.state == State.ASSIGNED)
+            where &= t.messages.c.zone.in_(zones) & (t.messages.c.due_at <= now)
+            return db.execute(sa.select(sa.func.count()).select_from(t.messages).where(where)).scalar_one()
+
     def zones(self, name: str, *, state: State | None = None) -> tuple[str, ...]:
         """Time zones of the messages that still wait: of those in one state, or of all that are queued or assigned."""
         with self._read() as db:

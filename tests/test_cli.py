@@ -243,6 +243,30 @@ def test_stop_needs_a_yes_and_cancels_what_waits(applied: Path) -> None:
     assert "0 sent" in run(applied, "send", "subjects", "--yes").stdout
 
 
+def test_mails_that_have_their_variant_and_wait_are_counted_too(applied: Path) -> None:
+    with recording() as inbox:
+        run(applied, "send", "subjects", "--limit", "10", "--yes", ABMAIL_SMTP_URL=inbox.url)
+        refused = run(applied, "send", "subjects", status=2, ABMAIL_SMTP_URL=inbox.url)
+    assert "up to 30 mails" in refused.stderr
+    assert "cancel the 30 mails" in run(applied, "stop", "subjects", status=2).stderr
+
+
+def test_the_status_says_what_is_due(applied: Path) -> None:
+    assert "mails are due now: abmail send subjects" in run(applied, "status").stdout
+    (found,) = json.loads(run(applied, "status", "--format", "json").stdout)["experiments"]
+    assert datetime.fromisoformat(found["next_at"]) <= datetime.now(UTC)
+    run(applied, "send", "subjects")
+    (found,) = json.loads(run(applied, "status", "--format", "json").stdout)["experiments"]
+    assert found["next_at"] is None
+
+
+@pytest.mark.parametrize("command", ["status", "report", "plan", "preview"])
+def test_a_wrong_mail_server_disturbs_no_command_but_the_one_that_sends(applied: Path, command: str) -> None:
+    arguments = [command] if command == "status" else [command, "subjects"]
+    run(applied, *arguments, ABMAIL_SMTP_URL="gopher://nowhere")
+    assert "SMTP URL" in run(applied, "send", "subjects", "--yes", status=2, ABMAIL_SMTP_URL="gopher://nowhere").stderr
+
+
 def test_stop_names_the_nearest_variant(applied: Path) -> None:
     refused = run(applied, "stop", "subjects", "--ship", "nonsense", "--yes", status=2)
     assert "nonsense" in refused.stderr

@@ -536,6 +536,53 @@ def test_a_look_at_what_is_due_changes_nothing(engine: Engine, transport: Moody)
     assert engine.tick().opened == due.opened
 
 
+def test_a_look_at_what_is_due_knows_the_verdict_that_a_tick_would_note(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    apply(engine, definition(allocation=waves(), stop={"after": "2d"}), people(1_600))
+    engine.tick()
+    clock.forward(days=3)
+    due = engine.due("spring")
+    assert engine.store.experiment("spring").verdict is None
+    assert due.opened[0].weights == {"plain": 1.0, "number": 0.0}
+    assert due.outbox.sent == 1_200
+    assert engine.tick().opened == due.opened
+
+
+def test_a_look_at_a_test_that_its_time_limit_stops_shows_nothing_to_send(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    apply(engine, definition(allocation=waves(), stop={"after": "2d", "inconclusive": "stop"}), people(1_600))
+    engine.tick(limit=10)
+    clock.forward(days=3)
+    assert engine.due("spring").outbox.sent == 0
+    assert engine.tick().outbox.sent == 0
+    assert engine.store.experiment("spring").state == "stopped"
+
+
+def test_a_look_counts_no_mail_that_is_put_off_or_whose_zone_is_closed(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    apply(engine, definition(send_time={"between": "08:00-18:30"}), in_two_zones(40))
+    transport.moods = {p.email: [TransientSendError("451 busy", retry_after=36_000)] for p in people(40)}
+    assert engine.tick(limit=10).outbox.retried == 10
+    transport.moods = {}
+    clock.forward(minutes=40)  # 18:40 in Tokyo
+    due = engine.due("spring").outbox.sent
+    assert 0 < due < 20
+    assert engine.tick().outbox.sent == due
+    assert engine.waiting() == engine.waiting("spring") == 40 - due
+
+
+def test_the_status_tells_when_the_next_wave_is_due(engine: Engine, clock: Clock) -> None:
+    apply(engine, definition(allocation=waves()), people(1_600))
+    assert engine.status()[0].next_at == NOW
+    engine.tick()
+    assert engine.status()[0].next_at == NOW + timedelta(hours=1)
+    engine.stop("spring")
+    assert engine.status()[0].next_at is None
+
+
 def test_a_stop_cancels_what_waits(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     engine.tick()

@@ -13,6 +13,7 @@ import click
 from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
+    from abmail.engine import Status
     from abmail.report import Report
 
 
@@ -26,13 +27,24 @@ def status(form: str) -> None:
     with shared.engine() as engine:
         found = engine.status()
     if form == "json":
-        click.echo(json.dumps({"format_version": 1, "experiments": [asdict(each) for each in found]}, indent=2))
+        plain = [{**asdict(e), "next_at": e.next_at and e.next_at.isoformat()} for e in found]
+        click.echo(json.dumps({"format_version": 1, "experiments": plain}, indent=2))
         return
     if not found:
         click.echo("no experiment was applied yet; next: abmail apply NAME")
     for each in found:
         messages = ", ".join(f"{n} {state}" for state, n in each.messages.items())
-        click.echo(f"{each.experiment}: {each.state}, wave {each.epochs} of {each.planned_epochs}; {messages}")
+        click.echo(
+            f"{each.experiment}: {each.state}, wave {each.epochs} of {each.planned_epochs}; {messages}" + _next(each)
+        )
+
+
+def _next(each: Status) -> str:
+    if each.next_at is None:
+        return ""
+    if each.next_at <= datetime.now(UTC):
+        return f"; mails are due now: abmail send {each.experiment}"
+    return f"; next at {each.next_at:%Y-%m-%d %H:%M} UTC"
 
 
 @click.command()
@@ -77,7 +89,7 @@ def stop(experiment: str, ship: str | None, why: str, yes: bool) -> None:
     project = shared.project()
     with project.engine() as engine:
         name = shared.name(project, experiment)
-        waiting = engine.store.queued(name)
+        waiting = engine.waiting(name)
         deed = f"send {ship} to the {waiting} who wait" if ship else f"cancel the {waiting} mails that wait"
         if not yes:
             if not sys.stdin.isatty():

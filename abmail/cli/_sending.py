@@ -143,7 +143,7 @@ def send(
     """
     project = shared.project()
     name = None if experiment is None else shared.name(project, experiment)
-    with project.engine(rate=rate) as engine:
+    with project.engine(sending=not dry_run, rate=rate) as engine:
         if dry_run:
             _show_due(engine, name)
             return 0
@@ -217,9 +217,7 @@ def _show_due(engine: Engine, name: str | None) -> None:
 def _confirm(project: Project, engine: Engine, name: str | None, yes: bool) -> None:
     if yes or not project.has_mail_server:
         return
-    names = [name] if name else [e.name for e in engine.store.experiments() if e.state == "running"]
-    waiting = sum(engine.store.queued(each) for each in names)
-    server = project.settings["smtp_url"].shown
+    waiting, server = engine.waiting(name), project.settings["smtp_url"].shown
     if not sys.stdin.isatty():
         raise click.UsageError(f"this sends up to {waiting} mails to people through {server}; say so with --yes")
     click.confirm(f"Send up to {waiting} mails to people through {server}?", abort=True, err=True)
