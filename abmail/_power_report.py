@@ -209,7 +209,7 @@ def power_report(
     Raises:
         ValueError: A number is out of range.
     """
-    base = baseline or Baseline(rates=_TYPICAL[experiment.metrics.primary], source="typical")
+    base = baseline or Baseline(rates=_TYPICAL.get(experiment.metrics.primary, _TYPICAL["clicked"]), source="typical")
     asked = effect if effect is not None else experiment.analysis.mde
     return PowerReport(
         experiment=experiment,

@@ -69,7 +69,7 @@ def _sentence(report: PowerReport) -> str:
 
 
 def _sentence_of_many(report: PowerReport, wanted: str) -> str:
-    noun = _RATES[report.experiment.metrics.primary]
+    noun = _rate_name(report)
     chances = _list(f"{_chance(o.found)} of the cases at {_rate(o.baseline)}" for o in report.outlooks if o.found)
     rise = f"a rise by {_points(report.outlooks[0].effect)}"
     if report.effect_source == "assumed":
@@ -100,7 +100,7 @@ def _advice(report: PowerReport) -> Iterator[str]:
 
 
 def _when_enough(report: PowerReport, outlook: Outlook) -> Iterator[str]:
-    wanted, noun = report.experiment.analysis.power, _NOUNS[report.experiment.metrics.primary]
+    wanted, noun = report.experiment.analysis.power, _noun(report)
     found = outlook.found
     cheaper = [each for each in outlook.settings if each.found.power >= wanted]
     if cheaper and found is not None and cheaper[0].found.lost < _CHEAPER * found.lost:
@@ -111,7 +111,7 @@ def _when_enough(report: PowerReport, outlook: Outlook) -> Iterator[str]:
 
 
 def _when_short(report: PowerReport, outlook: Outlook) -> Iterator[str]:
-    wanted, noun = report.experiment.analysis.power, _NOUNS[report.experiment.metrics.primary]
+    wanted, noun = report.experiment.analysis.power, _noun(report)
     found = outlook.found
     enough = [each for each in outlook.settings if each.found.power >= wanted]
     better = enough[0] if enough else max(outlook.settings, key=lambda each: each.found.power, default=None)
@@ -150,7 +150,7 @@ def _setting(setting: Setting) -> str:
 
 def _notes(report: PowerReport) -> Iterator[str]:
     experiment, base = report.experiment, report.baseline
-    noun = _RATES[experiment.metrics.primary]
+    noun = _rate_name(report)
     if base.source == "past":
         yield (
             f"The {noun} of {_rate(base.rates[0])} is that of {_mails(base.mails)} in {base.experiments} earlier "
@@ -188,7 +188,7 @@ def _headline(report: PowerReport) -> str:
         people += f" ({report.recipients - report.mails:,} held out)"
     waves = f" in {len(report.waves)} waves" if len(report.waves) > 1 else ""
     return (
-        f"{experiment.name}: {len(experiment.cells)} variants, {_NOUNS[experiment.metrics.primary]} within "
+        f"{experiment.name}: {len(experiment.cells)} variants, {_noun(report)} within "
         f"{_span(experiment.metrics.window)}, {people}{waves}"
     )
 
@@ -210,7 +210,7 @@ def _price(report: PowerReport, outlook: Outlook) -> list[str]:
     """Both currencies, setting by setting."""
     if not outlook.settings:
         return []
-    noun = _NOUNS[report.experiment.metrics.primary]
+    noun = _noun(report)
     possible = report.mails * (outlook.baseline + outlook.effect)
     rows = [("", "allocation", "chance to show it", f"{noun} lost")]
     rows += [
@@ -232,7 +232,7 @@ def _row(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def _many_rates(report: PowerReport) -> list[str]:
     wanted = f"{report.experiment.analysis.power:.0%}"
-    head = (_RATES[report.experiment.metrics.primary], "worth finding", "chance to show it", f"needed for {wanted}")
+    head = (_rate_name(report), "worth finding", "chance to show it", f"needed for {wanted}")
     rows = [(*head, "smallest rise shown"), *(_rate_row(report, outlook) for outlook in report.outlooks)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  " + "  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in rows]
@@ -270,6 +270,14 @@ def _smallest(outlook: Outlook) -> str:
 
 
 # -- words for numbers ------------------------------------------------------------------------------------------------
+
+
+def _noun(report: PowerReport) -> str:
+    return _NOUNS.get(report.experiment.metrics.primary, "answers")
+
+
+def _rate_name(report: PowerReport) -> str:
+    return _RATES.get(report.experiment.metrics.primary, "rate")
 
 
 def _rise(outlook: Outlook) -> str:
