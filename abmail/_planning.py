@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
+from abmail.audience import in_segment
 from abmail.recipient import Recipient, email_domain
 from abmail.spec import Experiment, SendTimes
 from abmail.stats import FEWEST_SUCCESSES, Decision, Futility
@@ -157,7 +158,7 @@ def select(experiment: Experiment, recipients: Iterable[Recipient], *, suppresse
     inside: list[Recipient] = []
     outside = barred = 0
     for recipient in recipients:
-        if not _matches(experiment, recipient):
+        if not in_segment(experiment.audience.segment, recipient):
             outside += 1
         elif recipient.email in suppressed:
             barred += 1
@@ -170,14 +171,6 @@ def select(experiment: Experiment, recipients: Iterable[Recipient], *, suppresse
         suppressed=barred,
         outside=outside,
     )
-
-
-def _matches(experiment: Experiment, recipient: Recipient) -> bool:
-    segment = experiment.audience.segment
-    if segment is None:
-        return True
-    named = {"id": recipient.id, "email": recipient.email, "domain": email_domain(recipient.email)}
-    return segment.matches({**recipient.attributes, **named})
 
 
 def positions(experiment: Experiment, recipients: Sequence[Recipient]) -> list[int]:

@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from abmail.errors import AudienceError, mask_address
-from abmail.recipient import Recipient, normalise_email
+from abmail.recipient import Recipient, email_domain, normalise_email
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Import", "ProblemCode", "RowProblem", "Suppressions", "read_recipients", "read_suppressions"]
+    from abmail.segment import Segment
+
+__all__ = [
+    "Import",
+    "ProblemCode",
+    "RowProblem",
+    "Suppressions",
+    "in_segment",
+    "read_recipients",
+    "read_suppressions",
+]
 
 MAX_CELL: Final = 131_072
 """Longest cell in characters; what is longer is a forgotten quote or no list of people."""
@@ -163,6 +173,17 @@ def read_recipients(source: Source, *, encoding: str | None = None, delimiter: s
         delimiter=table.delimiter,
         columns=table.columns,
     )
+
+
+def in_segment(segment: Segment | None, recipient: Recipient) -> bool:
+    """Whether a recipient belongs to a segment; everybody does where there is none.
+
+    Beside the recipient's attributes an expression may name ``id``, ``email`` and ``domain``, which no attribute hides.
+    """
+    if segment is None:
+        return True
+    named = {"id": recipient.id, "email": recipient.email, "domain": email_domain(recipient.email)}
+    return segment.matches({**recipient.attributes, **named})
 
 
 def read_suppressions(source: Source, *, encoding: str | None = None) -> Suppressions:

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abmail.audience import MAX_CELL, Import, ProblemCode, read_recipients, read_suppressions
+from abmail.audience import MAX_CELL, Import, ProblemCode, in_segment, read_recipients, read_suppressions
 from abmail.errors import AudienceError
+from abmail.recipient import Recipient
+from abmail.segment import Segment
 
 JAPANESE = "メールアドレス,氏名,会社\r\nhanako@example.jp,山田 花子,A社\r\ntaro@example.jp,ﾀﾛｳ,株式会社表示\r\n"
 
@@ -500,3 +502,12 @@ def test_every_suppression_row_is_an_address_a_repetition_or_a_problem(body: str
     found = read_suppressions(body.encode())
     assert found.rows == len(found.addresses) + found.repeated + len(found.problems)
     assert found.repeated >= 0
+
+
+def test_a_segment_may_name_the_address_its_domain_and_the_id_which_no_column_hides() -> None:
+    columns = {"stage": "hot", "domain": "forged.example", "id": "forged"}
+    person = Recipient(id="17", email="hanako@example.jp", attributes=columns, zone=None)
+    for expression in ("stage == 'hot'", "domain == 'example.jp'", "id == 17", "startswith(email, 'hanako@')"):
+        assert in_segment(Segment.parse(expression), person), expression
+    assert not in_segment(Segment.parse("domain == 'forged.example' or id == 'forged'"), person)
+    assert in_segment(None, person)

@@ -83,17 +83,12 @@ def audience_list(segment: str | None, limit: int) -> None:
 
     Example: abmail audience list --segment "stage in ['warm', 'hot']"
     """
-    from abmail.recipient import email_domain
+    from abmail.audience import in_segment
     from abmail.segment import Segment
 
     chosen = Segment.parse(segment) if segment else None
     with shared.engine() as engine:
-        found = [
-            r
-            for r in engine.store.recipients()
-            if chosen is None
-            or chosen.matches({**r.attributes, "id": r.id, "email": r.email, "domain": email_domain(r.email)})
-        ]
+        found = [recipient for recipient in engine.store.recipients() if in_segment(chosen, recipient)]
     for recipient in found[:limit]:
         click.echo(f"{recipient.email}  {json.dumps(dict(recipient.attributes), ensure_ascii=False)}")
     click.echo(f"{len(found)} recipients", err=True)
