@@ -163,8 +163,8 @@ class MeanTest(ABC):
     def lift(self, level: float) -> tuple[Floats, Floats, Floats]:
         """Relative difference m_b / m_a - 1 and its interval at the present look, (...,).
 
-        The upper end is infinite where the control's mean could as well be 0. NaN where a mean is negative, or the
-        control's is 0: a lift has no meaning there.
+        The upper end is infinite where the control's mean could as well be 0. NaN where a mean is negative (over all
+        epochs, or in some so far that the sign turns with their weights), or the control's is 0: a lift has no meaning.
         """
         sums = self.sums.last()
         one = np.ones_like(self.effect[..., -1:])
@@ -183,6 +183,7 @@ class MeanTest(ABC):
             return z - side * self._limit(level, x, y)
 
         odds = _crossing(away, np.ones((3, *one.shape)))
+        sensible &= (odds[1] <= odds[0]) & (odds[0] <= odds[2]) & (odds[0] < 1)  # fails where epochs differ in sign
         lift, low, high = np.where(sensible, _ratio(odds) - 1, np.nan)[..., 0]
         return lift, low, high
 
@@ -202,8 +203,11 @@ class OneLook(MeanTest):
     def freedom(self, x: Floats, y: Floats) -> Floats:
         """Satterthwaite's degrees of freedom for y m_b - x m_a, (..., 1)."""
         part_a, part_b = x**2 * self.sums.noise_a[..., 0], y**2 * self.sums.noise_b[..., 0]
-        below = part_a**2 / np.maximum(self.free_a, 1.0) + part_b**2 / np.maximum(self.free_b, 1.0)
-        return np.divide((part_a + part_b) ** 2, below, out=np.ones_like(below), where=below > 0)
+        both = part_a + part_b
+        below = _divide(part_a, both) ** 2 / np.maximum(self.free_a, 1.0) + _divide(part_b, both) ** 2 / np.maximum(
+            self.free_b, 1.0
+        )
+        return np.divide(1.0, below, out=np.ones_like(below), where=below > 0)
 
     def p_value(self) -> Floats:
         """Two-sided p-value of Welch's test, (...,)."""

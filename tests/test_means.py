@@ -592,6 +592,32 @@ def test_an_arm_without_variance_beside_one_that_varies_is_still_compared() -> N
         assert arm.lift_upper == pytest.approx(0.5 + 1.966 * 0.05 * (1.5 if a else 1), abs=0.02)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_numbers_of_any_size_and_sign_give_ordered_intervals_or_none_and_never_a_warning(
+    method: Literal["fixed", "sequential", "anytime"],
+) -> None:
+    rng = np.random.default_rng(15)
+    answered = 0
+    for _ in range(80):
+        shape = (int(rng.integers(1, 6)), int(rng.integers(2, 4)))
+        scale = 10.0 ** rng.integers(-120, 90)
+        n = rng.choice([0, 1, 2, 29, 30, 500, 2**40], shape)
+        mean = rng.normal(size=shape) * scale * rng.choice([0, 1, 1e6])
+        variance = rng.choice([0, 1e-30, 1, 1e6], shape) * scale**2
+        answer = compare_means(Moments.from_summary(n, mean, variance), method=method, looks=4)
+        json.dumps(answer.to_dict(), allow_nan=False)
+        for arm in answer.arms:
+            if arm.effect is not None and arm.ci_lower is not None and arm.ci_upper is not None:
+                answered += 1
+                assert arm.ci_lower <= arm.effect <= arm.ci_upper
+                assert arm.p_value is not None
+                assert 0 <= arm.p_value <= 1
+            if arm.lift_lower is not None:
+                assert arm.lift is not None
+                assert arm.lift_lower <= arm.lift * (1 + 1e-9) + 1e-9
+    assert answered > 30
+
+
 # --- Several arms and words -------------------------------------------------------------------------------------------
 
 
