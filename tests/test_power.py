@@ -248,22 +248,35 @@ def test_a_good_arm_of_four_beats_the_control_more_often_than_all_the_others() -
     assert best.lost > 100
 
 
-def test_a_winner_is_counted_where_compare_names_it() -> None:
-    design = Design(baseline=0.2, n_arms=3, epochs=8, allocation=ThompsonShares(min_weight=0.1))
-    sizes, clock = design.waves(4_000)
-    trials = run_trials([0.2, 0.26, 0.2], sizes=sizes, allocation=ThompsonShares(), replications=12, rng=2)
+@pytest.mark.parametrize(
+    ("epochs", "method", "mails"),
+    [
+        (5, "sequential", 4_000),
+        ([1_200, 500, 500, 600, 600, 600], "sequential", 4_000),
+        (6, "anytime", 6_000),
+        (1, "fixed", 2_000),
+    ],
+)
+def test_a_winner_is_counted_where_compare_names_it(epochs: Any, method: Any, mails: int) -> None:
+    allocation = FixedShares(shares=(0.4, 0.3, 0.3)) if method == "fixed" else ThompsonShares(min_weight=0.1)
+    design = Design(baseline=0.2, n_arms=3, epochs=epochs, method=method, allocation=allocation, fewest=30)
+    sizes, clock = design.waves(mails)
+    trials = run_trials([0.2, 0.26, 0.2], sizes=sizes, allocation=allocation, replications=12, rng=2)
     n, k = (np.moveaxis(counts, 1, 2).astype(np.float64) for counts in (trials.n, trials.successes))
     found, _, look = design._outcome(n, k, clock, 1)
-    named = [[named_by_compare(trials, r, epochs) for epochs in range(1, 9)] for r in range(12)]
 
-    assert 2 < found.sum() < 12
-    assert [names[-1] == "B" for names in named] == found.tolist()
-    assert [names.index("B") for names, yes in zip(named, found, strict=True) if yes] == look[found].tolist()
+    assert 0 < found.sum() < 12
+    for r in range(12):
+        assert (named_by_compare(trials, r, len(sizes), method, sizes) == "B") == found[r]
+        if found[r] and look[r]:
+            assert named_by_compare(trials, r, look[r] + 1, method, sizes) == "B"
+            assert named_by_compare(trials, r, look[r], method, sizes) is None
 
 
-def named_by_compare(trials: Any, replication: int, epochs: int) -> str | None:
-    counts = Counts(trials.n[replication, :epochs], trials.successes[replication, :epochs], looks=8)
-    decision = compare(counts).decision
+def named_by_compare(trials: Any, replication: int, epochs: int, method: Any, sizes: Any) -> str | None:
+    counts = Counts(trials.n[replication, :epochs], trials.successes[replication, :epochs])
+    planned: dict[str, Any] = {"weights": sizes} if method == "sequential" else {"horizon": int(sizes.sum())}
+    decision = compare(counts, method=method, **planned).decision
     return decision.arm if decision.state == "winner" else None
 
 
