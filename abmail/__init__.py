@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from abmail.report import Report
     from abmail.send import SMTP, File, Memory, Transport
     from abmail.spec import Experiment, load, loads
-    from abmail.stats import Comparison, Counts, compare, mde, power, sample_size, srm
+    from abmail.stats import (
+        Comparison,
+        Counts,
+        Moments,
+        compare,
+        compare_many,
+        compare_means,
+        compare_segments,
+        mde,
+        power,
+        sample_size,
+        srm,
+    )
     from abmail.store import Store
 
 __all__ = [
@@ -83,7 +95,19 @@ _HOMES = {
     "report": ("Report",),
     "send": ("SMTP", "File", "Memory", "Transport"),
     "spec": ("Experiment", "load", "loads"),
-    "stats": ("Comparison", "Counts", "compare", "mde", "power", "sample_size", "srm"),
+    "stats": (
+        "Comparison",
+        "Counts",
+        "Moments",
+        "compare",
+        "compare_many",
+        "compare_means",
+        "compare_segments",
+        "mde",
+        "power",
+        "sample_size",
+        "srm",
+    ),
     "store": ("Store",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
