@@ -373,11 +373,9 @@ def _epochs(evidence: Evidence) -> Iterator[EpochReport]:
 
 
 def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
-    seconds = evidence.window
-    totals = {
-        name: evidence.tally.matrix(name, window=seconds).sum(axis=0)
-        for name in ("opened", "clicked", "unsubscribed", "complained", "bounced")
-    }
+    windows = dict.fromkeys(("opened", "clicked"), evidence.window)
+    windows |= dict.fromkeys(("unsubscribed", "complained", "bounced"), float("inf"))  # a late complaint is one too
+    totals = {name: evidence.tally.matrix(name, window=span).sum(axis=0) for name, span in windows.items()}
     for cell, arm in zip(evidence.experiment.cells, comparison.arms, strict=True):
         n, k = int(evidence.sent[:, cell.index].sum()), int(evidence.successes[:, cell.index].sum())
         yield ArmReport(
