@@ -119,8 +119,8 @@ class Outbox:
             self._store.mark_failed(claimed.id, error=f"given up after {claimed.attempts + 1} tries: {_words(error)}")
             return Sent(failed=1)
         due = now + timedelta(seconds=max(delay, error.retry_after or 0.0))
-        self._store.mark_retry(claimed.id, due_at=due, error=_words(error))
-        return Sent(retried=1)
+        goes_on = self._store.mark_retry(claimed.id, due_at=due, error=_words(error))
+        return Sent(retried=1) if goes_on else Sent(skipped=1)
 
 
 def _words(error: AbmailError) -> str:

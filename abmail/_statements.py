@@ -19,6 +19,7 @@ __all__ = [
     "CLAIMED",
     "EPOCHS",
     "EXPERIMENT",
+    "EXPERIMENT_STATE",
     "FIRST",
     "LAST_SEND",
     "LOCKED",
@@ -60,6 +61,14 @@ MARK_SENT = (
     .where(t.messages.c.id == _m)
     .values(state=State.SENT.value, sent_at=sa.bindparam("now"), error=None)
 )
+
+EXPERIMENT_STATE = (
+    sa.select(t.experiments.c.state)
+    .join(t.messages)
+    .where(t.messages.c.id == _m)
+    .with_for_update(read=True, of=t.experiments)
+)
+"""State of a message's experiment, which nobody can change before this transaction ends."""
 
 _opened_at = (
     sa.select(t.epochs.c.opened_at)

@@ -17,7 +17,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import Message
@@ -152,30 +152,40 @@ def run_demo(
     Raises:
         ConfigError: The folder holds something that is not an earlier demo.
         MissingExtra: A part that the demo needs is not installed.
+        RuntimeError: The tracker does not answer as it must: a fault of abmail.
     """
     on_step("making a list", 0.0)
     project = _fresh_project(folder, recipients, seed)
     experiment = load(project.definition(NAME))
     inbox = _Inbox()
     clock = _Clock(START)
-    smtp_port, port = _free_port(), _free_port()
-    server = Controller(inbox, hostname="127.0.0.1", port=smtp_port, ident="demo")
+    port = _free_port()
+    with ExitStack() as running:
+        mail_server = running.enter_context(_mail_server(inbox))
+        engine = running.enter_context(
+            Engine(
+                project.database, transport=mail_server, tracker_url=f"http://127.0.0.1:{port}", project=project.root,
+                clock=clock.now, secret=(project.root / "abmail.secret").read_bytes().strip(),
+            )
+        )  # fmt: skip
+        running.enter_context(BackgroundServer(create_app(engine, clock=clock.now), port=port))
+        readers = running.enter_context(closing(_Readers(np.random.default_rng(seed), inbox, port)))
+        _live_through(engine, project, experiment, clock, readers, on_step)
+        report = engine.analyze(NAME)
+        machine = _machine_hits(engine)
+    return _outcome(project.root, experiment, report, inbox, machine)
+
+
+@contextmanager
+def _mail_server(inbox: _Inbox) -> Iterator[SMTP]:
+    """Run an SMTP server that keeps what it gets; yields the way to send to it."""
+    port = _free_port()
+    server = Controller(inbox, hostname="127.0.0.1", port=port, ident="demo")
     server.start()
-    engine = Engine(
-        project.database, transport=SMTP("127.0.0.1", port=smtp_port),
-        tracker_url=f"http://127.0.0.1:{port}", project=project.root, clock=clock.now,
-        secret=(project.root / "abmail.secret").read_bytes().strip(),
-    )  # fmt: skip
     try:
-        with engine, BackgroundServer(create_app(engine, clock=clock.now), port=port):
-            readers = _Readers(np.random.default_rng(seed), inbox, port)
-            with closing(readers):
-                _live_through(engine, project, experiment, clock, readers, on_step)
-            report = engine.analyze(NAME)
-            machine = _machine_hits(engine)
+        yield SMTP("127.0.0.1", port=port)
     finally:
         server.stop()
-    return _outcome(project.root, experiment, report, inbox, machine)
 
 
 def _live_through(
@@ -356,7 +366,7 @@ class _Readers:
             answer = self._http.getresponse()
             answer.read()
             if answer.status not in {200, 302}:
-                raise ConfigError(f"the tracker answered {answer.status} to {hit.method} {hit.path[:40]}")
+                raise RuntimeError(f"the tracker answered {answer.status} to {hit.method} {hit.path[:40]}")
         clock.set(end)
 
 

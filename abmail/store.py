@@ -205,8 +205,11 @@ class Store:
 
     def count_recipients(self) -> int:
         """Number of recipients."""
+        return self._number(t.recipients, sa.true())
+
+    def _number(self, table: sa.Table, where: sa.ColumnElement[bool]) -> int:
         with self._read() as db:
-            return db.execute(sa.select(sa.func.count()).select_from(t.recipients)).scalar_one()
+            return db.execute(sa.select(sa.func.count()).select_from(table).where(where)).scalar_one()
 
     def suppress(self, emails: Iterable[str], *, reason: str, now: datetime) -> int:
         """Never mail these addresses again; returns how many were not suppressed before."""
@@ -336,18 +339,13 @@ class Store:
 
     def queued(self, name: str, *, zones: Sequence[str] | None = None) -> int:
         """Number of messages that wait for an epoch, in some zones or in all."""
-        with self._read() as db:
-            where = (t.messages.c.experiment == name) & (t.messages.c.state == State.QUEUED)
-            if zones is not None:
-                where &= t.messages.c.zone.in_(zones)
-            return db.execute(sa.select(sa.func.count()).select_from(t.messages).where(where)).scalar_one()
+        waiting = (t.messages.c.experiment == name) & (t.messages.c.state == State.QUEUED)
+        return self._number(t.messages, waiting if zones is None else waiting & t.messages.c.zone.in_(zones))
 
     def count_due(self, name: str, *, zones: Sequence[str], now: datetime) -> int:
         """Number of messages with a cell that may go out now in some zones, whoever holds them."""
-        with self._read() as db:
-            where = (t.messages.c.experiment == name) & (t.messages.c.state == State.ASSIGNED)
-            where &= t.messages.c.zone.in_(zones) & (t.messages.c.due_at <= now)
-            return db.execute(sa.select(sa.func.count()).select_from(t.messages).where(where)).scalar_one()
+        due = (t.messages.c.experiment == name) & (t.messages.c.state == State.ASSIGNED) & (t.messages.c.due_at <= now)
+        return self._number(t.messages, due & t.messages.c.zone.in_(zones))
 
     def zones(self, name: str, *, state: State | None = None) -> tuple[str, ...]:
         """Time zones of the messages that still wait: of those in one state, or of all that are queued or assigned."""
@@ -471,25 +469,29 @@ class Store:
             if row is not None and row.state in {State.SENDING, State.UNCERTAIN}:
                 self._settle_sent(db, row, now)
 
-    def mark_retry(self, message: str, *, due_at: datetime, error: str, attempted: bool = True) -> None:
-        """Put a message back, to be tried again from ``due_at`` on; ``attempted=False`` does not count the try."""
+    def mark_retry(self, message: str, *, due_at: datetime, error: str, attempted: bool = True) -> bool:
+        """Put a message back, to be tried again from ``due_at`` on; ``attempted=False`` does not count the try.
+
+        Returns:
+            False where its experiment was stopped meanwhile: the message is cancelled then.
+        """
         attempts = t.messages.c.attempts if attempted else t.messages.c.attempts - 1
-        self._finish(
-            message, state=State.ASSIGNED, due_at=due_at, error=error, worker=None, lease_until=None, attempts=attempts
-        )
+        with self._write() as db:
+            running = db.execute(sql.EXPERIMENT_STATE, {"m": message}).scalar() == "running"
+            state = State.ASSIGNED if running else State.CANCELLED
+            waiting = {"state": state, "due_at": due_at, "worker": None, "lease_until": None}
+            _finish(db, message, **waiting, attempts=attempts, error=error)
+            return running
 
     def mark_failed(self, message: str, *, error: str) -> None:
         """Commit that the message will never be sent."""
-        self._finish(message, state=State.FAILED, error=error)
+        with self._write() as db:
+            _finish(db, message, state=State.FAILED, error=error)
 
     def mark_uncertain(self, message: str, *, error: str) -> None:
         """Commit that nobody knows whether the server has the message."""
-        self._finish(message, state=State.UNCERTAIN, error=error)
-
-    def _finish(self, message: str, **values: Any) -> None:
         with self._write() as db:
-            sending = (t.messages.c.id == message) & (t.messages.c.state == State.SENDING)
-            db.execute(t.messages.update().where(sending).values(**values))
+            _finish(db, message, state=State.UNCERTAIN, error=error)
 
     def release(self, worker: str) -> int:
         """Give back what a worker holds but has not begun to send."""
@@ -784,6 +786,11 @@ def _states(db: sa.Connection, name: str) -> dict[State, int]:
 def _tally(db: sa.Connection, name: str, n_cells: int) -> Tally:
     n_epochs = db.execute(sql.N_EPOCHS, {"e": name}).scalar_one()
     return to_tally(db.execute(sql.TALLY, {"e": name}).all(), n_epochs, n_cells)
+
+
+def _finish(db: sa.Connection, message: str, **values: Any) -> None:
+    sending = (t.messages.c.id == message) & (t.messages.c.state == State.SENDING)
+    db.execute(t.messages.update().where(sending).values(**values))
 
 
 def _message_query() -> sa.Select[Any]:

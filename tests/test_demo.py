@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
 
+from abmail import demo
 from abmail.demo import CLICKS, OPENS, run_demo
 from abmail.engine import Engine
 from abmail.errors import ConfigError
@@ -46,6 +49,25 @@ def test_the_folder_it_leaves_is_a_project_whose_counts_equal_a_recount(folder: 
             anew.metric.tolist(), anew.bin.tolist(), anew.n.tolist(),
         )  # fmt: skip
         assert engine.store.states("spring-webinar")[State.HELD_OUT] > 0
+
+
+def test_a_tracker_that_answers_wrongly_is_a_fault_and_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "create_app", lambda *_, **__: PlainTextResponse("broken", 500))
+    with pytest.raises(RuntimeError, match="answered 500"):
+        run_demo(tmp_path / "demo", recipients=100)
+
+
+def test_no_server_is_left_running_when_the_demo_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> Engine:
+        raise ConfigError("no database today")
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(demo, "Engine", refuse)
+    with pytest.raises(ConfigError, match="today"):
+        run_demo(tmp_path / "demo", recipients=100)
+    assert set(threading.enumerate()) == before
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

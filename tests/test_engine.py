@@ -595,6 +595,36 @@ def test_a_stop_cancels_what_waits(engine: Engine, transport: Moody) -> None:
         apply(engine, definition(), people(1_700))
 
 
+def test_a_mail_that_is_put_off_while_its_test_is_stopped_is_cancelled_too(
+    engine: Engine, transport: Moody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_and_refuse(_: RenderedMessage) -> str:
+        engine.stop("spring")
+        raise TransientSendError("451 busy")
+
+    monkeypatch.setattr(transport, "send", stop_and_refuse)
+    apply(engine, definition(), people(3))
+    tick = engine.tick()
+    assert (tick.outbox.retried, tick.outbox.skipped) == (0, 3)
+    assert engine.store.states("spring") == {State.CANCELLED: 3}
+    assert tick.next_at is None
+
+
+def test_complaints_and_unsubscribes_count_however_late_they_come(engine: Engine, transport: Moody) -> None:
+    exp = definition(metrics={"window": "2h", "guardrails": {"unsubscribed": 0.005}})
+    apply(engine, exp, people(100))
+    engine.tick()
+    late = NOW + timedelta(hours=30)
+    for kind, number in ((EventType.UNSUBSCRIBED, 8), (EventType.COMPLAINED, 5), (EventType.CLICKED, 9)):
+        for message in transport.messages[:number]:
+            click(engine, message.message_id, late, kind)
+    arms = engine.analyze("spring").arms
+    totals = [sum(getattr(arm, name) for arm in arms) for name in ("unsubscribes", "complaints", "clicks")]
+    assert totals == [8, 5, 0]
+    rates = {g.arm: g.rate for g in engine.analyze("spring").guardrails}
+    assert rates == {arm.name: arm.unsubscribes / arm.n for arm in arms}
+
+
 def test_a_stop_that_ships_a_variant_sends_it_to_the_rest_at_once(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     engine.tick()
