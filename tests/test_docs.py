@@ -84,3 +84,12 @@ def test_the_schema_describes_every_example_definition() -> None:
     for path in examples:
         plain = json.loads(json.dumps(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))))
         assert list(validator.iter_errors(plain)) == [], path.name
+
+
+def test_every_example_definition_is_clean_and_uses_the_template_that_ships() -> None:
+    from abmail.render import read_template, starter_template
+
+    for path in sorted((ROOT / "experiments").glob("*.yaml")):
+        experiment = abmail.load(path)
+        assert abmail.check(experiment, root=ROOT) == (), path.name
+        assert read_template(ROOT, experiment.message.template) == starter_template(), path.name
