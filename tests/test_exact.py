@@ -466,6 +466,12 @@ def test_a_first_look_at_one_send_each_is_no_proof_and_no_crash() -> None:
     assert got.difference(0.05)[0][0] < 0
 
 
+@pytest.mark.parametrize("n_b", [10**6, 10**12])
+def test_an_arm_with_all_the_successes_has_infinite_odds_however_little_that_says(n_b: int) -> None:
+    assert answer([(1, 0, n_b, 1)]).odds_ratio[0] == np.inf
+    assert answer([(n_b, 1, 1, 0)]).odds_ratio[0] == 0
+
+
 def test_a_proof_may_rest_on_few_successes() -> None:
     got = answer([(40, 0, 40, 5)] * 3, horizon=240)
 
