@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abmail.bandit import DelayCurve
+from abmail.render import readable_text
 from abmail.report import (
     ArmReport,
     BotSensitivity,
@@ -381,7 +382,7 @@ def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
         yield ArmReport(
             name=cell.name,
             cell={str(factor): level for factor, level in cell.levels.items()},
-            content={factor: text for factor, text in cell.content.items() if "{%" not in text},
+            content={factor: readable_text(text) for factor, text in cell.content.items()},
             n=n,
             successes=k,
             rate=k / n if n else None,

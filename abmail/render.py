@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from functools import lru_cache, partial
 from hashlib import blake2b
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, cast
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from abmail.recipient import Recipient
     from abmail.spec import Cell, Experiment
 
-__all__ = ["MAX_OUTPUT", "RenderedMessage", "Renderer", "read_template", "starter_template"]
+__all__ = ["MAX_OUTPUT", "RenderedMessage", "Renderer", "read_template", "readable_text", "starter_template"]
 
 MAX_OUTPUT = 1_000_000  # octets that one template may write
 
@@ -269,6 +270,27 @@ def read_template(project_root: Path | str, name: str) -> str:
 def starter_template() -> str:
     """The HTML template that a new definition starts with."""
     return (files("abmail") / "templates" / "mail.html.j2").read_text(encoding="utf-8")
+
+
+def readable_text(source: str) -> str:
+    """What people can read of a factor's text that is a template: each of its alternatives, values in brackets.
+
+    >>> readable_text("{% if recipient.language == 'ja' %}残席を確認する{% else %}See free seats{% endif %}")
+    '残席を確認する / See free seats'
+    >>> readable_text("{{ recipient.name | title }}, your seat is kept")
+    '[recipient.name], your seat is kept'
+    """
+    pieces = [""]
+    tokens = _environment(autoescape=False).lex(source)
+    for _, kind, text in tokens:
+        if kind == "data":
+            pieces[-1] += text
+        elif kind == "variable_begin":
+            value = takewhile(lambda token: token[1] != "variable_end" and token[2] != "|", tokens)
+            pieces[-1] += f"[{''.join(part for _, _, part in value).strip()}]"
+        elif kind == "block_begin":
+            pieces.append("")
+    return " / ".join(piece.strip() for piece in pieces if piece.strip())
 
 
 class _Links:

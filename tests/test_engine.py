@@ -706,6 +706,14 @@ def test_a_test_with_nothing_left_to_gain_ends_when_the_stop_rule_says_so() -> N
     assert planning.verdict_on(patient, leading, age=timedelta(hours=1), futility=hopeless) is None
 
 
+def test_the_report_shows_the_words_of_a_text_that_depends_on_the_reader(engine: Engine, transport: Moody) -> None:
+    number = "{% if recipient.language == 'ja' %}3つの方法{% else %}3 ways{% endif %}"
+    apply(engine, definition(factors={"subject": {"plain": "Hello", "number": number}}), people(10, language="en"))
+    engine.tick()
+    content = [arm.content for arm in engine.analyze("spring").arms]
+    assert content == [{"subject": "Hello"}, {"subject": "3つの方法 / 3 ways"}]
+
+
 def test_machine_clicks_are_shown_beside_the_result_and_do_not_count(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(), people(100))
     engine.tick()

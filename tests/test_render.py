@@ -23,7 +23,7 @@ from abmail import _links, _mime
 from abmail.errors import ConfigError, RenderError
 from abmail.events import Signer
 from abmail.recipient import Recipient, normalise_email
-from abmail.render import MAX_OUTPUT, RenderedMessage, Renderer, read_template, starter_template
+from abmail.render import MAX_OUTPUT, RenderedMessage, Renderer, read_template, readable_text, starter_template
 from abmail.spec import Experiment
 
 if TYPE_CHECKING:
@@ -945,3 +945,18 @@ def test_a_whole_mail_is_read_back_by_the_standard_library() -> None:
     assert body(read, "html") == message.html.replace("\r\n", "\n")
     assert read["Subject"] == message.subject == "News"
     assert read["To"].addresses[0].addr_spec == "ann@example.com"
+
+
+@pytest.mark.parametrize(
+    ("source", "readable"),
+    [
+        ("Join our webinar", "Join our webinar"),
+        ("40 % off {{ recipient.name | default('you | me', true) }}!", "40 % off [recipient.name]!"),
+        ("{{ recipient['会社名'] }} 様", "[recipient['会社名']] 様"),
+        ("{%- if a -%} one {%- elif b -%} two {{ c }} {%- else -%} three {%- endif -%}", "one / two [c] / three"),
+        ("{# a note #}Seen{% raw %} {% as it is %}{% endraw %}", "Seen {% as it is %}"),
+        ("{% set x = 1 %}{{ x }}", "[x]"),
+    ],
+)
+def test_a_text_that_is_a_template_is_shown_with_each_of_its_alternatives(source: str, readable: str) -> None:
+    assert readable_text(source) == readable
