@@ -76,28 +76,30 @@ class ScoreTest:
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b - p_a; (-1, 1) where an arm got nobody."""
-        pair, c2 = self.pair, self._factor(level)
+        pair, allowed, both = self.pair, self._allowed(level), np.sqrt(self.pair.n_a * self.pair.n_b)
         effect = np.nan_to_num(self.effect)
 
         def fits(delta: Floats) -> Floats:
-            p_a = np.clip(_constrained_rate(pair, delta), np.maximum(-delta, 0.0), np.minimum(1 - delta, 1.0))
-            p_b = np.clip(p_a + delta, 0.0, 1.0)
+            p_a = np.minimum(
+                np.maximum(_constrained_rate(pair, delta), np.maximum(-delta, 0.0)), np.minimum(1 - delta, 1.0)
+            )
+            p_b = np.minimum(np.maximum(p_a + delta, 0.0), 1.0)
             noise = p_b * (1 - p_b) * pair.n_a + p_a * (1 - p_a) * pair.n_b  # times n_a n_b, which may be 0
-            return gap(c2 * noise, (effect - delta) ** 2 * pair.n_a * pair.n_b)
+            return gap(allowed * np.sqrt(noise), np.abs(effect - delta) * both)
 
         return _unknown_if_empty(pair, invert(fits, effect, -1.0, 1.0), -1.0, 1.0)
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b / p_a - 1; from -1 to infinity where an arm got nobody."""
-        pair, c2 = self.pair, self._factor(level)
+        pair, allowed, both = self.pair, self._allowed(level), np.sqrt(self.pair.n_a * self.pair.n_b)
         p_hat_a, p_hat_b = (np.nan_to_num(ratio_or_nan(k, n)) for k, n in ((pair.k_a, pair.n_a), (pair.k_b, pair.n_b)))
 
         def fits(odds: Floats) -> Floats:
             ratio = odds / (1 - odds)
             p_a = _constrained_base(pair, ratio)
             p_b = np.minimum(ratio * p_a, 1.0)
-            noise: Floats = p_b * (1 - p_b) * pair.n_a + ratio**2 * p_a * (1 - p_a) * pair.n_b
-            return gap(c2 * noise, (p_hat_b - ratio * p_hat_a) ** 2 * pair.n_a * pair.n_b)
+            noise = p_b * (1 - p_b) * pair.n_a + ratio**2 * p_a * (1 - p_a) * pair.n_b
+            return gap(allowed * np.sqrt(noise), np.abs(p_hat_b - ratio * p_hat_a) * both)
 
         start = np.nan_to_num(ratio_or_nan(p_hat_b, p_hat_a + p_hat_b), nan=0.5)
         low, high = invert(fits, np.minimum(start, _FARTHEST_ODDS), 0.0, _FARTHEST_ODDS)
@@ -109,10 +111,11 @@ class ScoreTest:
         low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
         return low, high, lift_low, lift_high
 
-    def _factor(self, level: float) -> Floats:
+    def _allowed(self, level: float) -> Floats:
+        """How many standard deviations the difference may be off."""
         n = self.pair.n
         inflated = n / np.maximum(n - 1, 1.0) if self.corrected else np.ones_like(n)
-        return obrien_fleming(1, level) ** 2 * inflated
+        return obrien_fleming(1, level) * np.sqrt(inflated)
 
 
 def wilson_interval(successes: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
@@ -164,24 +167,24 @@ def newcombe_interval(control: tuple[int, int], arm: tuple[int, int], *, alpha: 
 def _constrained_rate(pair: Pair, delta: Floats) -> Floats:
     """Maximum-likelihood p_a given p_b - p_a = delta: the middle root of a cubic (Miettinen & Nurminen 1985)."""
     n = np.maximum(pair.n, 1.0)
-    l2 = ((pair.n_b + 2 * pair.n_a) * delta - n - pair.k) / n
-    l1 = ((pair.n_a * delta - n - 2 * pair.k_a) * delta + pair.k) / n
-    l0 = pair.k_a * delta * (1 - delta) / n
-    c = l2**3 / 27 - l1 * l2 / 6 + l0 / 2
-    b = np.copysign(np.sqrt(np.maximum(l2**2 / 9 - l1 / 3, 0.0)), c)
+    share_a, rate, rate_a = pair.n_a / n, pair.k / n, pair.k_a / n
+    third = ((1 + share_a) * delta - 1 - rate) / 3
+    l1 = (share_a * delta - 1 - 2 * rate_a) * delta + rate
+    c = third**3 + (rate_a * delta * (1 - delta) - l1 * third) / 2
+    b = np.copysign(np.sqrt(np.maximum(third**2 - l1 / 3, 0.0)), c)
     cosine = np.divide(c, b**3, out=np.ones_like(c), where=b != 0)
-    angle = (math.pi + np.arccos(np.clip(cosine, -1.0, 1.0))) / 3
-    root: Floats = 2 * b * np.cos(angle) - l2 / 3
+    angle = (math.pi + np.arccos(np.minimum(np.maximum(cosine, -1.0), 1.0))) / 3
+    root: Floats = 2 * b * np.cos(angle) - third
     return root
 
 
 def _constrained_base(pair: Pair, ratio: Floats) -> Floats:
     """Maximum-likelihood p_a given p_b = ratio p_a: the smaller root of a quadratic, without cancelling."""
-    square = pair.n * ratio
-    linear = pair.n_b * ratio + pair.k_b + pair.n_a + pair.k_a * ratio
-    root = np.sqrt(np.maximum(linear**2 - 4 * square * pair.k, 0.0))
-    base = np.nan_to_num(ratio_or_nan(2 * pair.k, linear + root))
-    return np.clip(base, 0.0, 1 / np.maximum(ratio, 1.0))
+    n, k = pair.n, pair.k
+    linear = (pair.n_b + pair.k_a) * ratio + pair.k_b + pair.n_a
+    rest = linear + np.sqrt(np.maximum(linear**2 - 4 * n * ratio * k, 0.0))
+    base = np.divide(2 * k, rest, out=np.zeros_like(rest), where=rest > 0)
+    return np.minimum(base, 1 / np.maximum(ratio, 1.0))
 
 
 def _unknown_if_empty(

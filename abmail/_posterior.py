@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abmail._sequential import invert
+from abmail._sequential import gap, invert
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["PosteriorTest"]
 
 _FARTHEST = 1 - 1e-12
+_NO_TAIL = 1e-300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,29 +75,31 @@ class PosteriorTest:
 
     def proved(self, level: float) -> NDArray[np.int8]:
         """+1 where the central credible interval at ``level`` lies above 0, -1 where below, (..., n_pairs, 1)."""
-        below = self._below(np.zeros(self.a_a.shape))
+        below = self._below(np.zeros(self.a_a.shape), self._draws())
         sign = np.where(below <= level / 2, 1, np.where(below >= 1 - level / 2, -1, 0))
         return sign.astype(np.int8)[..., None]
 
     def within(self, level: float, mde: float) -> NDArray[np.bool_]:
         """Whether the credible interval lies inside (-mde, mde), (..., n_pairs, 1)."""
-        at = np.full(self.a_a.shape, mde)
-        return ((self._below(-at) < level / 2) & (self._below(at) > 1 - level / 2))[..., None]
+        at, draws = np.full(self.a_a.shape, mde), self._draws()
+        return ((self._below(-at, draws) < level / 2) & (self._below(at, draws) > 1 - level / 2))[..., None]
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Central credible interval for p_b - p_a, (..., n_pairs, 1)."""
+        draws = self._draws()
 
         def fits(delta: Floats) -> Floats:
-            return _two_tails(self._below(delta), level)
+            return _two_tails(self._below(delta, draws), level)
 
         low, high = invert(fits, self._mean_b - self._mean_a, -1.0, 1.0)
         return low[..., None], high[..., None]
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Central credible interval for p_b / p_a - 1, (..., n_pairs, 1)."""
+        draws = self._draws()
 
         def fits(odds: Floats) -> Floats:
-            return _two_tails(self._below_ratio(odds / (1 - odds)), level)
+            return _two_tails(self._below_ratio(odds / (1 - odds), draws), level)
 
         middle = self._mean_b / (self._mean_a + self._mean_b)
         low, high = invert(fits, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST)
@@ -107,14 +110,14 @@ class PosteriorTest:
         low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
         return low, high, lift_low, lift_high
 
-    def _below(self, delta: Floats) -> Floats:
+    def _below(self, delta: Floats, draws: tuple[Floats, Floats]) -> Floats:
         """P(p_b - p_a <= delta)."""
-        x, weight = self._draws()
+        x, weight = draws
         return self._mass_b(np.clip(x + delta[..., None], 0.0, 1.0)) @ weight
 
-    def _below_ratio(self, ratio: Floats) -> Floats:
+    def _below_ratio(self, ratio: Floats, draws: tuple[Floats, Floats]) -> Floats:
         """P(p_b <= ratio p_a)."""
-        x, weight = self._draws()
+        x, weight = draws
         return self._mass_b(np.minimum(x * ratio[..., None], 1.0)) @ weight
 
     def _mass_b(self, x: Floats) -> Floats:
@@ -133,5 +136,8 @@ class PosteriorTest:
 
 
 def _two_tails(below: Floats, level: float) -> Floats:
-    """Positive between the tails of ``level`` / 2, 0 at their ends."""
-    return np.minimum(below, 1 - below) / (level / 2) - 1
+    """Positive between the tails of ``level`` / 2, 0 at their ends; by normal scores, which are nearly straight."""
+    from scipy.special import ndtri
+
+    tail = np.maximum(np.minimum(below, 1 - below), _NO_TAIL)
+    return gap(np.full_like(tail, -ndtri(level / 2)), np.asarray(-ndtri(np.minimum(tail, 0.5)), dtype=np.float64))

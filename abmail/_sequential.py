@@ -50,7 +50,9 @@ _DEFAULT_EPOCHS = 25  # the horizon assumed by the mixture when none was given
 _TYPICAL_VARIANCE = 0.05 * 0.95  # of an outcome, while nothing has been observed at all
 _FARTHEST_RATIO = 1 - 1e-12
 _SMALLEST_RATIO = 1e-12
-_STEPS = 60
+_STEPS = 90
+_PATIENCE = 15  # steps before the search halves now and then
+_FARTHEST_SPARE = -1e9
 _ROUNDS = 40
 _ENOUGH = 1e-11
 _ROUNDING = 1e-12
@@ -469,28 +471,43 @@ def gap(allowed: Floats, distance: Floats) -> Floats:
 def invert(fits: Gap, start: Floats, lowest: float, highest: float) -> tuple[Floats, Floats]:
     """Both ends of the set around ``start`` on which ``fits`` is not negative.
 
-    Regula falsi with the Illinois rule (Dowell & Jarratt 1971), both ends at once, halving every third time.
-    ``fits`` takes and gives arrays with a first axis of two.
+    The distance in units of the allowed one, (1 - gap) / (1 + gap), is nearly straight, so the secant through the
+    latest two points finds where it is 1 in a few steps. Where it leaves what is known to hold an end, and every third
+    time where that takes long, the step halves instead. ``fits`` takes and gives arrays with a first axis of two.
     """
     inside = np.stack((start, start))
     limit = np.empty_like(inside)
     limit[0], limit[1] = lowest, highest
-    outside = limit
-    f_in, f_out = np.maximum(fits(inside), 0.0), fits(outside)
-    unbounded = f_out >= 0
+    f, f_limit = fits(inside), fits(limit)
+    unbounded = f_limit >= 0
+    settled = unbounded | (f < 0)
+    outside, before, x = limit, limit, inside
+    y_before, y = _spare(f_limit), _spare(f)
+    y_before = np.where(y_before > _FARTHEST_SPARE, y_before, -y)  # nothing to go by: halve
     for step in range(_STEPS):
-        width = np.abs(outside - inside)
-        if ((width < _ENOUGH) | unbounded).all():
+        settled = settled | (np.abs(outside - inside) < _ENOUGH)
+        if settled.all():
             break
-        share = 0.5 if step % 3 == 2 else np.minimum(f_in / np.maximum(f_in - f_out, _SMALLEST_RATIO), 1.0)
-        x = inside + (outside - inside) * share
-        f_x = fits(x)
-        good = f_x >= 0
-        f_out, f_in = np.where(good, f_out / 2, f_x), np.where(good, f_x, f_in / 2)
-        done = np.abs(f_x) < _ROUNDING
-        inside, outside = np.where(good | done, x, inside), np.where(good & ~done, outside, x)
+        slope = y_before - y
+        move = y * (x - before) / np.where(slope == 0, np.inf, slope)
+        move = np.copysign(np.maximum(np.abs(move), _ENOUGH / 2), move)
+        halfway = (inside + outside) / 2
+        guess = x + move
+        known = (guess - inside) * (guess - outside) < 0
+        if step >= _PATIENCE and step % 3 == 0:
+            known = np.zeros_like(known)
+        before, y_before = x, y
+        x = np.where(settled, inside, np.where(known, guess, halfway))
+        f = fits(x)
+        y, good, done = _spare(f), f >= 0, settled | (np.abs(f) < _ROUNDING)
+        inside, outside, settled = np.where(good | done, x, inside), np.where(good | done, outside, x), done
     ends = np.where(unbounded, limit, inside)
     return ends[0], ends[1]
+
+
+def _spare(gaps: Floats) -> Floats:
+    """What is left of the allowed distance, as a share of it: 1 in the middle, 0 on the boundary."""
+    return 2 * gaps / np.maximum(1 + gaps, _SMALLEST_RATIO)
 
 
 def _inside(score: EpochScore, allowed: Gap, mde: float) -> NDArray[np.bool_]:
