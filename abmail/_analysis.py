@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -54,6 +54,8 @@ class Evidence:
         unsettled: Per epoch, how many messages may still go out.
         waves: Sizes of the epochs as they were planned when the first one opened.
         now: The moment, aware UTC.
+        segments: The counts for each value of an attribute, where one was asked for.
+        verdicts: Whether only events that are most likely a person's count, or machine traffic too.
     """
 
     stored: StoredExperiment
@@ -65,11 +67,19 @@ class Evidence:
     unsettled: Mapping[int, int]
     waves: tuple[int, ...]
     now: datetime
+    segments: Mapping[str, Tally] = field(default_factory=dict)
+    verdicts: Literal["human-likely", "all"] = "human-likely"
 
     @property
     def window(self) -> float:
         """Seconds after a send in which an outcome counts."""
         return self.experiment.metrics.window.total_seconds()
+
+    @property
+    def outcome(self) -> str:
+        """Name of the counts that successes are read from."""
+        primary = self.experiment.metrics.primary
+        return primary if self.verdicts == "human-likely" else f"{primary}_all"
 
     @cached_property
     def sent(self) -> NDArray[np.int64]:
@@ -78,8 +88,8 @@ class Evidence:
 
     @cached_property
     def successes(self) -> NDArray[np.int64]:
-        """(n_epochs, n_cells) sends with the primary outcome inside the window, human-likely."""
-        return self.tally.matrix(self.experiment.metrics.primary, window=self.window)
+        """(n_epochs, n_cells) sends with the primary outcome inside the window, by the verdicts that count."""
+        return self.tally.matrix(self.outcome, window=self.window)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -117,7 +127,7 @@ def curve_of(evidence: Evidence) -> DelayCurve:
         return DelayCurve.default(window=evidence.window)
     epoch, _, age, n = evidence.ages
     mean_age = np.bincount(epoch, age * n, len(evidence.epochs)) / np.maximum(np.bincount(epoch, n), 1)
-    seen_in, _, where, seen = evidence.tally.rows(evidence.experiment.metrics.primary)
+    seen_in, _, where, seen = evidence.tally.rows(evidence.outcome)
     delay = (where + 0.5) * BIN_SECONDS
     silent = np.maximum(evidence.sent.sum(axis=1) - np.bincount(seen_in, seen, len(evidence.epochs)), 0)
     return DelayCurve.fit(

@@ -185,6 +185,7 @@ class Snapshot:
         last_send: Per epoch, when its last message was handed over.
         unsettled: Per epoch, how many messages may still go out.
         waves: Sizes of the epochs as they were planned when the first one opened.
+        segments: The counts for each value of the attribute that was asked for; empty where none was.
     """
 
     stored: StoredExperiment
@@ -194,6 +195,7 @@ class Snapshot:
     last_send: Mapping[int, datetime]
     unsettled: Mapping[int, int]
     waves: tuple[int, ...]
+    segments: Mapping[str, Tally]
 
 
 def bin_of(start: datetime, at: datetime) -> int:

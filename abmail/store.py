@@ -54,6 +54,7 @@ from abmail._records import (
     to_recipient,
     to_tally,
 )
+from abmail._strata import tallies_by
 from abmail.errors import NotMigrated, StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event
 from abmail.recipient import Recipient
@@ -664,11 +665,14 @@ class Store:
         with self._read() as db:
             return _tally(db, name, n_cells)
 
-    def snapshot(self, name: str, *, n_cells: int) -> Snapshot:
+    def snapshot(self, name: str, *, n_cells: int, by: str | None = None) -> Snapshot:
         """All that is known of an experiment at one moment; what others write meanwhile does not show in it.
+
+        With ``by``, the counts also for each value of that attribute of the recipients (or ``domain``).
 
         Raises:
             UnknownExperiment: None of that name was applied.
+            ValueError: No recipient has the attribute.
         """
         known = {"e": name}
         with self._read() as db:
@@ -681,6 +685,7 @@ class Store:
                 states=_states(db, name),
                 last_send=dict(db.execute(sql.LAST_SEND, known).all()),
                 unsettled=dict(db.execute(sql.UNSETTLED, known).all()),
+                segments={} if by is None else tallies_by(db, name, by, n_epochs=len(epochs), n_cells=n_cells),
             )
 
     def recount(self, name: str, *, n_cells: int) -> Tally:

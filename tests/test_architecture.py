@@ -47,8 +47,10 @@ PRIVATE: dict[str, str] = {
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
     "_report_view": "report", "_report_words": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
+    "_strata": "store",
     "_outbox": "send",
     "_analysis": "engine", "_planning": "engine", "_power_report": "engine", "_power_words": "engine",
+    "_second_look": "engine", "_breakdown": "engine",
 }  # fmt: skip
 """Private siblings, and the module whose room they belong to."""
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -475,22 +476,72 @@ def test_the_kept_counts_equal_a_recount_after_any_history(store: Store) -> None
             assert getattr(kept, field).tolist() == getattr(anew, field).tolist()
 
 
+@pytest.mark.parametrize("by", ["industry", "domain", 'a "name" $.[0] it\'s'])
+def test_the_counts_of_the_segments_add_up_to_the_kept_counts(store: Store, by: str) -> None:
+    rng = np.random.default_rng(3)
+    apply(store, n=60)
+    values = ["retail", "health", ""]
+    people = [
+        replace(person(i, **{by: values[i % 3]} if i % 3 < 2 else {}), email=f"r{i}@c{i % 5}.example")
+        for i in range(60)
+    ]
+    store.import_recipients(people, now=NOW)
+    for number in range(2):
+        open_epoch(store, number, planned=25)
+        for message in claim(store):
+            store.mark_sending(message.id, worker=worker_name(), now=NOW + timedelta(minutes=int(rng.integers(90))))
+            if rng.random() < 0.8:
+                store.mark_sent(message.id, now=NOW)
+    drawn = [
+        happened(
+            [EventType.OPENED, EventType.CLICKED, EventType.BOUNCED][int(rng.integers(3))], int(rng.integers(60)),
+            float(rng.integers(-30, 5_000)), verdict=[Verdict.HUMAN, Verdict.MACHINE][int(rng.integers(2))],
+        )
+        for _ in range(200)
+    ]  # fmt: skip
+    store.record(drawn, now=NOW)
+
+    snapshot = store.snapshot("spring", n_cells=2, by=by)
+    assert list(snapshot.segments) == ([f"c{i}.example" for i in range(5)] if by == "domain" else sorted(values))
+    kept = snapshot.tally
+    assert {"sent", "opened", "clicked", "clicked_all", "bounced"} <= set(kept.metric.tolist())
+    assert added_up(snapshot) == added_up(replace(snapshot, segments={"": kept}))
+    sent = [int(tally.matrix("sent").sum()) for tally in snapshot.segments.values()]
+    assert min(sent) > 0
+
+
+def added_up(snapshot: Snapshot) -> Counter[tuple[int, int, str, int]]:
+    """The counts of all segments together, by epoch, cell, metric and bin."""
+    total: Counter[tuple[int, int, str, int]] = Counter()
+    for part in snapshot.segments.values():
+        columns = (part.epoch, part.cell, part.metric, part.bin, part.n)
+        for *place, n in zip(*(column.tolist() for column in columns), strict=True):
+            total[tuple(place)] += n
+    return total
+
+
+def test_an_attribute_that_nobody_has_is_refused_and_the_known_ones_are_named(store: Store) -> None:
+    apply(store)
+    with pytest.raises(ValueError, match="no recipient of spring has the attribute 'stag'; there are: domain, stage"):
+        store.snapshot("spring", n_cells=2, by="stag")
+
+
 def as_lists(snapshot: Snapshot) -> tuple[object, ...]:
     """A snapshot in plain values that can be compared."""
     tally = snapshot.tally
     rows = [getattr(tally, field).tolist() for field in ("epoch", "cell", "metric", "bin", "n")]
     parts = (snapshot.stored, snapshot.epochs, snapshot.states, snapshot.last_send, snapshot.unsettled)
-    return (*parts, tally.n_epochs, rows)
+    return (*parts, tally.n_epochs, rows, added_up(snapshot))
 
 
-@pytest.mark.parametrize("statement", range(8))
+@pytest.mark.parametrize("statement", range(10))
 def test_an_epoch_that_another_process_opens_while_a_snapshot_is_taken_is_in_none_of_its_parts(
     store: Store, store_url: str, statement: int
 ) -> None:
     apply(store)
     open_epoch(store, planned=4)
     send_all(store)
-    before = as_lists(store.snapshot("spring", n_cells=2))
+    before = as_lists(store.snapshot("spring", n_cells=2, by="stage"))
     seen = itertools.count()
 
     @sa.event.listens_for(store._engine, "after_cursor_execute")
@@ -501,11 +552,11 @@ def test_an_epoch_that_another_process_opens_while_a_snapshot_is_taken_is_in_non
                 send_all(other)
                 other.note_verdict("spring", {"state": "winner"})
 
-    during = store.snapshot("spring", n_cells=2)
+    during = store.snapshot("spring", n_cells=2, by="stage")
     sa.event.remove(store._engine, "after_cursor_execute", interfere)
     assert next(seen) > statement
     assert as_lists(during) == before
-    after = store.snapshot("spring", n_cells=2)
+    after = store.snapshot("spring", n_cells=2, by="stage")
     assert (len(after.epochs), after.tally.n_epochs, after.states) == (2, 2, {State.QUEUED: 2, State.SENT: 8})
     assert after.stored.verdict == {"state": "winner"}
 
