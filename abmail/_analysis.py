@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any, Final, Literal
 
@@ -32,7 +32,17 @@ from abmail.spec import Experiment
 from abmail.stats import Comparison, Counts, Decision, Futility, Method, check_guardrails, compare, futility
 from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
 
-__all__ = ["Evidence", "Findings", "curve_of", "findings", "policy_counts", "report_on"]
+__all__ = [
+    "Evidence",
+    "Findings",
+    "curve_of",
+    "decision_report",
+    "findings",
+    "is_tested",
+    "plan_of_segments",
+    "policy_counts",
+    "report_on",
+]
 
 _WAITING: Final = (State.QUEUED, State.ASSIGNED, State.SENDING)
 _SETTLED: Final = frozenset({"winner", "no_difference"})
@@ -234,6 +244,29 @@ def _compare_young(evidence: Evidence, counts: Counts, alpha: float | None) -> C
     return replace(compared, method=replace(compared.method, why=why))
 
 
+def is_tested(evidence: Evidence) -> bool:
+    """Whether any mail was sent in an epoch that compares arms."""
+    return bool(evidence.sent[_informative(evidence)].any())
+
+
+def plan_of_segments(evidence: Evidence, *, young: bool) -> tuple[Callable[[Counts], Counts], dict[str, Any]]:
+    """The epochs that segments are compared over, as a function of their counts, and how: as the main comparison."""
+    informative = _informative(evidence)
+    if young:
+        return partial(_rows, chosen=np.flatnonzero(informative)), {"method": "anytime"}
+    chosen = np.flatnonzero(informative[: evidence.n_mature])
+    shares = _shares_of_plan(evidence)[chosen]
+    plan = np.array(evidence.waves, dtype=np.float64) / max(sum(evidence.waves), 1)
+    rows = partial(_rows, chosen=chosen)
+    if not len(chosen) or len(plan) == len(shares) == 1:
+        return rows, {}
+    if np.allclose(plan[: len(shares)], shares, atol=_NOTHING):
+        return rows, {"weights": plan}
+    rest = [left] if (left := 1 - float(shares.sum())) > _NOTHING else []
+    weights = np.append(shares, rest)
+    return rows, {"weights": weights, "looks": len(weights) + 1}  # changed on the way: any number of looks
+
+
 def _run(evidence: Evidence, counts: Counts, *, alpha: float | None, method: Method, **plan: Any) -> Comparison:
     experiment = evidence.experiment
     return compare(
@@ -328,7 +361,7 @@ def report_on(evidence: Evidence) -> Report:
         arms=arms,
         control=experiment.control_cell.name,
         srm=_srm_report(evidence, comparison),
-        decision=_decision_report(comparison.decision, noted=evidence.stored.verdict is not None),
+        decision=decision_report(comparison.decision, noted=evidence.stored.verdict is not None),
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
         factors=tuple(_factors(evidence, young=found.young)),
@@ -359,7 +392,7 @@ _REASONS_JA: Final = {
 }
 
 
-def _decision_report(decision: Decision, *, noted: bool) -> DecisionReport:
+def decision_report(decision: Decision, *, noted: bool) -> DecisionReport:
     """The decision for the page; what was noted with a verdict stays in the words that were given."""
     reason = decision.reason if noted else decision.reason[:1].upper() + decision.reason[1:]
     return DecisionReport(state=decision.state, arm=decision.arm, reason=reason, reason_ja=_REASONS_JA[decision.state])

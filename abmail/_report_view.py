@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from abmail._report_words import Words, words_for
@@ -11,7 +11,17 @@ from abmail._report_words import Words, words_for
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from abmail.report import ArmReport, FactorReport, GuardrailReport, Language, Report
+    from abmail.report import (
+        ArmReport,
+        DecisionReport,
+        FactorReport,
+        GuardrailReport,
+        Language,
+        Report,
+        SecondOpinion,
+        SegmentArmReport,
+        SegmentReport,
+    )
 
 __all__ = [
     "Cell",
@@ -138,6 +148,7 @@ def view(report: Report, language: Language) -> View:
         _guardrails(report, words),
         _factors(report, words),
         *_segments(report, words),
+        *_second(report, words),
         Section(key="actions", title=words.next_steps, items=_actions(report, words)),
         _waves(report, words),
         _more(report, words),
@@ -197,11 +208,15 @@ def _subtitle(report: Report, words: Words) -> str:
 
 
 def _headline(report: Report, words: Words) -> str:
-    state, arm = report.decision.state, report.decision.arm
     if not report.sent:
         return words.nothing_sent
     if not report.srm.ok:
         return words.split_off
+    return _decided(report.decision, report, words)
+
+
+def _decided(decision: DecisionReport, report: Report, words: Words) -> str:
+    state, arm = decision.state, decision.arm
     if state == "winner" and arm == report.control:
         return words.control_wins.format(arm=arm)
     if state == "stopped" and arm:
@@ -576,20 +591,110 @@ def _base_level(factor: FactorReport, report: Report) -> str:
 
 
 def _segments(report: Report, words: Words) -> tuple[Section, ...]:
-    if not report.segments or not report.sent:
+    summary = report.segment_summary
+    if not report.sent or not (report.segments or summary):
         return ()
-    tables = tuple(
-        _comparison(
-            [(arm.name, arm) for arm in segment.arms],
-            report,
-            words,
-            first=words.variant,
-            base=report.control,
-            caption=segment.segment,
+    notes = (words.note_segment, words.note_best_guess, words.note_attributes) if report.segments else ()
+    lead, title = "", words.segments
+    if summary is not None:
+        title = words.segments_by.format(by=summary.by)
+        left = summary.left_out
+        cut = (
+            words.segments_cut.format(shown=len(report.segments), all=summary.n_segments, left_out=left) if left else ""
         )
-        for segment in report.segments
+        lead = words.join(_localized(words, summary.sentence, summary.sentence_ja), cut)
+    tables = tuple(_segment(segment, report, words) for segment in report.segments)
+    return (
+        Section(key="segments", title=title, lead=lead, tables=tables, notes=tuple(words.join(note) for note in notes)),
     )
-    return (Section(key="segments", title=words.segments, lead=words.join(words.segment_lead), tables=tables),)
+
+
+def _segment(segment: SegmentReport, report: Report, words: Words) -> Table:
+    digits = points_digits(segment.arms)
+    columns = (
+        Column(label=words.variant, number=False),
+        Column(label=words.sent),
+        Column(label=words.rates[report.metric]),
+        Column(label=words.difference),
+        Column(label=words.best_guess),
+    )
+    rows = [_segment_arm(arm, segment, report, words, digits=digits) for arm in segment.arms]
+    value = segment.segment or words.no_value
+    by = report.segment_summary.by if report.segment_summary else ""
+    caption = words.segment.format(by=by, value=value) if by else value
+    if segment.winner:
+        caption = words.segment_winner.format(segment=caption, arm=segment.winner)
+    return _table(columns, rows, caption=caption)
+
+
+def _segment_arm(
+    arm: SegmentArmReport, segment: SegmentReport, report: Report, words: Words, *, digits: int
+) -> tuple[Cell, ...]:
+    base = arm.name == report.control
+    return (
+        Cell(
+            text=arm.name, detail=words.control if base else "", tone="good" if arm.name == segment.winner else "plain"
+        ),
+        Cell(text=words.count(arm.n)),
+        Cell() if arm.rate is None else Cell(text=words.rate(arm.rate)),
+        replace(
+            _difference(arm, words, digits=digits, base=base, status=arm.status), tone="muted" if base else "plain"
+        ),
+        _best_guess(arm, words, digits=digits),
+    )
+
+
+def _best_guess(arm: SegmentArmReport, words: Words, *, digits: int) -> Cell:
+    if arm.shrunk_effect is None:
+        return Cell()
+    text = words.difference_in_points(arm.shrunk_effect, digits=digits)
+    if arm.shrunk_lower is None or arm.shrunk_upper is None:
+        return Cell(text=text)
+    return Cell(text=text, detail=words.range_in_points(arm.shrunk_lower, arm.shrunk_upper, digits=digits))
+
+
+def _second(report: Report, words: Words) -> tuple[Section, ...]:
+    second = report.second_opinion
+    if second is None:
+        return ()
+    how = words.second_lead.format(
+        method=second.method, alpha=words.percent(second.alpha, digits=2), verdicts=words.verdicts[second.verdicts]
+    )
+    said = ""
+    if second.decision is not None:
+        said = words.second_says.format(headline=_decided(second.decision, report, words))
+    note = _localized(words, second.note, second.note_ja)
+    return (
+        Section(
+            key="second",
+            title=words.second,
+            lead=words.join(how, said, _localized(words, second.sentence, second.sentence_ja)),
+            tables=(_second_table(second, report, words),) if second.arms else (),
+            notes=(words.join(note[:1].upper() + note[1:]),) if note else (),
+        ),
+    )
+
+
+def _second_table(second: SecondOpinion, report: Report, words: Words) -> Table:
+    digits = points_digits(second.arms)
+    columns = (
+        Column(label=words.variant, number=False),
+        Column(label=words.sent),
+        Column(label=words.rates[report.metric]),
+        Column(label=words.difference),
+        Column(label=words.p_value),
+    )
+    rows = [
+        (
+            Cell(text=arm.name, detail=words.control if arm.name == report.control else ""),
+            Cell(text=words.count(arm.n)),
+            Cell() if arm.rate is None else Cell(text=words.rate(arm.rate)),
+            replace(_difference(arm, words, digits=digits, base=arm.name == report.control), tone="muted"),
+            Cell() if arm.p_value is None else Cell(text=words.p(arm.p_value)),
+        )
+        for arm in second.arms
+    ]
+    return _table(columns, rows)
 
 
 def _waves(report: Report, words: Words) -> Section:

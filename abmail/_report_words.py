@@ -113,7 +113,19 @@ class Words:
     factors_lead: str
     level: str
     segments: str
-    segment_lead: str
+    segments_by: str
+    segment: str
+    no_value: str
+    segment_winner: str
+    best_guess: str
+    segments_cut: str
+    note_segment: str
+    note_best_guess: str
+    note_attributes: str
+    second: str
+    second_lead: str
+    verdicts: Mapping[str, str]
+    second_says: str
     waves: str
     wave: str
     opened_at: str
@@ -343,7 +355,21 @@ EN = Words(
     factors_lead="Each part of the mail on its own, averaged over the others",
     level="Version",
     segments="By segment",
-    segment_lead="Ranges are widened for the number of segments looked at",
+    segments_by="By segment: {by}",
+    segment="{by}: {value}",
+    no_value="(not given)",
+    segment_winner="{segment} (winner: {arm})",
+    best_guess="Best guess",
+    segments_cut="Shown are the {shown} largest of {all} segments; {left_out} smaller ones are compared and left out",
+    note_segment="Each range is for its segment alone: of many ranges, some miss by chance. A winner is named only "
+    "where the segments are proved to differ",
+    note_best_guess="Best guess: the difference drawn towards the other segments by as much as they agree; small "
+    "segments are drawn most",
+    note_attributes="Who tries one attribute after another will find one that seems to matter, by chance alone",
+    second="A second look, not registered beforehand: it decides nothing",
+    second_lead="Method {method}, level {alpha}, {verdicts}",
+    verdicts={"human-likely": "machine traffic left out", "all": "machine traffic included"},
+    second_says="It would say: {headline}",
     waves="Waves",
     wave="Wave",
     opened_at="Opened (UTC)",
@@ -495,7 +521,20 @@ JA = Words(
     factors_lead="ほかの要素について平均した、要素ごとの効果です",
     level="内容",
     segments="セグメント別",
-    segment_lead="範囲は、調べたセグメントの数に応じて広げています",
+    segments_by="セグメント別：{by}",
+    segment="{by}：{value}",
+    no_value="（記入なし）",
+    segment_winner="{segment}（勝者：{arm}）",
+    best_guess="補正後の差",
+    segments_cut="全{all}セグメントのうち大きい{shown}件を示しています。小さい{left_out}件は分析に含め、表からは省きました",
+    note_segment="範囲はセグメントごとのもので、数が多ければ偶然に外れるものもあります。"
+    "セグメント間の違いが確認できたときだけ勝者を示します",
+    note_best_guess="補正後の差：ほかのセグメントと一致する度合いに応じて、全体に近づけた差です。小さいセグメントほど強く近づけます",
+    note_attributes="属性を次々に試すと、偶然だけで効いているように見えるものが見つかります",
+    second="もう一つの見方（事前に登録されていないため、判定には使いません）",
+    second_lead="方法 {method}、有意水準 {alpha}、{verdicts}",
+    verdicts={"human-likely": "機械による反応を除く", "all": "機械による反応を含む"},
+    second_says="この方法による結果：{headline}",
     waves="配信回",
     wave="回",
     opened_at="開始（UTC）",

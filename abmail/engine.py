@@ -16,15 +16,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, overload
 
 import numpy as np
 
 from abmail import _planning as planning
 from abmail._analysis import Evidence, curve_of, findings, policy_counts, report_on
+from abmail._breakdown import breakdown, counts_by_segment
 from abmail._outbox import Outbox, Sent
 from abmail._planning import Change, Plan
 from abmail._power_report import Baseline, PowerReport, past_rate, power_report
+from abmail._second_look import SecondLook, second_opinion
 from abmail.assign import assign
 from abmail.bandit import Fixed, Policy, Thompson, Uniform
 from abmail.errors import ConfigError, StalePlan, StoreError, mask_address
@@ -34,6 +36,7 @@ from abmail.render import RenderedMessage, Renderer, read_template
 from abmail.report import Report
 from abmail.send import RateLimiter, Transport
 from abmail.spec import Cell, Experiment
+from abmail.stats import Counts
 from abmail.store import Claimed, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage, worker_name
 
 __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked"]
@@ -588,13 +591,50 @@ class Engine:
 
     # -- results ----------------------------------------------------------------------------------------------------
 
-    def analyze(self, name: str, *, now: datetime | None = None) -> Report:
+    def analyze(
+        self,
+        name: str,
+        *,
+        now: datetime | None = None,
+        method: str | None = None,
+        alpha: float | None = None,
+        verdicts: str | None = None,
+        by: str | None = None,
+    ) -> Report:
         """Say what an experiment has shown so far.
+
+        The registered analysis is the same whatever else is asked for. ``method``, ``alpha`` and ``verdicts``
+        (``human-likely`` or ``all``) add a second opinion that decides nothing; ``by``, an attribute of the recipients
+        or ``domain``, adds a comparison within its segments.
 
         Raises:
             UnknownExperiment: None of that name was applied.
+            ValueError: A method, level, verdict or attribute is not known.
         """
-        return report_on(self._evidence(self.store.experiment(name), now or self._clock()))
+        evidence = self._evidence(self.store.experiment(name), now or self._clock(), by)
+        second = second_opinion(evidence, SecondLook(method, alpha, verdicts))
+        report = replace(report_on(evidence), second_opinion=second)
+        if by is None:
+            return report
+        segments, summary = breakdown(evidence, by)
+        return replace(report, segments=segments, segment_summary=summary)
+
+    @overload
+    def counts(self, name: str, *, by: None = None, now: datetime | None = None) -> Counts: ...
+    @overload
+    def counts(self, name: str, *, by: str, now: datetime | None = None) -> dict[str, Counts]: ...
+    def counts(self, name: str, *, by: str | None = None, now: datetime | None = None) -> Counts | dict[str, Counts]:
+        """The experiment's counts per epoch and arm as the statistics use them; mature and young epochs alike.
+
+        With ``by``, an attribute of the recipients as they are now, or ``domain``: one set of counts for each value,
+        all of one shape, ``""`` for recipients without it. Their sends and successes add up to those of the whole.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+            ValueError: No recipient has the attribute; the message names those there are.
+        """
+        evidence = self._evidence(self.store.experiment(name), now or self._clock(), by)
+        return policy_counts(evidence, curve_of(evidence)) if by is None else counts_by_segment(evidence)
 
     def status(self, *, now: datetime | None = None) -> tuple[Status, ...]:
         """Where each applied experiment stands, by name."""
@@ -612,9 +652,9 @@ class Engine:
             next_at=self._next_at_of(stored, now) if stored.state == "running" else None,
         )
 
-    def _evidence(self, stored: StoredExperiment, now: datetime) -> Evidence:
+    def _evidence(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
         """What is known of an experiment now; all of one moment, so that an epoch is in all of its parts or in none."""
-        found = self.store.snapshot(stored.name, n_cells=len(self._definition(stored).cells))
+        found = self.store.snapshot(stored.name, n_cells=len(self._definition(stored).cells), by=by)
         return Evidence(
             stored=found.stored,
             experiment=self._definition(found.stored),
@@ -625,6 +665,7 @@ class Engine:
             unsettled=found.unsettled,
             waves=found.waves,
             now=now,
+            segments=found.segments,
         )
 
     def stop(self, name: str, *, ship: str | None = None, why: str = "", now: datetime | None = None) -> int:

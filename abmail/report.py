@@ -24,8 +24,11 @@ __all__ = [
     "LevelReport",
     "MethodReport",
     "Report",
+    "SecondArm",
+    "SecondOpinion",
     "SegmentArmReport",
     "SegmentReport",
+    "SegmentSummary",
     "SendTimeReport",
     "SrmReport",
 ]
@@ -39,6 +42,11 @@ _LARGEST_SUM_OF_SHARES = 1.0 + 1e-6
 def _require_share(name: str, value: float | None) -> None:
     if value is not None and not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} is {value!r}, must be a fraction in [0, 1]")
+
+
+def _require_alpha(alpha: float) -> None:
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha is {alpha!r}, must be in (0, 1)")
 
 
 def _require_counts(name: str, **counts: int) -> None:
@@ -201,9 +209,13 @@ class SegmentArmReport(Part):
         successes: 0 <= successes <= n.
         rate: successes / n, or None without sends.
         effect: Difference from the control within the segment, a fraction, or None.
-        ci_lower: Lower end of the interval around ``effect``, adjusted for the number of segments.
+        ci_lower: Lower end of the interval around ``effect``, for this segment and variant alone.
         ci_upper: Upper end of it.
-        p_value: Of the comparison, adjusted likewise.
+        shrunk_effect: The difference drawn towards the other segments by as much as they agree, a fraction, or None.
+        shrunk_lower: Lower end of the posterior interval around ``shrunk_effect``.
+        shrunk_upper: Upper end of it.
+        p_value: Of the comparison, adjusted for the number of segments and variants (false discovery rate).
+        status: "ok", or why nothing is claimed: "too_few", "zero_variance", "srm_failed", "empty".
     """
 
     name: str
@@ -213,11 +225,16 @@ class SegmentArmReport(Part):
     effect: float | None = None
     ci_lower: float | None = None
     ci_upper: float | None = None
+    shrunk_effect: float | None = None
+    shrunk_lower: float | None = None
+    shrunk_upper: float | None = None
     p_value: float | None = None
+    status: str = "ok"
 
     def _check(self) -> None:
         _require_successes(self.name, self.n, self.successes)
         _require_interval(self.name, self.ci_lower, self.ci_upper)
+        _require_interval(f"{self.name} (shrunk)", self.shrunk_lower, self.shrunk_upper)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +242,46 @@ class SegmentReport(Part):
     """The comparison within one segment of the audience.
 
     Attributes:
-        segment: The segment in words or as an expression.
+        segment: The value of the attribute; empty for recipients without it.
         arms: The variants in the order of the report.
+        winner: The variant that was proved best here; None unless the segments are proved to differ.
     """
 
     segment: str
     arms: tuple[SegmentArmReport, ...]
+    winner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentSummary(Part):
+    """What the segments say together.
+
+    Attributes:
+        by: The attribute that makes the segments, or "domain".
+        differs: Whether the effect of any variant is proved to differ between segments.
+        p_value: Of that question, over all segments and variants; None without an answer.
+        method: "fixed", "sequential" or "anytime".
+        alpha: Level of the question, and of the false discovery rate among winners; in (0, 1).
+        n_segments: Segments that were compared, shown or not.
+        left_out: How many of them, the smallest, are not shown.
+        sentence: The finding in English.
+        sentence_ja: The same in Japanese.
+    """
+
+    by: str
+    differs: bool
+    p_value: float | None
+    method: str
+    alpha: float
+    n_segments: int
+    left_out: int = 0
+    sentence: str
+    sentence_ja: str = ""
+
+    def _check(self) -> None:
+        _require_share("p_value of the segments", self.p_value)
+        _require_alpha(self.alpha)
+        _require_counts(f"segments by {self.by}", n_segments=self.n_segments, left_out=self.left_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,8 +357,67 @@ class MethodReport(Part):
     looks: int | None = None
 
     def _check(self) -> None:
-        if not 0.0 < self.alpha < 1.0:
-            raise ValueError(f"alpha is {self.alpha!r}, must be in (0, 1)")
+        _require_alpha(self.alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondArm(Part):
+    """One variant in a second look.
+
+    Attributes:
+        name: The variant's name.
+        n: Sends.
+        successes: By the verdicts that the look counts, 0 <= successes <= n.
+        rate: successes / n, or None without sends.
+        effect: Difference from the control, a fraction; None for the control or without an answer.
+        ci_lower: Lower end of the interval around ``effect``.
+        ci_upper: Upper end of it.
+        p_value: Of the comparison with the control; None where the method has none.
+    """
+
+    name: str
+    n: int
+    successes: int
+    rate: float | None
+    effect: float | None = None
+    ci_lower: float | None = None
+    ci_upper: float | None = None
+    p_value: float | None = None
+
+    def _check(self) -> None:
+        _require_successes(self.name, self.n, self.successes)
+        _require_share(f"p_value of {self.name}", self.p_value)
+        _require_interval(self.name, self.ci_lower, self.ci_upper)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondOpinion(Part):
+    """The same data by another method, level or verdict than was registered; it decides nothing.
+
+    Attributes:
+        method: Name of the method.
+        alpha: Its error level, in (0, 1).
+        verdicts: Whether machine traffic counts too.
+        arms: The variants in the order of the report; empty where the method cannot be used.
+        decision: What it would make of the data; None where the method cannot be used.
+        sentence: The result in English; empty where the method cannot be used.
+        sentence_ja: The same in Japanese.
+        note: What to keep in mind, or why the method cannot be used, in English; may be empty.
+        note_ja: The same in Japanese.
+    """
+
+    method: str
+    alpha: float
+    verdicts: Literal["human-likely", "all"] = "human-likely"
+    arms: tuple[SecondArm, ...] = ()
+    decision: DecisionReport | None = None
+    sentence: str = ""
+    sentence_ja: str = ""
+    note: str = ""
+    note_ja: str = ""
+
+    def _check(self) -> None:
+        _require_alpha(self.alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,13 +509,15 @@ class Report(Part):
         sentence: The result in one plain English sentence.
         sentence_ja: The same in Japanese; empty falls back to English.
         factors: Main effects, for experiments with several factors.
-        segments: Comparisons within segments of the audience.
+        segments: Comparisons within segments of the audience, the largest first.
         bot_sensitivity: The counts with and without machine traffic.
         method: How the comparison was made.
         send_time: When the mails went out.
         actions: Next steps in English.
         actions_ja: The same in Japanese; empty falls back to English.
         guardrails: Limits, per metric and variant.
+        segment_summary: What the segments say together; None where none were asked for.
+        second_opinion: Another analysis beside the registered one; None where none was asked for.
     """
 
     format_version: Literal[1] = 1
@@ -440,6 +552,8 @@ class Report(Part):
     actions: tuple[str, ...] = ()
     actions_ja: tuple[str, ...] = ()
     guardrails: tuple[GuardrailReport, ...] = ()
+    segment_summary: SegmentSummary | None = None
+    second_opinion: SecondOpinion | None = None
 
     def _check(self) -> None:
         _require_counts(

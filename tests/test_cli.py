@@ -425,3 +425,23 @@ def test_every_command_has_help_that_ends_in_an_example_and_stands_in_the_docs(
     assert command.help.rstrip().splitlines()[-1].strip().startswith(f"Example: abmail {name}")
     reference = Path(__file__).parent.parent / "docs" / "cli.md"
     assert f"## abmail {name}\n" in reference.read_text(encoding="utf-8")
+
+
+def test_a_report_takes_a_second_look_and_compares_segments(applied: Path) -> None:
+    run(applied, "send", "subjects", "--until-done", "--yes")
+    plain = json.loads(run(applied, "report", "subjects", "--format", "json").stdout)
+    asked = ["--by", "stage", "--method", "exact", "--alpha", "0.1", "--verdicts", "all"]
+    report = json.loads(run(applied, "report", "subjects", *asked, "--format", "json").stdout)
+    for key in ("arms", "decision", "method", "sentence", "actions"):
+        assert report[key] == plain[key]
+    assert {key: report["second_opinion"][key] for key in ("method", "alpha", "verdicts")} == {
+        "method": "exact", "alpha": 0.1, "verdicts": "all",
+    }  # fmt: skip
+    assert [arm["name"] for arm in report["second_opinion"]["arms"]] == [arm["name"] for arm in plain["arms"]]
+    assert sorted(segment["segment"] for segment in report["segments"]) == ["cold", "hot"]
+    shown = run(applied, "report", "subjects", *asked).stdout
+    assert "A second look, not registered beforehand: it decides nothing" in shown
+    assert "By segment: stage" in shown
+    refused = run(applied, "report", "subjects", "--by", "stag", status=2)
+    assert "no recipient of subjects has the attribute 'stag'; there are: domain, name, stage" in refused.stderr
+    assert "alpha is 5, must be in (0, 1)" in run(applied, "report", "subjects", "--alpha", "5", status=2).stderr

@@ -15,6 +15,7 @@ from email.policy import default as default_policy
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ import abmail as ab
 from abmail import _planning as planning
 from abmail.engine import Engine, secret_file
 from abmail.errors import ConfigError, PermanentSendError, StalePlan, StoreError, TransientSendError, UncertainSendError
-from abmail.events import Event, EventType
+from abmail.events import Event, EventType, Verdict
 from abmail.recipient import Recipient
 from abmail.render import RenderedMessage
 from abmail.send import Memory
@@ -127,9 +128,13 @@ def test_the_whole_chain_from_plan_to_report(engine: Engine, transport: Moody, c
 def clicks_for(engine: Engine, transport: Moody, at: datetime, shares: dict[str, float], first: int = 0) -> None:
     """Click the given share of each subject's mails, from the ``first`` mail on."""
     rng = np.random.default_rng(11)
-    for message in transport.messages[first:]:
-        if rng.random() < shares[message.subject]:
-            click(engine, message.message_id, at)
+    engine.record_all(
+        [
+            Event(type=EventType.CLICKED, at=at, message_id=message.message_id)
+            for message in transport.messages[first:]
+            if rng.random() < shares[message.subject]
+        ]
+    )
 
 
 def test_young_mails_are_shown_by_a_method_that_any_number_of_looks_leaves_valid(
@@ -848,3 +853,261 @@ def test_another_database_needs_a_key_that_is_given(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("ABMAIL_SECRET", raising=False)
     with pytest.raises(ConfigError, match="no signing key"):
         Engine("postgresql://nobody@127.0.0.1:1/none")
+
+
+def industries(n: int) -> list[Recipient]:
+    """Two industries and people without one."""
+    columns = [{"industry": "retail"}, {"industry": "health"}, {}]
+    return [replace(p, attributes={**p.attributes, **columns[i % 3]}) for i, p in enumerate(people(n))]
+
+
+def clicks_by_industry(engine: Engine, transport: Moody, at: datetime, rates: dict[tuple[int, str], float]) -> None:
+    """Click the share of mails that is given for each number of industry (of `industries`) and subject."""
+    rng = np.random.default_rng(7)
+    clicked = []
+    for message in transport.messages:
+        number = int(message.recipient.split("@")[0][1:]) % 3
+        if rng.random() < rates[number, message.subject]:
+            clicked.append(Event(type=EventType.CLICKED, at=at, message_id=message.message_id))
+    engine.record_all(clicked)
+
+
+OPPOSED = {
+    (0, "Hello"): 0.1, (0, "3 ways"): 0.5, (1, "Hello"): 0.5, (1, "3 ways"): 0.1, (2, "Hello"): 0.3, (2, "3 ways"): 0.3,
+}  # fmt: skip
+ALIKE = {(number, subject): 0.2 for number in range(3) for subject in ("Hello", "3 ways")}
+
+
+def opposed(engine: Engine, transport: Moody, rates: dict[tuple[int, str], float] = OPPOSED) -> None:
+    apply(engine, definition(), industries(900))
+    engine.tick()
+    clicks_by_industry(engine, transport, NOW + timedelta(hours=1), rates)
+
+
+def registered(report: ab.Report) -> ab.Report:
+    """The report without what was asked for beside it."""
+    return replace(report, second_opinion=None, segments=(), segment_summary=None)
+
+
+@pytest.mark.parametrize("age", [2, 100])
+@pytest.mark.parametrize("method", ["fixed", "sequential", "anytime", "exact", "aipw", "bayes"])
+def test_a_second_look_stands_beside_the_registered_analysis_and_leaves_it_as_it_is(
+    engine: Engine, transport: Moody, clock: Clock, method: str, age: int
+) -> None:
+    apply(engine, definition(), people(1_000))
+    engine.tick()
+    clicks_for(engine, transport, NOW + timedelta(hours=1), {"Hello": 0.15, "3 ways": 0.3})
+    clock.forward(hours=age)
+    plain, report = engine.analyze("spring"), engine.analyze("spring", method=method, alpha=0.01)
+    assert plain.second_opinion is None
+    assert registered(report) == plain
+    second = report.second_opinion
+    assert second is not None
+    assert (second.method, second.alpha, second.verdicts) == (method, 0.01, "human-likely")
+    assert [arm.successes for arm in second.arms] == [arm.successes for arm in plain.arms]
+    assert second.decision is not None
+    assert second.decision.arm == "number"
+    low, effect, high = (getattr(second.arms[1], key) for key in ("ci_lower", "effect", "ci_upper"))
+    assert -1 < low < effect < high < 1
+    assert (second.arms[1].p_value is None) == (method == "bayes")
+    assert ab.Report.from_dict(report.to_dict()) == report
+
+
+def test_a_second_look_at_a_stricter_level_has_wider_ranges(engine: Engine, transport: Moody, clock: Clock) -> None:
+    opposed(engine, transport)
+    clock.forward(days=4)
+    report = engine.analyze("spring", alpha=0.001)
+    second = report.second_opinion
+    assert second is not None
+    assert second.method == report.method.name
+    first, own = report.arms[1], second.arms[1]
+    assert own.effect == first.effect
+    assert own.ci_lower < first.ci_lower < first.ci_upper < own.ci_upper  # type: ignore[operator]
+
+
+def test_a_second_look_can_count_machine_traffic(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(), people(400))
+    engine.tick()
+    for message in transport.messages[:90]:
+        click(engine, message.message_id, NOW + timedelta(hours=1))
+    for message in transport.messages[90:150]:
+        engine.record(
+            Event(
+                type=EventType.CLICKED,
+                at=NOW + timedelta(minutes=1),
+                message_id=message.message_id,
+                verdict=Verdict.MACHINE,
+            )
+        )
+    clock.forward(days=4)
+    report = engine.analyze("spring", verdicts="all")
+    assert report.second_opinion is not None
+    assert sum(arm.successes for arm in report.arms) == 90
+    assert {arm.name: arm.successes for arm in report.second_opinion.arms} == report.bot_sensitivity.all
+    assert sum(report.bot_sensitivity.all.values()) == 150
+    assert "machine traffic counts" in report.second_opinion.note
+
+
+def test_a_second_look_is_not_told_the_verdict_that_was_noted(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(), people(400))
+    engine.tick()
+    engine.stop("spring", ship="number", why="the boss likes it")
+    clock.forward(days=4)
+    report = engine.analyze("spring", method="anytime")
+    assert report.decision.reason == "the boss likes it"
+    assert report.second_opinion is not None
+    assert report.second_opinion.decision is not None
+    assert report.second_opinion.decision.state == "too_early"
+
+
+def test_a_method_that_the_data_do_not_allow_says_so_in_its_note(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    before = engine_with_waves(engine, transport, clock)
+    assert any(len(set(epoch.weights.values())) == 2 for epoch in before.epochs)
+    fixed, aipw = (engine.analyze("spring", method=method) for method in ("fixed", "aipw"))
+    assert registered(fixed) == registered(aipw) == before
+    assert fixed.second_opinion is not None
+    assert (fixed.second_opinion.arms, fixed.second_opinion.decision) == ((), None)
+    assert "the weights changed between epochs" in fixed.second_opinion.note
+    assert "the weights changed between epochs" in fixed.to_text(width=200)
+    assert aipw.second_opinion is not None
+    assert aipw.second_opinion.arms[1].effect is not None
+    assert aipw.second_opinion.arms[1].ci_lower is aipw.second_opinion.arms[1].p_value is None
+    assert "aipw gives no range" in aipw.second_opinion.note
+
+
+def engine_with_waves(engine: Engine, transport: Moody, clock: Clock) -> ab.Report:
+    """Two waves in, with weights that moved and few clicks."""
+    apply(engine, definition(allocation=waves()), people(1_600))
+    engine.tick()
+    clicks_for(engine, transport, NOW + timedelta(minutes=1), {"Hello": 0.05, "3 ways": 0.1})
+    clock.forward(hours=1)
+    engine.tick()
+    return engine.analyze("spring")
+
+
+def test_a_second_look_before_the_first_mail_has_nothing_to_say(engine: Engine) -> None:
+    apply(engine, definition(), people(50))
+    second = engine.analyze("spring", method="aipw").second_opinion
+    assert second is not None
+    assert (second.arms, second.note) == ((), "no mail has been sent yet")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"method": "magic"}, "method is 'magic', must be one of auto, fixed"),
+        ({"alpha": 5}, r"alpha is 5, must be in \(0, 1\)"),
+        ({"alpha": float("nan")}, "alpha is nan"),
+        ({"verdicts": "machine"}, "verdicts is 'machine', must be one of human-likely, all"),
+        ({"by": "industri"}, "no recipient of spring has the attribute 'industri'; there are: domain, industry, name"),
+    ],
+)
+def test_a_look_that_makes_no_sense_is_refused_in_words(engine: Engine, asked: dict[str, Any], words: str) -> None:
+    apply(engine, definition(), industries(50))
+    with pytest.raises(ValueError, match=words):
+        engine.analyze("spring", **asked)
+
+
+@pytest.mark.parametrize("by", ["industry", "domain"])
+def test_the_counts_of_the_segments_are_of_one_shape_and_add_up_to_the_whole(
+    engine: Engine, transport: Moody, clock: Clock, by: str
+) -> None:
+    apply(engine, definition(allocation=waves()), industries(1_600))
+    engine.tick()
+    clicks_by_industry(engine, transport, NOW + timedelta(hours=1), OPPOSED)
+    clock.forward(hours=1)
+    engine.tick()
+    clock.forward(hours=5)
+    whole, parts = engine.counts("spring"), engine.counts("spring", by=by)
+    assert list(parts) == (["", "health", "retail"] if by == "industry" else [f"c{i}.example.com" for i in range(7)])
+    assert (whole.n_epochs, whole.n.sum()) == (2, 800)
+    assert sum(part.n for part in parts.values()).tolist() == whole.n.tolist()  # type: ignore[union-attr]
+    assert sum(part.successes for part in parts.values()).tolist() == whole.successes.tolist()  # type: ignore[union-attr]
+    assert whole.successes.sum() > 100
+    exposed = sum(float(part.exposure.sum()) for part in parts.values())
+    assert exposed == pytest.approx(float(whole.exposure.sum()), rel=0.02)
+    assert exposed < 0.99 * float(whole.n.sum())
+    assert whole.weights is not None
+    for part in parts.values():
+        assert part.weights is not None
+        assert part.weights.tolist() == whole.weights.tolist()
+    assert ab.stats.compare_segments(parts).n_segments == len(parts)
+
+
+def test_segments_that_differ_get_winners_of_their_own(engine: Engine, transport: Moody, clock: Clock) -> None:
+    opposed(engine, transport)
+    clock.forward(hours=2)
+    young = engine.analyze("spring", by="industry")
+    clock.forward(days=4)
+    report = engine.analyze("spring", by="industry")
+    assert registered(report) == engine.analyze("spring")
+    for one, method in ((young, "anytime"), (report, "fixed")):
+        assert one.segment_summary is not None
+        assert (one.segment_summary.method, one.segment_summary.differs) == (method, True)
+        assert {s.segment: s.winner for s in one.segments} == {"retail": "number", "health": "plain", "": None}
+        for place, whole in enumerate(one.arms):
+            assert sum(s.arms[place].n for s in one.segments) == whole.n
+            assert sum(s.arms[place].successes for s in one.segments) == whole.successes
+    counts = engine.counts("spring", by="industry")
+    expected = ab.stats.compare_segments(counts, names=["plain", "number"])
+    effects = {one.segment: one for one in expected.effects}
+    for segment in report.segments:
+        own, arm = effects[segment.segment], segment.arms[1]
+        assert (arm.effect, arm.ci_lower, arm.ci_upper) == (own.effect, own.ci_lower, own.ci_upper)
+        assert (arm.shrunk_effect, arm.p_value) == (own.shrunk_effect, own.p_adjusted)
+    assert report.segment_summary is not None
+    assert report.segment_summary.p_value == expected.p_value
+    assert ab.Report.from_dict(report.to_dict()) == report
+
+
+def test_segments_that_are_not_proved_to_differ_get_no_winners(engine: Engine, transport: Moody, clock: Clock) -> None:
+    opposed(engine, transport, ALIKE)
+    clock.forward(days=4)
+    report = engine.analyze("spring", by="industry")
+    assert report.segment_summary is not None
+    assert not report.segment_summary.differs
+    assert report.segment_summary.p_value is not None
+    assert {segment.winner for segment in report.segments} == {None}
+    assert "judge them together" in report.to_text()
+
+
+def test_a_test_in_waves_compares_its_segments_by_its_plan(engine: Engine, transport: Moody, clock: Clock) -> None:
+    apply(engine, definition(allocation=waves()), industries(1_600))
+    for _ in range(4):
+        engine.tick()
+        clock.forward(hours=1)
+    clicks_by_industry(engine, transport, clock(), OPPOSED)
+    clock.forward(days=4)
+    report = engine.analyze("spring", by="industry")
+    expected = ab.stats.compare_segments(
+        engine.counts("spring", by="industry"), names=["plain", "number"], weights=[400] * 4
+    )
+    assert report.segment_summary is not None
+    assert report.segment_summary.method == report.method.name == expected.method == "sequential"
+    ends = {(one.segment, one.ci_lower, one.ci_upper) for one in expected.effects}
+    assert {(s.segment, s.arms[1].ci_lower, s.arms[1].ci_upper) for s in report.segments} == ends
+
+
+def test_the_largest_segments_are_shown_and_the_page_says_how_many_are_not(
+    engine: Engine, transport: Moody, clock: Clock
+) -> None:
+    crowd = [replace(p, attributes={**p.attributes, "town": f"t{min(i % 40, 30)}"}) for i, p in enumerate(people(800))]
+    apply(engine, definition(), crowd)
+    engine.tick()
+    clicks_for(engine, transport, NOW + timedelta(hours=1), {"Hello": 0.3, "3 ways": 0.3})
+    clock.forward(days=4)
+    report = engine.analyze("spring", by="town")
+    assert report.segment_summary is not None
+    assert (len(report.segments), report.segment_summary.n_segments, report.segment_summary.left_out) == (20, 31, 11)
+    assert report.segments[0].segment == "t30"
+    assert "the 20 largest of 31 segments" in report.to_text(width=200)
+
+
+def test_segments_before_the_first_mail_have_nothing_to_say(engine: Engine) -> None:
+    apply(engine, definition(), industries(50))
+    report = engine.analyze("spring", by="industry")
+    assert report.segments == ()
+    assert report.segment_summary is not None
+    assert (report.segment_summary.n_segments, report.segment_summary.differs) == (0, False)

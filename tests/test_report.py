@@ -34,8 +34,11 @@ from abmail.report import (
     LevelReport,
     MethodReport,
     Report,
+    SecondArm,
+    SecondOpinion,
     SegmentArmReport,
     SegmentReport,
+    SegmentSummary,
     SendTimeReport,
     SrmReport,
 )
@@ -217,14 +220,73 @@ def factorial() -> Report:
         ),
         segments=(
             SegmentReport(
-                segment="industry == 'manufacturing'",
+                segment="manufacturing",
                 arms=(
-                    SegmentArmReport(name=names[0], n=100, successes=4, rate=0.04),
+                    SegmentArmReport(name=names[0], n=1_000, successes=40, rate=0.04),
                     SegmentArmReport(
-                        name=names[3], n=100, successes=6, rate=0.06, effect=0.02, ci_lower=-0.03, ci_upper=0.07
+                        name=names[3],
+                        n=1_000,
+                        successes=60,
+                        rate=0.06,
+                        effect=0.02,
+                        ci_lower=0.003,
+                        ci_upper=0.037,
+                        shrunk_effect=0.015,
+                        shrunk_lower=0.001,
+                        shrunk_upper=0.029,
+                        p_value=0.01,
+                    ),
+                ),
+                winner=names[3],
+            ),
+            SegmentReport(
+                segment="",
+                arms=(
+                    SegmentArmReport(name=names[0], n=12, successes=0, rate=0.0),
+                    SegmentArmReport(
+                        name=names[3],
+                        n=9,
+                        successes=1,
+                        rate=1 / 9,
+                        shrunk_effect=0.009,
+                        shrunk_lower=-0.01,
+                        shrunk_upper=0.03,
+                        status="too_few",
                     ),
                 ),
             ),
+        ),
+        segment_summary=SegmentSummary(
+            by="industry",
+            differs=True,
+            p_value=0.004,
+            method="anytime",
+            alpha=0.05,
+            n_segments=23,
+            left_out=21,
+            sentence=f"The effect differs between the 23 segments (p = 0.004): '{names[3]}' wins in 'manufacturing'.",
+        ),
+        second_opinion=SecondOpinion(
+            method="anytime",
+            alpha=0.01,
+            verdicts="all",
+            arms=(
+                SecondArm(name=names[0], n=1_200, successes=70, rate=0.058),
+                SecondArm(
+                    name=names[3],
+                    n=1_311,
+                    successes=90,
+                    rate=0.069,
+                    effect=0.011,
+                    ci_lower=-0.01,
+                    ci_upper=0.032,
+                    p_value=0.31,
+                ),
+            ),
+            decision=DecisionReport(state="leading", arm=names[3], reason="Chance could still explain the lead"),
+            sentence=f"Not proved yet {HOSTILE}.",
+            note="machine traffic counts here",
+            note_ja="機械による反応も数えています",
         ),
         bot_sensitivity=BotSensitivity(
             all=dict.fromkeys(names, 70), human_likely=dict.fromkeys(names, 50), leader_changes=True
@@ -340,6 +402,25 @@ def epoch_reports(draw: st.DrawFn, names: list[str]) -> tuple[EpochReport, ...]:
 
 
 @st.composite
+def segment_summaries(draw: st.DrawFn) -> SegmentSummary:
+    return SegmentSummary(
+        by=draw(LINE), differs=draw(st.booleans()), p_value=draw(MAYBE_SHARE), method="anytime", alpha=0.1,
+        n_segments=draw(COUNT), left_out=draw(COUNT), sentence=draw(LINE), sentence_ja=draw(LINE),
+    )  # fmt: skip
+
+
+@st.composite
+def second_opinions(draw: st.DrawFn, names: list[str]) -> SecondOpinion:
+    refused = draw(st.booleans())
+    return SecondOpinion(
+        method=draw(LINE), alpha=0.2, verdicts=draw(st.sampled_from(["human-likely", "all"])),
+        arms=() if refused else tuple(SecondArm(name=name, **draw(counted())) for name in names),
+        decision=None if refused else DecisionReport(state="leading", arm=names[0]),
+        sentence=draw(LINE), note=draw(LINE),
+    )  # fmt: skip
+
+
+@st.composite
 def reports(draw: st.DrawFn) -> Report:
     """Any report that the engine could fill, with awkward texts and numbers that are not finite."""
     names = [f"{i}{draw(LINE)}" for i in range(draw(st.integers(2, 5)))]
@@ -376,6 +457,8 @@ def reports(draw: st.DrawFn) -> Report:
         sentence_ja=draw(LINE),
         factors=(FactorReport(factor=draw(LINE), levels=(LevelReport(level=draw(LINE), **draw(counted())),)),),
         segments=(SegmentReport(segment=draw(LINE), arms=(SegmentArmReport(name=names[1], **draw(counted())),)),),
+        segment_summary=draw(st.none() | segment_summaries()),
+        second_opinion=draw(st.none() | second_opinions(names)),
         bot_sensitivity=BotSensitivity(all=draw(counts), human_likely=draw(counts), leader_changes=draw(st.booleans())),
         method=MethodReport(name=draw(LINE), why=draw(LINE), alpha=0.05, looks=draw(st.none() | st.integers(1, 500))),
         send_time=SendTimeReport(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from abmail.engine import Status
     from abmail.report import Report
 
+_METHODS = ("fixed", "sequential", "anytime", "exact", "aipw", "bayes")
+
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -51,15 +53,31 @@ def _next(each: Status) -> str:
 @click.argument("experiment")
 @click.option("--format", "form", type=click.Choice(["text", "json", "md", "html"]), default="text", show_default=True)
 @click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
+@click.option("--by", metavar="ATTRIBUTE", help="Also compare within segments: a column of the list, or domain.")
+@click.option("--method", type=click.Choice(_METHODS), help="A second look by another method; it decides nothing.")
+@click.option("--alpha", type=float, help="A second look at another error level.")
+@click.option("--verdicts", type=click.Choice(["human-likely", "all"]), help="A second look; all: machines count too.")
 @shared.OUTPUT
-def report(experiment: str, form: str, language: str, output: str | None) -> None:
+def report(
+    experiment: str,
+    form: str,
+    language: str,
+    by: str | None,
+    method: str | None,
+    alpha: float | None,
+    verdicts: str | None,
+    output: str | None,
+) -> None:
     """Say what EXPERIMENT has shown so far. May be read at any time: the result stays true however often you look.
 
-    Example: abmail report subjects --format html -o report.html
+    Another method, level or verdict gives a second look beside the registered analysis, never in its place.
+
+    Example: abmail report subjects --by industry --format html -o report.html
     """
     project = shared.project()
-    with project.engine() as engine:
-        result = engine.analyze(shared.name(project, experiment))
+    with project.engine() as engine, shared.words():
+        name = shared.name(project, experiment)
+        result = engine.analyze(name, method=method, alpha=alpha, verdicts=verdicts, by=by)
     shared.write(_rendered(result, form, "ja" if language == "ja" else "en", output), output)
 
 
