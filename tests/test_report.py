@@ -525,6 +525,38 @@ def test_the_markdown_page_is_the_reviewed_one() -> None:
     check_golden("md", factorial().to_markdown())
 
 
+@pytest.mark.parametrize(
+    ("language", "headings"),
+    [
+        ("en", ["By segment: industry", "A second look, not registered beforehand: it decides nothing", "(not given)"]),
+        (
+            "ja",
+            ["セグメント別：industry", "もう一つの見方（事前に登録されていないため、判定には使いません）", "記入なし"],
+        ),
+    ],
+)
+def test_segments_and_the_second_look_are_on_every_page_under_their_own_headings(
+    language: Language, headings: list[str]
+) -> None:
+    report = factorial()
+    pages = (report.to_text(width=120, language=language), report.to_markdown(language=language))
+    for page in (*pages, report.to_html(language=language)):
+        for heading in headings:
+            assert heading in page
+    without = replace(report, second_opinion=None, segments=(), segment_summary=None)
+    for page in (without.to_markdown(language=language), without.to_html(language=language)):
+        for heading in headings:
+            assert heading not in page
+
+
+def test_a_method_that_cannot_be_used_leaves_its_words_on_the_page() -> None:
+    second = SecondOpinion(method="fixed", alpha=0.05, note="the weights changed", note_ja="比率が変わりました")
+    report = replace(leading(), second_opinion=second)
+    assert "The weights changed." in report.to_text()
+    assert "比率が変わりました" in report.to_text(language="ja")
+    assert "It would say" not in report.to_text()
+
+
 def test_the_html_page_around_the_charts_is_the_reviewed_one() -> None:
     skeleton = re.sub(r"(<desc[^>]*>[^<]*</desc>).*?</svg>", r"\1</svg>", leading().to_html(), flags=re.DOTALL)
     check_golden("html", skeleton)
