@@ -148,8 +148,7 @@ def choice(literal: object) -> Kind[str]:
 class _Field:
     name: str
     key: str
-    kind: Kind[Any] | None
-    part: type[Any] | None
+    content: Kind[Any] | type[Any]  # how its value is read, or the part that it is
     nullable: bool
     required: bool
     default: object
@@ -171,11 +170,13 @@ def _field(name: str, hint: Any, default: object) -> _Field:
     nullable = type(None) in get_args(hint)
     inner = next(arg for arg in get_args(hint) if arg is not type(None)) if nullable else hint
     extras = get_args(inner)[1:] if get_origin(inner) is Annotated else ()
+    kind = next((extra for extra in extras if isinstance(extra, Kind)), None)
+    if kind is None and not (isinstance(inner, type) and is_dataclass(inner)):
+        raise TypeError(f"the field {name} is {inner}, must be a part or be annotated with a Kind")
     return _Field(
         name=name,
         key=next((extra.name for extra in extras if isinstance(extra, Key)), name),
-        kind=next((extra for extra in extras if isinstance(extra, Kind)), None),
-        part=inner if is_dataclass(inner) and isinstance(inner, type) else None,
+        content=kind or inner,
         nullable=nullable,
         required=default is MISSING,
         default=default,
@@ -223,20 +224,19 @@ def _read_field(
     value = raw[field.key]
     if value is None and field.nullable:
         return
-    if field.part is not None:
-        read, problems = read_part(field.part, {} if value is None else value, conflicts)
+    if isinstance(field.content, Kind):
+        read, problems = _read_value(field.content, value)
     else:
-        read, problems = _read_value(field, value)
+        read, problems = read_part(field.content, {} if value is None else value, conflicts)
     if not problems:
         values[field.name] = read
     for location, problem in problems:
         yield (field.key, *location), problem
 
 
-def _read_value(field: _Field, value: object) -> tuple[object, list[Refusal]]:
-    assert field.kind is not None  # noqa: S101 - a field is a part or has a kind
+def _read_value(kind: Kind[Any], value: object) -> tuple[object, list[Refusal]]:
     try:
-        return field.kind.read(value), []
+        return kind.read(value), []
     except Refused as refused:
         return None, refused.problems
     except (BadValue, ExpressionError) as problem:
@@ -249,7 +249,7 @@ def write_part(part: object) -> dict[str, Any]:
     for field in _fields(type(part)):
         value = getattr(part, field.name)
         if value is not None:
-            plain[field.key] = field.kind.write(value) if field.kind else write_part(value)
+            plain[field.key] = field.content.write(value) if isinstance(field.content, Kind) else write_part(value)
     return plain
 
 
@@ -267,12 +267,11 @@ def describe_part(part: type[Any]) -> dict[str, Any]:
 
 
 def _describe_field(field: _Field, text: str) -> dict[str, Any]:
-    if field.part is not None:
-        return {**describe_part(field.part), "type": "object" if field.required else ["object", "null"]}
-    assert field.kind is not None  # noqa: S101 - a field is a part or has a kind
-    schema: dict[str, Any] = dict(field.kind.schema)
+    if not isinstance(field.content, Kind):
+        return {**describe_part(field.content), "type": "object" if field.required else ["object", "null"]}
+    schema: dict[str, Any] = dict(field.content.schema)
     if field.nullable:
         schema = {"anyOf": [schema, {"type": "null"}]}
     elif not field.required:
-        schema["default"] = field.kind.write(field.default)
+        schema["default"] = field.content.write(field.default)
     return {"description": text.replace("``", ""), **schema} if text else schema

@@ -10,25 +10,24 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields
 from datetime import UTC, datetime
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 __all__ = ["Part", "decode", "encode"]
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Part")
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+@dataclass(frozen=True, slots=True)
 class Part:
     """Base of the values in a report: fields are checked and normalised at construction."""
 
-    __slots__ = ()
-
     def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass; the base itself is not
+        for field in fields(self):
             value = _coerce(field.type, getattr(self, field.name), f"{type(self).__name__}.{field.name}")
             object.__setattr__(self, field.name, value)
         self._check()
@@ -40,7 +39,7 @@ class Part:
 def encode(value: object) -> Any:
     """Turn a part, or what it holds, into what `json.dumps` writes: dicts, lists, strings, finite numbers, None."""
     if isinstance(value, Part):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
+        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -48,7 +47,7 @@ def encode(value: object) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def decode(kind: type[T], value: Mapping[str, object], where: str = "") -> T:
+def decode(kind: type[T], value: object, where: str = "") -> T:
     """Make a part from its JSON form.
 
     Args:
@@ -65,7 +64,7 @@ def decode(kind: type[T], value: Mapping[str, object], where: str = "") -> T:
     if not isinstance(value, Mapping):
         raise _wrong(where or "the report", value, "an object")
     arguments: dict[str, object] = {}
-    for field in fields(kind):  # type: ignore[arg-type]  # only parts come here
+    for field in fields(kind):
         path = f"{where}.{field.name}" if where else field.name
         if field.name in value:
             arguments[field.name] = _coerce(field.type, value[field.name], path)
@@ -93,8 +92,8 @@ def _coerce(kind: object, value: object, where: str) -> object:
         return _sequence(get_args(kind)[0], value, where)
     if origin is Mapping:
         return _mapping(get_args(kind)[1], value, where)
-    if isinstance(kind, type) and is_dataclass(kind):
-        return value if isinstance(value, kind) else decode(kind, value, where)  # type: ignore[arg-type]
+    if isinstance(kind, type) and issubclass(kind, Part):
+        return value if isinstance(value, kind) else decode(kind, value, where)
     return _scalar(kind, value, where)
 
 

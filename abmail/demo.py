@@ -287,7 +287,7 @@ class _Inbox:
         self._new: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
 
-    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  (aiosmtpd calls it so)
         content = envelope.content or b""
         raw = content if isinstance(content, bytes) else content.encode()
         with self._lock:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from abmail._fields import read_part
 from abmail.errors import AbmailError, SpecError
 from abmail.segment import Segment
 from abmail.spec import Experiment, TimeWindow, decode, decode_file, json_schema, load, loads, starter
@@ -872,3 +873,12 @@ def test_reading_a_definition_needs_neither_the_numeric_nor_the_template_librari
     )
     ran = subprocess.run([sys.executable, "-c", code, str(DESIGN)], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_field_of_a_part_without_a_kind_is_a_fault_that_is_named() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Part:
+        size: int = 0
+
+    with pytest.raises(TypeError, match=r"field size is .*int.*, must be a part or be annotated with a Kind"):
+        read_part(Part, {}, lambda *_: iter(()))
