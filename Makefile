@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup test demo lint types bench clean
+.PHONY: help setup test demo lint types bench peers clean
 
 help:            ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,5 +36,11 @@ types: setup     ## types only
 bench: setup     ## every benchmark; takes a while
 	for name in assign check regret chain; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
+peers:           ## speed and agreement beside other packages, in .venv-peers
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements-peers.txt --editable .
+	.venv-peers/bin/python -m benchmarks.peers
+	.venv-peers/bin/python -m benchmarks.compare
+
 clean:           ## remove what the other targets made
-	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers demo .mypy_cache .pytest_cache .ruff_cache
