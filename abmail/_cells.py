@@ -30,6 +30,9 @@ __all__ = ["Cells", "cells_of"]
 _ENOUGH: Final = 100
 """Units of earlier epochs from which their theta is used."""
 
+_RECENT: Final = 5
+"""Epochs back that tell the spread to expect."""
+
 _ROUNDING: Final = 1e-12
 """Share of its terms below which a difference of squares is nothing but rounding."""
 
@@ -49,6 +52,14 @@ class Cells:
     value: Floats
     scatter: Floats
     unadjusted: Floats
+
+    @property
+    def level(self) -> Floats:
+        """Variance within the arms over the five epochs before, in the first its own, (..., n_epochs); 0 if nothing."""
+        free = np.maximum(self.n - 1, 0.0).sum(axis=-2)
+        own = _per(self.scatter.sum(axis=-2), free)
+        before = _per(*(_recent(part) for part in (self.scatter.sum(axis=-2), free)))
+        return np.where(before > 0, before, own)
 
     def arms(self, picked: list[int]) -> Cells:
         """Only these arms."""
@@ -129,6 +140,18 @@ def _between(one: Floats, product: Floats, other: Floats) -> Floats:
 
 def _slope(between: Floats, squares: Floats) -> Floats:
     return np.divide(between, squares, out=np.zeros(between.shape), where=squares > 0)
+
+
+def _per(squares: Floats, free: Floats) -> Floats:
+    return np.divide(squares, free, out=np.zeros(free.shape), where=free > 0)
+
+
+def _recent(per_epoch: Floats) -> Floats:
+    """Sum over the epochs before each one, the last `_RECENT` of them."""
+    padded = np.concatenate((np.zeros((*per_epoch.shape[:-1], _RECENT)), per_epoch), axis=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _RECENT, axis=-1)[..., :-1, :]
+    total: Floats = windows.sum(axis=-1)
+    return total
 
 
 def _earlier(per_epoch: Floats) -> Floats:

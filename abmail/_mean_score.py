@@ -8,9 +8,12 @@ known clock. `AnyLook` weighs them by size under a normal mixture with estimated
 sequence (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024, arXiv 2103.06476). Intervals for a lift invert the same
 statistic for m_b - ratio m_a (Fieller 1954): nothing is divided by the control's noisy mean.
 
-An arm's variance is its own so far, but never less than that of both arms together. Where a bandit starves an arm
-because its few large values have not come yet, the arm's own variance is low for the same reason as its mean; in A/A
-tests with log-normal revenue that alone raised 12-16 % false alarms, with this floor it raises 1-4 %.
+Three things keep heavy tails and drifting levels from doing harm. An epoch's variance is its own: that of all values
+of the pair, which makes the difference standard over all ways to split them, whatever drifts. An arm's variance is what
+its values so far were relative to that, but never less: where a bandit starves an arm because its few large values have
+not come yet, the arm's own variance is low for the same reason as its mean; that alone raised 15 % false alarms. And
+the weight of an epoch does not depend on its own values, else an epoch with a large order would count less, and with it
+the effect: planned epochs are brought to a common scale by the variance of the five epochs before.
 """
 
 from __future__ import annotations
@@ -54,7 +57,10 @@ _ROUNDING: Final = 1e-12  # a standard deviation below this share of the mean is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanPair:
-    """A reference arm a and another arm b, each (..., n_epochs): units, means, and sums of squares around them."""
+    """A reference arm a and another arm b, each (..., n_epochs): units, means, and sums of squares around them.
+
+    ``level`` is the variance that all arms of the experiment had before an epoch: see `Cells`.
+    """
 
     n_a: Floats
     value_a: Floats
@@ -62,88 +68,66 @@ class MeanPair:
     n_b: Floats
     value_b: Floats
     scatter_b: Floats
+    level: Floats
+
+    @property
+    def gap(self) -> Floats:
+        """Difference of the means m_b - m_a."""
+        return self.value_b - self.value_a
+
+    @property
+    def size(self) -> Floats:
+        """Harmonic size n_a n_b / (n_a + n_b), 0 where an arm got nobody."""
+        return _divide(self.n_a * self.n_b, self.n_a + self.n_b)
 
     def counted(self) -> Flags:
         """Epochs in which both arms have enough units."""
         enough: Flags = np.minimum(self.n_a, self.n_b) >= FEWEST_UNITS
         return enough
 
-    def variances(self, counted: Flags) -> tuple[Floats, Floats]:
-        """Variances of both arms over the epochs so far, (..., n_looks); 0 where nothing varies.
-
-        No arm's variance is less than that of both together.
-        """
-        sums = [np.where(counted, scatter, 0.0).cumsum(axis=-1) for scatter in (self.scatter_a, self.scatter_b)]
-        free = [np.where(counted, n - 1, 0.0).cumsum(axis=-1) for n in (self.n_a, self.n_b)]
-        both = _divide(sums[0] + sums[1], free[0] + free[1])
-        level = np.maximum(np.abs(self.value_a), np.abs(self.value_b)) * counted
-        varies = both > (_ROUNDING * np.maximum.accumulate(level, axis=-1)) ** 2
-        own_a, own_b = (np.where(varies, np.maximum(_divide(s, f), both), 0.0) for s, f in zip(sums, free, strict=True))
-        return own_a, own_b
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sums:
-    """What is needed to evaluate sum of g (y m_b - x m_a) at every look.
-
-    Attributes:
-        value_a: Means of arm a, (..., 1, n_epochs).
-        value_b: Means of arm b.
-        noise_a: Variances of the means as known at each look, (..., n_looks, n_epochs).
-        noise_b: The same for arm b.
-        seen: Which epochs count at which look, (..., n_looks, n_epochs); none where nothing varies.
-        share: Spent share of the plan per epoch, (..., 1, n_epochs); None to weigh by ``size``.
-        size: Harmonic size of the epochs, (..., 1, n_epochs).
-    """
-
-    value_a: Floats
-    value_b: Floats
-    noise_a: Floats
-    noise_b: Floats
-    seen: Flags
-    share: Floats | None
-    size: Floats
-
-    def last(self) -> _Sums:
-        """The present look alone."""
-        return _Sums(
-            value_a=self.value_a,
-            value_b=self.value_b,
-            noise_a=self.noise_a[..., -1:, :],
-            noise_b=self.noise_b[..., -1:, :],
-            seen=self.seen[..., -1:, :],
-            share=self.share,
-            size=self.size,
-        )
-
-    def at(self, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """Sums of g m_a and g m_b, standard deviation of the sum of g (y m_b - x m_a), and sum of g; (..., n_looks)."""
-        noise = y[..., None] ** 2 * self.noise_b + x[..., None] ** 2 * self.noise_a
-        safe = np.where(self.seen, noise, np.ones_like(noise))
-        weight = self.size if self.share is None else np.sqrt(self.share / safe)
-        g = np.where(self.seen, weight, 0.0)
-        sd: Floats = np.sqrt((g**2 * safe).sum(axis=-1))
-        return (g * self.value_a).sum(axis=-1), (g * self.value_b).sum(axis=-1), sd, g.sum(axis=-1)
+    def variance(self) -> Floats:
+        """Variance of all values of the pair in an epoch; 0 where nothing varies."""
+        squares = self.scatter_a + self.scatter_b + self.size * self.gap**2
+        variance = _divide(squares, self.n_a + self.n_b - 1)
+        least = (_ROUNDING * np.maximum(np.abs(self.value_a), np.abs(self.value_b))) ** 2
+        return np.where(variance > least, variance, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanTest(ABC):
-    """What every method answers about pairs of arms; (..., n_looks) unless said otherwise.
+    """What every method answers about pairs of arms: sums over the epochs so far, (..., n_looks), with weights g.
 
     Attributes:
-        sums: Weighted sums at every look.
-        effect: Weighted mean difference m_b - m_a; NaN where no epoch counts.
-        se: Its standard error; NaN where no epoch counts or nothing varies.
+        gap: Sum of g (m_b - m_a).
+        top_a: Sum of g m_a.
+        top_b: Sum of g m_b.
+        scale: Sum of g.
+        noise_a: Variance of the sum of g m_a.
+        noise_b: Variance of the sum of g m_b.
     """
 
-    sums: _Sums
-    effect: Floats
-    se: Floats
+    gap: Floats
+    top_a: Floats
+    top_b: Floats
+    scale: Floats
+    noise_a: Floats
+    noise_b: Floats
+
+    @property
+    def effect(self) -> Floats:
+        """Weighted mean difference m_b - m_a; NaN where no epoch counts."""
+        return ratio_or_nan(self.gap, self.scale)
+
+    @property
+    def se(self) -> Floats:
+        """Standard error of the effect; NaN where no epoch counts or nothing varies."""
+        noise = self.noise_a + self.noise_b
+        return ratio_or_nan(np.sqrt(np.where(noise > 0, noise, np.nan)), self.scale)
 
     @property
     def z(self) -> Floats:
         """Effect in standard errors; 0 where there is no answer."""
-        return _divide(np.nan_to_num(self.effect), np.nan_to_num(self.se))
+        return _divide(self.gap, np.sqrt(self.noise_a + self.noise_b))
 
     @abstractmethod
     def p_value(self) -> Floats:
@@ -151,7 +135,7 @@ class MeanTest(ABC):
 
     @abstractmethod
     def _limit(self, level: float, x: Floats, y: Floats) -> Floats:
-        """Standard errors that y m_b - x m_a may be away from 0 at the present look, (..., 1)."""
+        """Standard errors that the sum of g (y m_b - x m_a) may be away from 0 at the present look, (..., 1)."""
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Interval for m_b - m_a at the present look, (...,); NaN where there is none."""
@@ -163,29 +147,24 @@ class MeanTest(ABC):
     def lift(self, level: float) -> tuple[Floats, Floats, Floats]:
         """Relative difference m_b / m_a - 1 and its interval at the present look, (...,).
 
-        The upper end is infinite where the control's mean could as well be 0. NaN where a mean is negative (over all
-        epochs, or in some so far that the sign turns with their weights), or the control's is 0: a lift has no meaning.
+        The upper end is infinite where the control's mean could as well be 0. NaN where a mean is negative, or the
+        control's is 0: a lift has no meaning there.
         """
-        sums = self.sums.last()
-        one = np.ones_like(self.effect[..., -1:])
-        top_a, top_b, _, scale = sums.at(one, one)
-        sensible = (scale > 0) & (top_a > 0) & (top_b >= 0)
-
-        side = np.array([0.0, 1.0, -1.0]).reshape(
-            3, *(1 for _ in one.shape)
-        )  # the estimate, the lower and the upper end
+        top_a, top_b, noise_a, noise_b = (
+            part[..., -1:] for part in (self.top_a, self.top_b, self.noise_a, self.noise_b)
+        )
+        sensible = (noise_a + noise_b > 0) & (top_a > 0) & (top_b >= 0)
+        side = np.array([1.0, -1.0]).reshape(2, *(1 for _ in top_a.shape))  # the lower and the upper end
 
         def away(odds: Floats) -> Floats:
             x, y = odds, 1 - odds
-            sum_a, sum_b, sd, _ = sums.at(x, y)
-            gap = y * sum_b - x * sum_a
+            gap, sd = y * top_b - x * top_a, np.sqrt(y**2 * noise_b + x**2 * noise_a)
             z: Floats = np.where(sd > 0, _divide(gap, sd), np.copysign(np.inf, gap))
             return z - side * self._limit(level, x, y)
 
-        odds = _crossing(away, np.ones((3, *one.shape)))
-        sensible &= (odds[1] <= odds[0]) & (odds[0] <= odds[2]) & (odds[0] < 1)  # fails where epochs differ in sign
-        lift, low, high = np.where(sensible, _ratio(odds) - 1, np.nan)[..., 0]
-        return lift, low, high
+        ends = _ratio(_crossing(away, np.ones((2, *top_a.shape)))) - 1
+        low, high = np.where(sensible, ends, np.nan)[..., 0]
+        return np.where(sensible, ratio_or_nan(top_b, top_a) - 1, np.nan)[..., 0], low, high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +181,11 @@ class OneLook(MeanTest):
 
     def freedom(self, x: Floats, y: Floats) -> Floats:
         """Satterthwaite's degrees of freedom for y m_b - x m_a, (..., 1)."""
-        part_a, part_b = x**2 * self.sums.noise_a[..., 0], y**2 * self.sums.noise_b[..., 0]
-        both = part_a + part_b
-        below = _divide(part_a, both) ** 2 / np.maximum(self.free_a, 1.0) + _divide(part_b, both) ** 2 / np.maximum(
-            self.free_b, 1.0
-        )
-        return np.divide(1.0, below, out=np.ones_like(below), where=below > 0)
+        part_a, part_b = x**2 * self.noise_a, y**2 * self.noise_b
+        share = _divide(part_a, part_a + part_b)
+        below = share**2 / np.maximum(self.free_a, 1.0) + (1 - share) ** 2 / np.maximum(self.free_b, 1.0)
+        freedom: Floats = 1.0 / below
+        return freedom
 
     def p_value(self) -> Floats:
         """Two-sided p-value of Welch's test, (...,)."""
@@ -287,26 +265,24 @@ class AnyLook(MeanTest):
 
 def one_look(pair: MeanPair) -> OneLook:
     """Compare the arms of a single epoch, (..., 1), each with its own variance."""
-    usable = np.minimum(pair.n_a, pair.n_b) >= 2
     free_a, free_b = pair.n_a - 1, pair.n_b - 1
+    usable = np.minimum(free_a, free_b) > 0
+    own = [_divide(s, f) * usable for s, f in ((pair.scatter_a, free_a), (pair.scatter_b, free_b))]
+    least = (_ROUNDING * np.maximum(np.abs(pair.value_a), np.abs(pair.value_b))) ** 2
     noise_a, noise_b = (
-        _divide(_divide(pair.scatter_a, free_a), pair.n_a),
-        _divide(_divide(pair.scatter_b, free_b), pair.n_b),
+        _divide(np.where(own[0] + own[1] > least, variance, 0.0), n)
+        for variance, n in zip(own, (pair.n_a, pair.n_b), strict=True)
     )
-    rounding = (_ROUNDING * np.maximum(np.abs(pair.value_a), np.abs(pair.value_b))) ** 2
-    varies = usable & (noise_a + noise_b > rounding / np.maximum(pair.n_a + pair.n_b, 1.0))
-    sums = _Sums(
-        value_a=pair.value_a[..., None, :],
-        value_b=pair.value_b[..., None, :],
-        noise_a=noise_a[..., None, :],
-        noise_b=noise_b[..., None, :],
-        seen=varies[..., None, :],
-        share=None,
-        size=np.ones_like(pair.n_a)[..., None, :],
+    return OneLook(
+        gap=pair.gap,
+        top_a=pair.value_a,
+        top_b=pair.value_b,
+        scale=np.minimum(np.minimum(pair.n_a, pair.n_b), 1.0),
+        noise_a=noise_a,
+        noise_b=noise_b,
+        free_a=free_a,
+        free_b=free_b,
     )
-    _, se = _present(sums)
-    effect = np.where((pair.n_a > 0) & (pair.n_b > 0), pair.value_b - pair.value_a, np.nan)
-    return OneLook(sums=sums, effect=effect, se=se, free_a=free_a, free_b=free_b)
 
 
 def planned(pair: MeanPair, shares: Floats, boundary: tuple[float, ...] | None) -> PlannedLooks:
@@ -317,11 +293,15 @@ def planned(pair: MeanPair, shares: Floats, boundary: tuple[float, ...] | None) 
         shares: Share of each planned epoch, (n_planned,), sum at most 1.
         boundary: Clock times of the planned looks, None when the horizon is open.
     """
-    counted = pair.counted()
-    spent = spend(shares, counted)
-    sums = _looks(pair, counted, spent)
-    effect, se = _present(sums)
-    return PlannedLooks(sums=sums, effect=effect, se=se, clock=spent.cumsum(axis=-1), boundary=boundary)
+    variance = pair.variance()
+    present = pair.counted() & (variance > 0)
+    spent = spend(shares, present)
+    before = np.where(pair.level > 0, pair.level, np.where(present, variance, 1.0))
+    gap, top_a, top_b, scale, noise_a, noise_b = _steps(pair, np.sqrt(spent * pair.size / before), variance)
+    return PlannedLooks(
+        gap=gap, top_a=top_a, top_b=top_b, scale=scale, noise_a=noise_a, noise_b=noise_b,
+        clock=spent.cumsum(axis=-1), boundary=boundary,
+    )  # fmt: skip
 
 
 def any_look(pair: MeanPair, alpha: float, horizon: float | None) -> AnyLook:
@@ -329,38 +309,31 @@ def any_look(pair: MeanPair, alpha: float, horizon: float | None) -> AnyLook:
 
     Without a horizon the first epoch that counts sets it: 25 of its size.
     """
-    counted = pair.counted()
-    sums = _looks(pair, counted, None)
-    effect, se = _present(sums)
-    both = pair.n_a + pair.n_b
-    first = np.take_along_axis(both, np.argmax(counted, axis=-1)[..., None], -1)
+    variance, counted = pair.variance(), pair.counted()
+    size = np.where(counted & (variance > 0), pair.size, 0.0)
+    first = np.take_along_axis(pair.n_a + pair.n_b, np.argmax(counted, axis=-1)[..., None], -1)
     units = _DEFAULT_EPOCHS * first if horizon is None else np.full_like(first, horizon)
-    rho = mixture_rho(1.0, alpha) * np.maximum(0.6 / 4 * units, 1.0)
-    size = np.where(counted, sums.size[..., 0, :], 0.0).cumsum(axis=-1)
-    return AnyLook(sums=sums, effect=effect, se=se, size=size, rho=rho)
+    gap, top_a, top_b, scale, noise_a, noise_b = _steps(pair, size, variance)
+    return AnyLook(
+        gap=gap, top_a=top_a, top_b=top_b, scale=scale, noise_a=noise_a, noise_b=noise_b,
+        size=size.cumsum(axis=-1), rho=mixture_rho(1.0, alpha) * np.maximum(0.6 / 4 * units, 1.0),
+    )  # fmt: skip
 
 
-def _looks(pair: MeanPair, counted: Flags, spent: Floats | None) -> _Sums:
-    """Every epoch as it is known at every look."""
-    var_a, var_b = pair.variances(counted)
-    n_epochs = counted.shape[-1]
-    past = np.tri(n_epochs, dtype=np.bool_)
-    return _Sums(
-        value_a=pair.value_a[..., None, :],
-        value_b=pair.value_b[..., None, :],
-        noise_a=_divide(var_a[..., :, None], pair.n_a[..., None, :]),
-        noise_b=_divide(var_b[..., :, None], pair.n_b[..., None, :]),
-        seen=past & counted[..., None, :] & (var_a + var_b > 0)[..., :, None],
-        share=None if spent is None else spent[..., None, :],
-        size=_divide(pair.n_a * pair.n_b, pair.n_a + pair.n_b)[..., None, :],
-    )
+def _steps(pair: MeanPair, g: Floats, variance: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+    """Weighted sums over the epochs so far, as `MeanTest` holds them; epochs of weight 0 are passed over.
 
-
-def _present(sums: _Sums) -> tuple[Floats, Floats]:
-    """Effect and its standard error at every look."""
-    one = np.ones(np.broadcast_shapes(sums.noise_a.shape, sums.seen.shape)[:-1])
-    top_a, top_b, sd, scale = sums.at(one, one)
-    return ratio_or_nan(top_b - top_a, scale), ratio_or_nan(sd, scale)
+    ``variance`` is the pair's in each epoch.
+    """
+    used = g > 0
+    noise = []
+    for n, scatter in ((pair.n_a, pair.scatter_a), (pair.n_b, pair.scatter_b)):
+        standard = np.where(used, _divide(scatter, variance), 0.0).cumsum(axis=-1)
+        free = np.where(used, n - 1, 0.0).cumsum(axis=-1)
+        noise.append(np.maximum(_divide(standard, free), 1.0) * _divide(g**2 * variance, n).cumsum(axis=-1))
+    sums = (g * pair.gap, g * pair.value_a, g * pair.value_b, g)
+    gap, top_a, top_b, scale = (part.cumsum(axis=-1) for part in sums)
+    return gap, top_a, top_b, scale, *noise
 
 
 def _crossing(falling: Callable[[Floats], Floats], like: Floats) -> Floats:

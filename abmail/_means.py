@@ -231,6 +231,7 @@ def _pair(cells: Cells, reference: int, arms: Sequence[int]) -> MeanPair:
         n_b=others.n,
         value_b=others.value,
         scatter_b=others.scatter,
+        level=np.broadcast_to(cells.level, others.n.shape),
     )
 
 

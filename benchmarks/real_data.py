@@ -77,17 +77,15 @@ class Series:
 
     def looks(self) -> MeanPair:
         """Each look as one epoch by itself, (n_looks, 1)."""
-        a, b = (
-            {"n": self.n[:, i : i + 1], "value": self.mean[:, i : i + 1], "scatter": self.scatter[:, i : i + 1]}
-            for i in (0, 1)
-        )
+        scatter = self.scatter
         return MeanPair(
-            n_a=a["n"],
-            value_a=a["value"],
-            scatter_a=a["scatter"],
-            n_b=b["n"],
-            value_b=b["value"],
-            scatter_b=b["scatter"],
+            n_a=self.n[:, :1],
+            value_a=self.mean[:, :1],
+            scatter_a=scatter[:, :1],
+            n_b=self.n[:, 1:],
+            value_b=self.mean[:, 1:],
+            scatter_b=scatter[:, 1:],
+            level=np.ones((len(self.n), 1)),
         )
 
     def peeks(self) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from abmail._cells import cells_of
+from abmail._cells import Cells, cells_of
 from abmail._mean_score import MeanPair, any_look, one_look, planned
 from abmail.errors import MissingExtra
 from abmail.stats import Counts, MeanResult, Moments, compare, compare_means, obrien_fleming
@@ -195,66 +195,73 @@ def width(answer: Any) -> float:
 
 def pair_of(moments: Moments, *, cuped: bool = True) -> MeanPair:
     """Arms 0 and 1 as a pair with a leading axis of one."""
-    cells = cells_of(moments, cuped=cuped)
+    return pair_in([cells_of(moments, cuped=cuped)])
+
+
+def pair_in(all_cells: Sequence[Cells]) -> MeanPair:
+    """Arms 0 and 1 of every replication, (replications, n_epochs)."""
+    n, value, scatter, level = (
+        np.stack([getattr(c, name) for c in all_cells]) for name in ("n", "value", "scatter", "level")
+    )
     return MeanPair(
-        n_a=cells.n[:1], value_a=cells.value[:1], scatter_a=cells.scatter[:1],
-        n_b=cells.n[1:2], value_b=cells.value[1:2], scatter_b=cells.scatter[1:2],
+        n_a=n[:, 0], value_a=value[:, 0], scatter_a=scatter[:, 0],
+        n_b=n[:, 1], value_b=value[:, 1], scatter_b=scatter[:, 1], level=level,
     )  # fmt: skip
+
+
+def replications_of(moments: Moments, shape: tuple[int, int]) -> MeanPair:
+    """The same where replications (first) and their epochs stand in a row where epochs do."""
+    cells = cells_of(moments, cuped=False)
+    parts = [part.reshape(-1, *shape) for part in (cells.n, cells.value, cells.scatter)]
+    rows = [
+        Cells(n=n, value=v, scatter=s, unadjusted=s)
+        for n, v, s in zip(*(np.moveaxis(p, 0, 1) for p in parts), strict=True)
+    ]
+    return pair_in(rows)
 
 
 # --- Identities -------------------------------------------------------------------------------------------------------
 
 
-def test_one_planned_epoch_of_arms_with_equal_variance_is_the_z_test() -> None:
-    moments = Moments.from_summary([200, 300], [5.0, 5.2], [1.44, 1.44])
-    answer = compare_means(moments, method="sequential", looks=1)
-    z = 0.2 / np.sqrt(1.44 / 200 + 1.44 / 300)
+def test_one_planned_epoch_is_the_z_test_over_all_ways_to_split_the_values() -> None:
+    # Neyman 1923: given all values, the difference of two means has variance S^2 (1 / n_a + 1 / n_b).
+    arm = (NUMBER % 3 == 0).astype(np.int64)
+    answer = second(compare_means(Moments.from_values(SPENT, arm=arm), method="sequential", looks=1))
+    own = [SPENT[arm == a].var(ddof=1) / SPENT.var(ddof=1) for a in range(2)]
+    se = np.sqrt(SPENT.var(ddof=1) * (max(own[0], 1) / 160 + max(own[1], 1) / 80))
+    z = (SPENT[arm == 1].mean() - SPENT[arm == 0].mean()) / se
 
-    assert second(answer).p_value == pytest.approx(2 * ndtr(-z), rel=1e-9)
-    assert width(answer) == pytest.approx(2 * 1.959964 * 0.2 / z, rel=1e-6)
-
-
-def test_planned_epochs_follow_the_formula_written_out() -> None:
-    moments = epochs_of(np.random.default_rng(6), lift=0.05, looks=8)
-    n, m = moments.n.astype(float), moments.mean[..., 0]
-    s = moments.product[..., 0, 0]
-    own, both = s.sum(axis=0) / (n - 1).sum(axis=0), s.sum() / (n - 1).sum()
-    variance = np.maximum(own, both)
-    se = np.sqrt((variance / n).sum(axis=1))
-    weight = np.sqrt(1 / 8) / se
-    d = m[:, 1] - m[:, 0]
-    c = obrien_fleming(8, 0.05)
-    result = second(compare_means(moments))
-
-    assert result.effect == pytest.approx((weight * d).sum() / weight.sum(), rel=1e-10)
-    assert result.ci_lower == pytest.approx(((weight * d).sum() - c) / weight.sum(), rel=1e-9)
-    assert result.lift_upper is not None
-
-    def statistic(ratio: float) -> float:
-        noise = variance[1] / n[:, 1] + ratio**2 * variance[0] / n[:, 0]
-        return float((np.sqrt(1 / 8) * (m[:, 1] - ratio * m[:, 0]) / np.sqrt(noise)).sum())
-
-    for end, value in ((result.lift_lower, c), (result.lift_upper, -c), (result.lift, 0.0)):
-        assert end is not None
-        assert statistic(1 + end) == pytest.approx(value, abs=1e-8)
+    assert answer.p_value == pytest.approx(2 * ndtr(-abs(z)), rel=1e-9)
+    assert answer.ci_upper == pytest.approx(z * se + 1.9599640 * se, rel=1e-7)
 
 
-def test_an_unplanned_end_follows_the_formula_written_out() -> None:
-    moments = epochs_of(np.random.default_rng(7), lift=0.05)
+@pytest.mark.parametrize("method", ["sequential", "anytime"])
+def test_several_epochs_follow_the_formula_written_out(method: Literal["sequential", "anytime"]) -> None:
+    moments = epochs_of(np.random.default_rng(6), lift=0.05, n_epochs=8, looks=8)
     n, m, s = moments.n.astype(float), moments.mean[..., 0], moments.product[..., 0, 0]
-    h = n[:, 0] * n[:, 1] / n.sum(axis=1)
-    rho = 0.6 / 4 * 3_000 / 8.21
-    low = 1.0
-    for t in range(1, 6):
-        free = (n[:t] - 1).sum(axis=0)
-        variance = np.maximum(s[:t].sum(axis=0) / free, s[:t].sum() / free.sum())
-        v = (h[:t] ** 2 * (variance / n[:t]).sum(axis=1)).sum()
-        size = h[:t].sum()
-        z = (h[:t] * (m[:t, 1] - m[:t, 0])).sum() / np.sqrt(v)
-        low = min(low, float(np.sqrt((size + rho) / rho) * np.exp(-(z**2) * size / (2 * (size + rho)))))
-    result = second(compare_means(moments, method="anytime", horizon=3_000))
+    h, d = n.prod(axis=1) / n.sum(axis=1), m[:, 1] - m[:, 0]
+    own = (s.sum(axis=1) + h * d**2) / (n.sum(axis=1) - 1)
+    within = [(s[max(0, t - 5) : t or 1].sum(), (n - 1)[max(0, t - 5) : t or 1].sum()) for t in range(8)]
+    g = h if method == "anytime" else np.sqrt(h / 8 / [a / b for a, b in within])
+    rho, c, p = 0.6 / 4 * 3_000 / 8.2131, obrien_fleming(8, 0.05), 1.0
+    for t in range(1, 9):
+        ratio = np.maximum((s[:t] / own[:t, None]).sum(axis=0) / (n[:t] - 1).sum(axis=0), 1)
+        noise = (g[:t, None] ** 2 * own[:t, None] / n[:t]).sum(axis=0) * ratio
+        z, size = (g[:t] * d[:t]).sum() / np.sqrt(noise.sum()), h[:t].sum()
+        p = min(p, float(np.sqrt((size + rho) / rho) * np.exp(-(z**2) * size / (2 * (size + rho)))))
+    limit = c if method == "sequential" else np.sqrt((1 + rho / size) * (np.log((size + rho) / rho) + 2 * np.log(20)))
+    result = second(compare_means(moments, method=method, horizon=3_000))
+    top = (g[:, None] * m).sum(axis=0)
 
-    assert result.p_value == pytest.approx(low, rel=1e-3)
+    assert result.effect == pytest.approx((g * d).sum() / g.sum(), rel=1e-10)
+    assert result.ci_lower == pytest.approx(((g * d).sum() - limit * np.sqrt(noise.sum())) / g.sum(), rel=1e-4)
+    assert result.lift == pytest.approx(top[1] / top[0] - 1, rel=1e-10)
+    for end, side in ((result.lift_lower, 1), (result.lift_upper, -1)):
+        assert end is not None
+        away = (top[1] - (1 + end) * top[0]) / np.sqrt(noise[1] + (1 + end) ** 2 * noise[0])
+        assert away == pytest.approx(side * limit, rel=1e-4)
+    if method == "anytime":
+        assert result.p_value == pytest.approx(p, rel=1e-3)
 
 
 def test_yes_and_no_as_means_give_nearly_the_answer_of_counts() -> None:
@@ -440,15 +447,22 @@ def test_an_epoch_with_too_few_units_in_an_arm_does_not_count_and_its_share_stay
     assert second(compare_means(with_gap, method="anytime")).n == 829
 
 
-def test_the_variance_of_an_arm_is_never_less_than_that_of_both_together() -> None:
+def test_the_variance_of_an_arm_is_never_less_than_that_of_all_values_of_the_epoch() -> None:
     moments = Moments.from_summary([900, 100], [1.0, 1.0], [4.0, 0.04])
-    var_a, var_b = pair_of(moments).variances(np.array([[True]]))
-    both = (899 * 4.0 + 99 * 0.04) / 998
+    both = (899 * 4.0 + 99 * 0.04) / 999
+    test = planned(pair_of(moments), np.ones(1), (1.0,))
 
-    assert var_b[0, 0] == pytest.approx(both)
-    assert var_a[0, 0] == pytest.approx(4.0)
+    assert test.se[0, 0] ** 2 == pytest.approx(4.0 / 900 + both / 100)
     welch = second(compare_means(moments, method="fixed"))
     assert welch.ci_upper == pytest.approx(1.96 * np.sqrt(4 / 900 + 0.04 / 100), rel=0.01)  # its own in a single look
+
+
+def test_the_weight_of_a_planned_epoch_knows_the_spread_of_earlier_epochs_alone() -> None:
+    n, mean = np.full((3, 2), 500), np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 1.0]])
+    for last in (1.0, 1e6):
+        moments = Moments.from_summary(n, mean, np.array([[1.0, 1.0], [4.0, 4.0], [last, last]]), looks=3)
+        effect = second(compare_means(moments)).effect
+        assert effect == pytest.approx(1.0 / (1 + 1 + 1 / np.sqrt(2.5)))
 
 
 def test_the_weights_of_the_plan_may_be_given_and_cut_short() -> None:
@@ -546,8 +560,8 @@ def test_a_single_arm_cannot_be_compared() -> None:
         (Moments.from_summary([500, 1], [1, 2], [1, 0]), "too_few"),
         (Moments.from_summary([500, 29], [1, 2], [1, 1]), "too_few"),
         (Moments.from_summary([500, 500], [0, 0], [0, 0]), "zero_variance"),
-        (Moments.from_summary([500, 500], [1, 2], [0, 0]), "zero_variance"),
-        (Moments.from_values([0.1] * 300 + [0.3] * 300, arm=[0] * 300 + [1] * 300), "zero_variance"),
+        (Moments.from_summary([500, 500], [2, 2], [0, 0]), "zero_variance"),
+        (Moments.from_values([0.1] * 600, arm=[0, 1] * 300), "zero_variance"),
         (Moments.from_values([0.3] * 600, arm=[0, 1] * 300, denominator=[0.1] * 600), "zero_variance"),
     ],
 )
@@ -562,6 +576,17 @@ def test_without_enough_to_go_by_the_answer_says_so(
     if status == "zero_variance" or method != "fixed":
         assert (arm.p_value, arm.ci_lower, arm.ci_upper, arm.lift, arm.lift_lower) == (None,) * 5
     json.dumps(answer.to_dict(), allow_nan=False)
+
+
+def test_arms_that_are_constant_and_differ_have_no_variance_for_welch_and_a_clear_split_for_the_others() -> None:
+    moments = Moments.from_values([0.1] * 300 + [0.3] * 300, arm=[0] * 300 + [1] * 300)
+
+    assert compare_means(moments).status == "zero_variance"
+    for method in ("sequential", "anytime"):
+        arm = second(compare_means(moments, method=method, looks=1))
+        assert arm.effect == pytest.approx(0.2)
+        assert arm.p_value is not None
+        assert arm.p_value < 1e-9
 
 
 def test_a_lift_is_given_only_where_both_means_are_positive() -> None:
@@ -669,10 +694,10 @@ SENTENCES: dict[str, tuple[Moments, str, str]] = {
     "earlier": (
         Moments.from_summary(np.full((2, 2), 1_000), np.array([[1, 2], [2, 1.1]]), np.ones((2, 2)), looks=2),
         (
-            "'B' and 'A' differ: proved at an earlier look; the difference now stands at +0.05 (95 % interval -0.01253 "
-            "to +0.1125; p < 0.001)."
+            "'B' and 'A' differ: proved at an earlier look; the difference now stands at +0.05 (95 % interval -0.01923 "
+            "to +0.1192; p < 0.001)."
         ),
-        "「B」と「A」の差は以前の時点で示されました。現在の差は+0.05です(95 %区間 -0.01253〜+0.1125、p < 0.001)。",
+        "「B」と「A」の差は以前の時点で示されました。現在の差は+0.05です(95 %区間 -0.01923〜+0.1192、p < 0.001)。",
     ),
     "few": (
         Moments.from_summary([1_000, 20], [4.0, 4.0], [9.0, 9.6]),
@@ -822,12 +847,7 @@ def experiments(epochs: Sequence[Moments]) -> list[Moments]:
 
 def pairs(runs: Sequence[Moments], *, cuped: bool = False) -> MeanPair:
     """Arms 0 and 1 of every replication, (replications, EPOCHS)."""
-    all_cells = [cells_of(run, cuped=cuped) for run in runs]
-    n, value, scatter = (np.stack([getattr(c, name) for c in all_cells]) for name in ("n", "value", "scatter"))
-    return MeanPair(
-        n_a=n[:, 0], value_a=value[:, 0], scatter_a=scatter[:, 0],
-        n_b=n[:, 1], value_b=value[:, 1], scatter_b=scatter[:, 1],
-    )  # fmt: skip
+    return pair_in([cells_of(run, cuped=cuped) for run in runs])
 
 
 EVEN_SHARES = np.full(EPOCHS, 1 / EPOCHS)
@@ -859,29 +879,33 @@ def naive_alarms(pair: MeanPair) -> int:
 
 def shifted(pair: MeanPair, truth: float) -> MeanPair:
     """Put "the difference is ``truth``" to the test: an interval holds the truth where nothing is found."""
-    return MeanPair(
-        n_a=pair.n_a, value_a=pair.value_a + truth, scatter_a=pair.scatter_a,
-        n_b=pair.n_b, value_b=pair.value_b, scatter_b=pair.scatter_b,
-    )  # fmt: skip
+    return replace(pair, value_a=pair.value_a + truth)
 
 
-def own_variances(pair: MeanPair, counted: Flags) -> tuple[Floats, Floats]:
-    """What one would write first: each arm's variance from its own values alone."""
-    sums = [np.where(counted, scatter, 0.0).cumsum(axis=-1) for scatter in (pair.scatter_a, pair.scatter_b)]
-    free = [np.where(counted, n - 1, 0.0).cumsum(axis=-1) for n in (pair.n_a, pair.n_b)]
-    one, other = (np.where(f > 0, s / np.maximum(f, 1.0), 0.0) for s, f in zip(sums, free, strict=True))
-    return one, other
+def alarms_by_own_variances(pair: MeanPair) -> int:
+    """What one would write first: each arm's variance from all its values so far, z of every epoch by plan."""
+    var_a, var_b = (
+        scatter.cumsum(axis=-1) / (n - 1).cumsum(axis=-1)
+        for n, scatter in ((pair.n_a, pair.scatter_a), (pair.n_b, pair.scatter_b))
+    )
+    past = np.tri(EPOCHS, dtype=np.bool_)
+    se = np.sqrt((var_a / 1)[..., None] / pair.n_a[:, None] + var_b[..., None] / pair.n_b[:, None])
+    walk = np.where(past, pair.gap[:, None] / se, 0.0).sum(axis=-1) / np.sqrt(EPOCHS)
+    return int((np.abs(walk) >= obrien_fleming(EPOCHS, 0.05)).any(axis=-1).sum())
 
 
-def test_heavy_tailed_revenue_under_a_bandit_raises_no_more_alarms_than_promised_at_any_look(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_heavy_tailed_revenue_under_a_bandit_raises_no_more_alarms_than_promised_at_any_look() -> None:
     pair = pairs(experiments(simulate(World(revenue), 1, 2_000)))
 
     assert max(alarms(pair)) <= MOST[2_000]
     assert naive_alarms(pair) > 600  # the simulation can see a test that fails
-    monkeypatch.setattr(MeanPair, "variances", own_variances)
-    assert alarms(pair)[0] > 200  # an arm is starved because its few large orders have not come yet
+    assert alarms_by_own_variances(pair) > 200  # an arm is starved because its few large orders have not come yet
+
+
+def test_the_intervals_of_all_looks_hold_the_difference_of_heavy_tailed_revenue() -> None:
+    pair = pairs(experiments(simulate(World(revenue, lift=0.3), 7, 1_000)))
+
+    assert max(alarms(shifted(pair, 0.3 * 0.05 * np.exp(1.5**2 / 2)))) <= MOST[1_000]
 
 
 def test_at_nine_to_one_heavy_tails_fool_a_single_look_of_welch_and_not_a_single_planned_look() -> None:
@@ -889,9 +913,7 @@ def test_at_nine_to_one_heavy_tails_fool_a_single_look_of_welch_and_not_a_single
     which = np.repeat(np.arange(1_000), 2_000)
     y, _ = revenue(rng, len(which))
     arm = (rng.random(len(y)) < 0.1).astype(np.int64)
-    cells = cells_of(Moments.from_values(y, arm=arm, epoch=which, n_epochs=1_000, n_arms=2), cuped=False)
-    n, value, scatter = (part[..., None] for part in (cells.n, cells.value, cells.scatter))
-    pair = MeanPair(n_a=n[0], value_a=value[0], scatter_a=scatter[0], n_b=n[1], value_b=value[1], scatter_b=scatter[1])
+    pair = replications_of(Moments.from_values(y, arm=arm, epoch=which, n_epochs=1_000, n_arms=2), (1_000, 1))
 
     assert (one_look(pair).p_value() < 0.05).sum() > 100
     assert planned(pair, np.ones(1), (1.0,)).crossed(0.05).sum() <= MOST[1_000]
@@ -899,6 +921,31 @@ def test_at_nine_to_one_heavy_tails_fool_a_single_look_of_welch_and_not_a_single
 
 def test_a_level_that_swings_raises_no_more_alarms_either() -> None:
     assert max(alarms(pairs(experiments(simulate(World(revenue, swing=0.4), 2, 1_000))))) <= MOST[1_000]
+
+
+def four_arms(seed: int, replications: int, size: int = 800) -> Moments:
+    """Thompson sampling of four equal arms (floor 0.05) while the level rises sevenfold; replications first."""
+    rng = np.random.default_rng(seed)
+    which = np.repeat(np.arange(replications), size)
+    shares, seen, epochs = np.full((replications, 4), 0.25), None, []
+    for t in range(EPOCHS):
+        arm = (rng.random(len(which))[:, None] > shares.cumsum(axis=1)[which, :-1]).sum(axis=1)
+        y = rng.standard_exponential(len(which)) * (0.3 + 1.7 * (t / (EPOCHS - 1)) ** 2)
+        epochs.append(Moments.from_values(y, arm=arm, epoch=which, n_epochs=replications, n_arms=4))
+        seen = epochs[-1] if seen is None else seen + epochs[-1]
+        sd = np.sqrt(seen.product[..., 0, 0].sum(axis=1, keepdims=True) / seen.n.sum(axis=1, keepdims=True) / seen.n)
+        draws = seen.mean[..., 0, None] + sd[..., None] * rng.standard_normal((replications, 4, 200))
+        best = draws.argmax(axis=1)
+        shares = 0.05 + 0.8 * np.stack([(best == a).mean(axis=1) for a in range(4)], axis=1)
+    n, mean, product = (np.stack([getattr(e, name) for e in epochs], axis=1) for name in ("n", "mean", "product"))
+    return Moments(n.reshape(-1, 4), mean.reshape(-1, 4, 1), product.reshape(-1, 4, 1, 1))
+
+
+def test_four_arms_keep_the_promise_while_the_level_rises_steeply() -> None:
+    moments = four_arms(8, 800)
+
+    for arms in ([0, 1], [2, 3]):
+        assert max(alarms(replications_of(moments.arms(arms), (800, EPOCHS)))) <= 72  # a true 5 %: once in a million
 
 
 def test_a_covariate_under_a_bandit_keeps_the_promise_and_halves_the_variance() -> None:
@@ -952,9 +999,7 @@ def companies(seed: int, *, grouped: bool) -> MeanPair:
         people = per_company.n * per_company.mean[..., 1]
         mean = per_company.mean[..., 0] / per_company.mean[..., 1]
         per_company = Moments.from_summary(people.round(), mean, np.ones(people.shape))
-    cells = cells_of(per_company, cuped=False)
-    n, value, scatter = (part.reshape(2, 2_000, 12) for part in (cells.n, cells.value, cells.scatter))
-    return MeanPair(n_a=n[0], value_a=value[0], scatter_a=scatter[0], n_b=n[1], value_b=value[1], scatter_b=scatter[1])
+    return replications_of(per_company, (2_000, 12))
 
 
 def test_companies_that_act_alike_raise_alarms_by_the_person_and_keep_the_promise_by_the_company() -> None:
