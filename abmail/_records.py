@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -272,6 +273,23 @@ def to_message(row: sa.Row[Any]) -> StoredMessage:
         epoch=row.epoch, cell=row.cell, propensity=row.propensity, attempts=row.attempts,
         attempted_at=row.attempted_at, sent_at=row.sent_at, error=row.error,
     )  # fmt: skip
+
+
+def counted_anew(
+    opened: Mapping[int, datetime], ledger: Mapping[str, sa.Row[Any]], events: Iterable[tuple[str, Event]]
+) -> list[tuple[int, int, str, int, int]]:
+    """Rows of the counts from the ledger's sent messages (by id), their events and when each epoch opened."""
+    total: Counter[tuple[int, int, str, int]] = Counter()
+    for row in ledger.values():
+        total[row.epoch, row.cell, "sent", bin_of(opened[row.epoch], row.attempted_at)] += 1
+    firsts: dict[tuple[str, str], datetime] = {}
+    for message, event in events:
+        for metric in metrics_of(event):
+            firsts[message, metric] = min(event.at, firsts.get((message, metric), event.at))
+    for (message, metric), at in firsts.items():
+        row = ledger[message]
+        total[row.epoch, row.cell, metric, bin_of(row.attempted_at, at)] += 1
+    return [(*key, n) for key, n in sorted(total.items())]
 
 
 def to_tally(rows: Sequence[tuple[int, int, str, int, int]], n_epochs: int, n_cells: int) -> Tally:

@@ -42,6 +42,7 @@ from abmail._records import (
     StoredMessage,
     Tally,
     bin_of,
+    counted_anew,
     epoch_row,
     metrics_of,
     proves_delivery,
@@ -691,30 +692,12 @@ class Store:
     def recount(self, name: str, *, n_cells: int) -> Tally:
         """The same counts, made anew from the ledger and the events; what `tally` must equal."""
         with self._read() as db:
-            opened = {
-                row.number: row.opened_at
-                for row in db.execute(sa.select(t.epochs).where(t.epochs.c.experiment == name))
-            }
-            ledger = {
-                row.id: row
-                for row in db.execute(_message_query().where(t.messages.c.experiment == name))
-                if row.state == State.SENT
-            }
-            firsts: dict[tuple[str, str], datetime] = {}
-            for body in db.execute(sa.select(t.events.c.body, t.events.c.message)):
-                event = Event.from_dict(body[0])
-                if body[1] in ledger:
-                    for metric in metrics_of(event):
-                        firsts[body[1], metric] = min(event.at, firsts.get((body[1], metric), event.at))
-            total: dict[tuple[int, int, str, int], int] = {}
-            for row in ledger.values():
-                key = (row.epoch, row.cell, "sent", bin_of(opened[row.epoch], row.attempted_at))
-                total[key] = total.get(key, 0) + 1
-            for (message, metric), at in firsts.items():
-                row = ledger[message]
-                key = (row.epoch, row.cell, metric, bin_of(row.attempted_at, at))
-                total[key] = total.get(key, 0) + 1
-            return to_tally([(*key, n) for key, n in sorted(total.items())], len(opened), n_cells)
+            opened = {epoch.number: epoch.opened_at for epoch in _epochs(db, name)}
+            sent = (t.messages.c.experiment == name) & (t.messages.c.state == State.SENT)
+            ledger = {row.id: row for row in db.execute(_message_query().where(sent))}
+            bodies = db.execute(sa.select(t.events.c.message, t.events.c.body))
+            events = ((message, Event.from_dict(body)) for message, body in bodies if message in ledger)
+            return to_tally(counted_anew(opened, ledger, events), len(opened), n_cells)
 
     def events(self, name: str) -> Iterator[Event]:
         """The events of one experiment's messages, by time."""
