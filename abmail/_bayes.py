@@ -7,6 +7,7 @@ and very sharp posteriors fit on one grid.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -192,10 +193,16 @@ def _grid(mean: Floats, sd: Floats, low: float, high: float) -> tuple[Floats, Fl
     panels = np.concatenate(([0.0], np.cumsum(np.diff(points) / np.minimum(width[1:], width[:-1]))))
     count = max(1, int(np.ceil(panels[-1])))
     edges = np.interp(np.linspace(0, panels[-1], count + 1), panels, points)
-    node, weight = np.polynomial.legendre.leggauss(_NODES)
+    node, weight = _gauss()
     half = np.diff(edges) / 2
     x = (edges[:-1] + half)[:, None] + half[:, None] * node
     return x.ravel(), (half[:, None] * weight).ravel()
+
+
+@cache
+def _gauss() -> tuple[Floats, Floats]:
+    """Nodes and weights of one panel."""
+    return np.polynomial.legendre.leggauss(_NODES)
 
 
 def _log_density(a: Floats, b: Floats, x: Floats) -> Floats:
