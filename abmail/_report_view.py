@@ -661,7 +661,7 @@ def _second(report: Report, words: Words) -> tuple[Section, ...]:
         method=second.method, alpha=words.percent(second.alpha, digits=2), verdicts=words.verdicts[second.verdicts]
     )
     said = ""
-    if second.decision is not None:
+    if second.decision is not None and report.srm.ok:
         said = words.second_says.format(headline=_decided(second.decision, report, words))
     note = _localized(words, second.note, second.note_ja)
     return (

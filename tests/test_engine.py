@@ -1105,6 +1105,25 @@ def test_the_largest_segments_are_shown_and_the_page_says_how_many_are_not(
     assert "the 20 largest of 31 segments" in report.to_text(width=200)
 
 
+def test_segments_of_a_test_with_a_broken_split_get_no_winners(engine: Engine, transport: Moody, clock: Clock) -> None:
+    exp = definition()
+    for person in industries(900)[::2]:
+        if ab.assign(exp, person.id, weights=[0.5, 0.5]).cell:
+            transport.moods[person.email] = [PermanentSendError("550 5.1.1 unknown", code=550, hard=True)]
+    opposed(engine, transport)
+    clock.forward(days=4)
+    report = engine.analyze("spring", by="industry", method="anytime")
+    assert not report.srm.ok
+    assert report.segment_summary is not None
+    assert not report.segment_summary.differs
+    assert {segment.winner for segment in report.segments} == {None}
+    assert "Nothing is said about segments" in report.to_text(width=200)
+    assert report.second_opinion is not None
+    assert report.second_opinion.decision is not None
+    assert report.second_opinion.decision.state == "stopped"
+    assert "It would say" not in report.to_text(width=200)
+
+
 def test_segments_before_the_first_mail_have_nothing_to_say(engine: Engine) -> None:
     apply(engine, definition(), industries(50))
     report = engine.analyze("spring", by="industry")

@@ -271,12 +271,12 @@ def factorial() -> Report:
             alpha=0.01,
             verdicts="all",
             arms=(
-                SecondArm(name=names[0], n=1_200, successes=70, rate=0.058),
+                SecondArm(name=names[0], n=1_800, successes=70, rate=0.039),
                 SecondArm(
                     name=names[3],
-                    n=1_311,
+                    n=1_911,
                     successes=90,
-                    rate=0.069,
+                    rate=0.047,
                     effect=0.011,
                     ci_lower=-0.01,
                     ci_upper=0.032,
