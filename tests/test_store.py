@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 
 from abmail import _database
+from abmail._tables import SCHEMA_REVISION
 from abmail.errors import ConfigError, NotMigrated, StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event, EventType, Verdict
 from abmail.recipient import Recipient
@@ -130,7 +131,7 @@ def test_processes_that_open_a_new_database_at_the_same_time_find_it_whole(store
     started = [context.Process(target=open_together, args=(store_url, together, outcome)) for _ in range(4)]
     for process in started:
         process.start()
-    assert [outcome.get() for _ in started] == ["0001"] * 4
+    assert [outcome.get() for _ in started] == [SCHEMA_REVISION] * 4
     for process in started:
         process.join()
     with Store(store_url) as store:
