@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from abmail.assign import Assignment, assign, assign_array
     from abmail.audience import read_recipients
-    from abmail.bandit import DelayCurve, Fixed, Policy, Thompson, Uniform
+    from abmail.bandit import (
+        DelayCurve,
+        EpsilonGreedy,
+        ExplorationSampling,
+        Fixed,
+        Policy,
+        Sharpened,
+        TestThenSend,
+        Thompson,
+        TopTwo,
+        Uniform,
+        policy_from_dict,
+    )
     from abmail.check import check, check_paths
     from abmail.diagnostics import Diagnostic
     from abmail.engine import Engine, Plan, PowerReport, Tick
@@ -45,9 +57,11 @@ __all__ = [
     "DelayCurve",
     "Diagnostic",
     "Engine",
+    "EpsilonGreedy",
     "Event",
     "EventType",
     "Experiment",
+    "ExplorationSampling",
     "File",
     "Fixed",
     "Memory",
@@ -57,10 +71,13 @@ __all__ = [
     "PowerReport",
     "Recipient",
     "Report",
+    "Sharpened",
     "SpecError",
     "Store",
+    "TestThenSend",
     "Thompson",
     "Tick",
+    "TopTwo",
     "Transport",
     "Uniform",
     "Verdict",
@@ -76,6 +93,7 @@ __all__ = [
     "load",
     "loads",
     "mde",
+    "policy_from_dict",
     "power",
     "read_recipients",
     "sample_size",
@@ -85,7 +103,19 @@ __all__ = [
 _HOMES = {
     "assign": ("Assignment", "assign", "assign_array"),
     "audience": ("read_recipients",),
-    "bandit": ("DelayCurve", "Fixed", "Policy", "Thompson", "Uniform"),
+    "bandit": (
+        "DelayCurve",
+        "EpsilonGreedy",
+        "ExplorationSampling",
+        "Fixed",
+        "Policy",
+        "Sharpened",
+        "TestThenSend",
+        "Thompson",
+        "TopTwo",
+        "Uniform",
+        "policy_from_dict",
+    ),
     "check": ("check", "check_paths"),
     "diagnostics": ("Diagnostic",),
     "engine": ("Engine", "Plan", "PowerReport", "Tick"),

@@ -43,7 +43,7 @@ PRIVATE: dict[str, str] = {
     "_posterior": "stats", "_arms": "stats", "_multiple": "stats", "_conditional": "stats", "_pooling": "stats",
     "_segments": "stats", "_futility": "stats",
     "_links": "render", "_mime": "render",
-    "_delay": "bandit",
+    "_delay": "bandit", "_policies": "bandit", "_weights": "bandit",
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
     "_report_view": "report", "_report_words": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
