@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from abmail.assign import Assignment, assign, assign_array
+    from abmail.assign import Assignment, assign, assign_array, assign_quota, assign_quota_array
     from abmail.audience import read_recipients
     from abmail.bandit import (
         DelayCurve,
@@ -84,6 +84,8 @@ __all__ = [
     "__version__",
     "assign",
     "assign_array",
+    "assign_quota",
+    "assign_quota_array",
     "check",
     "check_paths",
     "compare",
@@ -101,7 +103,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "assign": ("Assignment", "assign", "assign_array"),
+    "assign": ("Assignment", "assign", "assign_array", "assign_quota", "assign_quota_array"),
     "audience": ("read_recipients",),
     "bandit": (
         "DelayCurve",

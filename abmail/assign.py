@@ -5,6 +5,7 @@ the cell, the holdout first. Nothing is drawn and nothing is remembered, so a re
 finds the same cell. Everything is integer arithmetic, so the scalar and the array form agree to the bit everywhere:
 
 * weights and the holdout are rounded to multiples of 2^-20, and the thresholds are exact multiples of 2^-40;
+* in a small wave chance can leave a cell short; `assign_quota` orders the whole wave by a hash and cuts it exactly;
 * the hash absorbs the id's UTF-8 bytes in 8-byte little-endian words with the finaliser of SplitMix64 (Steele, Lea &
   Flood 2014, "Fast splittable pseudorandom number generators", with Stafford's variant 13 of the constants), from a
   start that is BLAKE2b of the salt.
@@ -13,6 +14,7 @@ finds the same cell. Everything is integer arithmetic, so the scalar and the arr
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +24,18 @@ from numpy.typing import NDArray
 
 from abmail.spec import Experiment
 
-__all__ = ["HOLDOUT", "Assignment", "assign", "assign_array", "hash52", "hash52_array", "salt_of", "unit_of"]
+__all__ = [
+    "HOLDOUT",
+    "Assignment",
+    "assign",
+    "assign_array",
+    "assign_quota",
+    "assign_quota_array",
+    "hash52",
+    "hash52_array",
+    "salt_of",
+    "unit_of",
+]
 
 HOLDOUT: Final = -1
 """The cell of a recipient who is deliberately not mailed."""
@@ -166,6 +179,101 @@ def assign_array(
     return _in_chunks(lambda part: _passed(part, thresholds), hashed)
 
 
+def assign_quota(
+    experiment: Experiment, unit_ids: Sequence[str], *, weights: Sequence[float] | NDArray[np.float64], epoch: int
+) -> list[Assignment]:
+    """Assign everybody of one epoch at once, each cell getting its share to within one unit.
+
+    The holdout is as in `assign`. The others are put in the order of a hash of their own for each epoch, and the order
+    is cut at the cells' shares of it. Where a share is no whole number of units, a hashed offset decides which cell
+    gets the odd one (systematic sampling; Madow & Madow 1944), so that each unit's chance of a cell is its weight to
+    the bit. That chance is the propensity: those of two units are not independent, as each cell's size is settled.
+
+    Within its epoch this is an ordinary completely randomised split, which `compare` conditions on: rates, intervals
+    and error rates are those of independent draws of the same size. The sample ratio fits better than chance would
+    have it. Colleagues who share a unit keep together; shares are then exact in units, not in mails.
+
+    The split depends on the experiment, the epoch and the *set* of units, not on their order or on repetitions. One
+    unit more may move others, so a wave is split once, as a whole, and its cells are stored.
+
+    Args:
+        experiment: The definition; its salt and holdout are used.
+        unit_ids: (n,) ids of everybody in the epoch, as for `assign`.
+        weights: (n_cells,) shares that sum to 1.
+        epoch: Number of the epoch, 0 or more; every epoch is ordered anew.
+
+    Returns:
+        The assignments, in the order of the ids.
+
+    Raises:
+        ValueError: The weights are not shares that sum to 1, or the epoch is negative.
+    """
+    shares, held = _quota_shares(weights, experiment.audience.holdout)
+    salt = salt_of(experiment)
+    order_salt, offset = _quota_order(salt, epoch)
+    hashed = [hash52(salt, unit) for unit in unit_ids]
+    ranked = {unit: hash52(order_salt, unit) for unit, u in zip(unit_ids, hashed, strict=True) if u >= held}
+    places = {place: rank for rank, place in enumerate(sorted(set(ranked.values())))}
+    cuts = [int(share) * len(places) for share in shares[1:]]
+    mailed = (1 << _BITS) - held
+    assigned = []
+    for unit, u in zip(unit_ids, hashed, strict=True):
+        cell, chance = HOLDOUT, held / (1 << _BITS)
+        if unit in ranked:
+            cell = bisect_right(cuts, places[ranked[unit]] * _WEIGHT_UNIT + offset)
+            weight = int(np.append(shares, _WEIGHT_UNIT)[cell + 1] - shares[cell])
+            chance = weight / _WEIGHT_UNIT * mailed / (1 << _BITS)
+        assigned.append(Assignment(cell=cell, propensity=chance, epoch=epoch, u=u / (1 << _BITS)))
+    return assigned
+
+
+def assign_quota_array(
+    experiment: Experiment,
+    unit_ids: Sequence[str] | NDArray[np.generic],
+    *,
+    weights: Sequence[float] | NDArray[np.float64],
+    epoch: int,
+) -> NDArray[np.int64]:
+    """Assign everybody of one epoch at once with exact shares; the same cells as `assign_quota`.
+
+    Args:
+        experiment: The definition; its salt and holdout are used.
+        unit_ids: (n,) ids of everybody in the epoch, as for `hash52_array`.
+        weights: (n_cells,) shares that sum to 1.
+        epoch: Number of the epoch, 0 or more.
+
+    Returns:
+        (n,) int64 cell indices, -1 for the holdout.
+
+    Raises:
+        TypeError: The ids are neither text nor integers.
+        ValueError: The weights are not shares that sum to 1, the epoch is negative, or the ids cannot be hashed.
+    """
+    shares, held = _quota_shares(weights, experiment.audience.holdout)
+    salt = salt_of(experiment)
+    order_salt, offset = _quota_order(salt, epoch)
+    hashed, place = hash52_array(salt, unit_ids), hash52_array(order_salt, unit_ids)
+    mailed = hashed >= held
+    cells = np.full(len(hashed), HOLDOUT, dtype=np.int64)
+    distinct, rank = np.unique(place[mailed], return_inverse=True)
+    cells[mailed] = np.searchsorted(shares[1:] * len(distinct), rank * _WEIGHT_UNIT + offset, side="right")
+    return cells
+
+
+def _quota_shares(weights: Sequence[float] | NDArray[np.float64], holdout: float) -> tuple[NDArray[np.int64], int]:
+    """Cumulated shares below each cell in units of 2^-20, and the hash from which on a unit is mailed."""
+    thresholds = _thresholds(weights, holdout)
+    return _cumulated(np.asarray(weights, dtype=np.float64)), int(thresholds[0])
+
+
+def _quota_order(salt: str, epoch: int) -> tuple[str, int]:
+    """What keys the order of an epoch, and its offset in [0, 2^20)."""
+    if epoch < 0:
+        raise ValueError(f"epoch is {epoch}, must be 0 or more")
+    key = f"{salt}\0quota\0{epoch}"
+    return key, hash52(key, "\0offset") >> (_BITS - 20)
+
+
 def _passed(hashed: NDArray[np.int64], thresholds: NDArray[np.int64]) -> NDArray[np.int64]:
     """What ``searchsorted`` finds, less one; for a few thresholds five times faster, as nothing branches."""
     cells = np.full(len(hashed), -1, dtype=np.int8)
@@ -183,10 +291,13 @@ def _thresholds(weights: Sequence[float] | NDArray[np.float64], holdout: float) 
         raise ValueError(f"weights are {shares.tolist()}, must be shares >= 0 that sum to 1")
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout is {holdout}, must be in [0, 1)")
-    cumulated = np.rint(np.cumsum(shares)[:-1] * _WEIGHT_UNIT).astype(np.int64)
     held = round(holdout * _WEIGHT_UNIT)
-    lower = held * _WEIGHT_UNIT + np.concatenate([[0], cumulated]).astype(np.int64) * (_WEIGHT_UNIT - held)
-    return lower << (_BITS - 40)
+    return (held * _WEIGHT_UNIT + _cumulated(shares) * (_WEIGHT_UNIT - held)) << (_BITS - 40)
+
+
+def _cumulated(shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Weight below each cell, in units of 2^-20."""
+    return np.rint(np.concatenate([[0.0], np.cumsum(shares)[:-1]]) * _WEIGHT_UNIT).astype(np.int64)
 
 
 def _start(salt: str) -> int:

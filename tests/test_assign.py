@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abmail.assign import HOLDOUT, assign, assign_array, hash52, hash52_array, unit_of
+from abmail.assign import (
+    HOLDOUT,
+    assign,
+    assign_array,
+    assign_quota,
+    assign_quota_array,
+    hash52,
+    hash52_array,
+    unit_of,
+)
+from abmail.bandit import quantise
 from abmail.spec import Experiment
+from abmail.stats import ThompsonShares, compare_many
 
 VECTORS = json.loads((Path(__file__).parent / "golden" / "assignment.json").read_text(encoding="utf-8"))
 MILLION = np.arange(1_000_000)
@@ -185,3 +196,83 @@ def test_ids_that_cannot_be_told_apart_are_refused(ids: object) -> None:
 def test_no_ids_are_no_cells() -> None:
     assert assign_array(experiment(), [], weights=[0.5, 0.5]).tolist() == []
     assert assign_array(experiment(), np.array([], dtype=np.str_), weights=[0.5, 0.5]).tolist() == []
+
+
+# -- exact shares ----------------------------------------------------------------------------------------------------
+
+weights_of_cells = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12).filter(lambda w: sum(w) > 0.1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(texts, max_size=60), weights_of_cells, st.floats(0, 0.9), st.integers(0, 9))
+def test_exact_shares_are_the_same_cells_in_both_forms(
+    ids: list[str], raw: list[float], holdout: float, epoch: int
+) -> None:
+    weights = quantise(raw)
+    exp = experiment(holdout=holdout)
+    listed = assign_quota(exp, ids, weights=weights, epoch=epoch)
+    assert assign_quota_array(exp, ids, weights=weights, epoch=epoch).tolist() == [a.cell for a in listed]
+    for unit, quota in zip(ids, listed, strict=True):
+        alone = assign(exp, unit, weights=weights)
+        assert (quota.held_out, quota.u, quota.epoch) == (alone.held_out, alone.u, epoch)
+        if not quota.held_out:
+            assert quota.propensity == pytest.approx((1 - round(holdout * 2**20) / 2**20) * weights[quota.cell])
+            assert weights[quota.cell] > 0
+    units = dict(zip(ids, listed, strict=True))
+    counts = np.bincount([a.cell for a in units.values() if not a.held_out], minlength=len(weights))
+    assert np.abs(counts - counts.sum() * weights).max() < 1 + 1e-9
+
+
+def test_exact_shares_depend_on_the_set_of_recipients_alone() -> None:
+    exp = experiment()
+    ids = [f"u-{i}" for i in range(101)]
+    cells = dict(zip(ids, assign_quota_array(exp, ids, weights=[0.3, 0.7], epoch=4).tolist(), strict=True))
+    moved = [*reversed(ids), *ids[:30]]
+    assert assign_quota_array(exp, moved, weights=[0.3, 0.7], epoch=4).tolist() == [cells[i] for i in moved]
+    later = assign_quota_array(exp, ids, weights=[0.3, 0.7], epoch=5)
+    assert later.tolist() != list(cells.values())
+    other = assign_quota_array(experiment(salt="other"), ids, weights=[0.3, 0.7], epoch=4)
+    assert other.tolist() != list(cells.values())
+
+
+def test_with_exact_shares_each_recipients_chance_is_the_weight() -> None:
+    """7 people over 0.1 / 0.25 / 0.65: no share is a whole number, so the odd ones go round."""
+    exp, ids, weights = experiment(), [f"u-{i}" for i in range(7)], np.array([0.1, 0.25, 0.65])
+    drawn = np.array([assign_quota_array(exp, ids, weights=weights, epoch=epoch) for epoch in range(12_000)])
+    for cell, weight in enumerate(weights):
+        assert (drawn == cell).mean(axis=0) == pytest.approx(weight, abs=5.5 * 0.5 / np.sqrt(12_000))
+        sizes = np.unique((drawn == cell).sum(axis=1))
+        assert set(sizes.tolist()) <= {int(7 * weight), int(7 * weight) + 1}
+    together = ((drawn[:, 0] == 2) & (drawn[:, 1] == 2)).mean()
+    assert together < 0.65**2 - 0.01  # a place taken is a place less: not independent
+
+
+def test_epochs_with_exact_shares_are_split_independently_of_each_other_and_of_the_usual_split() -> None:
+    exp = experiment()
+    ids = np.arange(200_000)
+    splits = [assign_quota_array(exp, ids, weights=[0.5, 0.5], epoch=epoch) for epoch in (0, 1)]
+    splits.append(assign_array(exp, ids, weights=[0.5, 0.5]))
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        table = np.bincount(splits[one] * 2 + splits[other], minlength=4)
+        assert chi_square_p(table, np.full(4, 50_000)) > 1e-6
+
+
+def test_comparing_exact_shares_under_a_bandit_keeps_its_error_rate() -> None:
+    """A/A: each recipient's answer is settled beforehand, weights follow what came in, a look after every epoch."""
+    runs, epochs, size, level = 1_500, 8, 150, 0.05
+    rng = np.random.default_rng(11)
+    exp = experiment()
+    answers = rng.random((runs, epochs, size)) < 0.2
+    n, k = np.zeros((runs, epochs, 2), dtype=int), np.zeros((runs, epochs, 2), dtype=int)
+    policy = ThompsonShares(min_weight=0.1)
+    for epoch in range(epochs):
+        shares = policy.weights(n.sum(axis=1).astype(float), k.sum(axis=1).astype(float), epoch / epochs)
+        for run in range(runs):
+            weights = quantise(shares[run])
+            cells = assign_quota_array(exp, np.arange(run * size, (run + 1) * size), weights=weights, epoch=epoch)
+            n[run, epoch] = np.bincount(cells, minlength=2)
+            k[run, epoch] = np.bincount(cells[answers[run, epoch]], minlength=2)
+    decided = compare_many(n, k, looks=epochs, alpha=level, method="sequential")
+    alarms = int((decided.winner >= 0).sum())
+    assert alarms < 120  # 75 would be 5 %; more than 119 come once in a million
+    assert alarms > 15
