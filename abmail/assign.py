@@ -292,12 +292,14 @@ def _thresholds(weights: Sequence[float] | NDArray[np.float64], holdout: float) 
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout is {holdout}, must be in [0, 1)")
     held = round(holdout * _WEIGHT_UNIT)
-    return (held * _WEIGHT_UNIT + _cumulated(shares) * (_WEIGHT_UNIT - held)) << (_BITS - 40)
+    lower = held * _WEIGHT_UNIT + _cumulated(shares) * (_WEIGHT_UNIT - held)
+    return lower << (_BITS - 40)
 
 
 def _cumulated(shares: NDArray[np.float64]) -> NDArray[np.int64]:
     """Weight below each cell, in units of 2^-20."""
-    return np.rint(np.concatenate([[0.0], np.cumsum(shares)[:-1]]) * _WEIGHT_UNIT).astype(np.int64)
+    below: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(shares)[:-1]])
+    return np.rint(below * _WEIGHT_UNIT).astype(np.int64)
 
 
 def _start(salt: str) -> int:
