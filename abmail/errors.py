@@ -7,7 +7,7 @@ function are plain ``ValueError`` or ``TypeError``. Addresses are masked before 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from abmail.diagnostics import Diagnostic
@@ -20,6 +20,7 @@ __all__ = [
     "MissingExtra",
     "NotMigrated",
     "PermanentSendError",
+    "Refusal",
     "RenderError",
     "SendError",
     "SpecError",
@@ -31,6 +32,9 @@ __all__ = [
     "WebhookError",
     "mask_address",
 ]
+
+Refusal = Literal["hard", "soft", "policy", "other"]
+"""Why a message was refused for good."""
 
 
 def mask_address(address: str) -> str:
@@ -140,26 +144,57 @@ class SendError(AbmailError):
 
 
 class TransientSendError(SendError):
-    """Not now: trying again later can help. ``retry_after`` in seconds where the server named it."""
+    """Not now: trying again later can help.
+
+    Attributes:
+        code: The server's reply code.
+        retry_after: Seconds to wait, where the server named them.
+        throttled: Who asks for fewer messages at a time: the ``relay`` for itself, or those who take the
+            ``recipient``'s mail; empty where nobody does.
+    """
 
     def __init__(
-        self, message: str, *, code: int | None = None, retry_after: float | None = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        retry_after: float | None = None,
+        throttled: Literal["", "relay", "recipient"] = "",
+        hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
         self.retry_after = retry_after
+        self.throttled = throttled
 
 
 class PermanentSendError(SendError):
-    """Never: the server refused this message for good. ``hard`` when the address itself is dead."""
+    """Never: the server refused this message for good.
+
+    Attributes:
+        code: The server's reply code.
+        recipient: Address of the recipient.
+        kind: ``hard`` where the address is dead, ``soft`` where it is full, ``policy`` where the refusal is about us.
+    """
 
     def __init__(
-        self, message: str, *, code: int | None = None, recipient: str = "", hard: bool = False, hint: str = ""
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        recipient: str = "",
+        kind: Refusal = "other",
+        hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
         self.recipient = recipient
-        self.hard = hard
+        self.kind = kind
+
+    @property
+    def hard(self) -> bool:
+        """Whether no mail may go to this address again."""
+        return self.kind == "hard"
 
 
 class UncertainSendError(SendError):

@@ -48,7 +48,7 @@ PRIVATE: dict[str, str] = {
     "_report_view": "report", "_report_words": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
     "_strata": "store",
-    "_outbox": "send",
+    "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
     "_analysis": "engine", "_planning": "engine", "_power_report": "engine", "_power_words": "engine",
     "_second_look": "engine", "_breakdown": "engine",
 }  # fmt: skip

@@ -332,7 +332,7 @@ def test_a_mail_that_is_always_put_off_fails_in_the_end(engine: Engine, transpor
 
 def test_a_dead_address_fails_and_is_never_mailed_again(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(), people(2))
-    transport.moods = {"r0@c0.example.com": [PermanentSendError("550 5.1.1 unknown", code=550, hard=True)]}
+    transport.moods = {"r0@c0.example.com": [PermanentSendError("550 5.1.1 unknown", code=550, kind="hard")]}
     tick = engine.tick()
     assert (tick.outbox.sent, tick.outbox.failed) == (1, 1)
     assert engine.store.suppressed() == {"r0@c0.example.com": "bounced"}
@@ -1109,7 +1109,7 @@ def test_segments_of_a_test_with_a_broken_split_get_no_winners(engine: Engine, t
     exp = definition()
     for person in industries(900)[::2]:
         if ab.assign(exp, person.id, weights=[0.5, 0.5]).cell:
-            transport.moods[person.email] = [PermanentSendError("550 5.1.1 unknown", code=550, hard=True)]
+            transport.moods[person.email] = [PermanentSendError("550 5.1.1 unknown", code=550, kind="hard")]
     opposed(engine, transport)
     clock.forward(days=4)
     report = engine.analyze("spring", by="industry", method="anytime")

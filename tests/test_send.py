@@ -19,14 +19,25 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 from aiosmtpd import smtp as aio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abmail.errors import ConfigError, PermanentSendError, SendError, TransientSendError, UncertainSendError
 from abmail.events import Signer
 from abmail.recipient import Recipient
 from abmail.render import RenderedMessage, Renderer
-from abmail.send import SMTP, File, Memory, RateLimiter, Security, Transport, retry_delay
+from abmail.send import (
+    GROUPS,
+    SMTP,
+    File,
+    Memory,
+    RateLimiter,
+    Security,
+    Throttle,
+    Transport,
+    mailbox_group,
+    retry_delay,
+)
 from abmail.spec import Experiment
 
 if TYPE_CHECKING:
@@ -296,6 +307,44 @@ def test_one_connection_carries_many_messages_up_to_its_limit() -> None:
     assert recorder.greetings == ["client.example"] * 3
 
 
+def test_a_server_that_takes_fewer_messages_on_a_connection_gets_no_more() -> None:
+    def script(peer: Peer) -> None:
+        peer.greet("LIMITS RCPTMAX=50 MAILMAX=2")
+        for _ in range(2):
+            peer.begin()
+            peer.read_message()
+            peer.say("250 OK")
+        peer.take("QUIT", "221 Bye")
+
+    with scripted(script, script) as port, sending(port) as transport:
+        for number in range(4):
+            transport.send(message(number))
+
+
+def test_a_connection_that_was_idle_for_a_minute_is_not_used_again() -> None:
+    clock = Clock()
+    with serving(recorder := Recorder()) as port:
+        transport = SMTP(HOST, port=port, local_hostname="client.example", clock=clock)
+        with contextlib.closing(transport):
+            for pause in (0.0, 59.0, 61.0):
+                clock.now += pause
+                transport.send(message())
+    assert len(recorder.greetings) == 2
+
+
+def test_another_connection_has_the_same_settings_and_a_life_of_its_own() -> None:
+    with (
+        serving(recorder := Recorder()) as port,
+        sending(port, max_per_connection=1) as first,
+        contextlib.closing(first.another()) as second,
+    ):
+        for number, transport in enumerate((first, second, first)):
+            transport.send(message(number))
+        assert repr(second) == repr(first)
+    assert recorder.greetings == ["client.example"] * 3
+    assert len(recorder.mails) == 3
+
+
 def test_after_closing_the_next_message_opens_a_new_connection() -> None:
     with serving(recorder := Recorder()) as port, sending(port) as transport:
         for number in range(2):
@@ -373,6 +422,49 @@ def test_only_a_dead_address_is_a_hard_bounce(stage: str, reply: str, hard: bool
         with pytest.raises(PermanentSendError) as caught:
             transport.send(message())
         assert (caught.value.hard, caught.value.recipient) == (hard, "hanako@example.jp")
+
+
+@pytest.mark.parametrize(
+    ("stage", "reply", "kind"),
+    [
+        ("RCPT", "550 5.1.1 User unknown", "hard"),
+        ("RCPT", "550 5.4.4 No route to host", "hard"),
+        ("RCPT", "552 5.2.2 Over quota", "soft"),
+        ("RCPT", "552 Mailbox full", "soft"),
+        ("end of DATA", "552 5.2.2 Over quota", "soft"),
+        ("RCPT", "554 5.7.1 Access denied", "policy"),
+        ("RCPT", "550 5.7.26 Unauthenticated", "policy"),
+        ("RCPT", "550 5.1.8 Bad sender address", "policy"),
+        ("end of DATA", "554 Spam", "policy"),
+        ("end of DATA", "550 Blocked", "policy"),
+        ("RCPT", "553 Not allowed", "other"),
+        ("end of DATA", "552 5.3.4 Too big", "other"),
+    ],
+)
+def test_a_dead_address_a_full_one_and_a_refusal_of_us_are_told_apart(stage: str, reply: str, kind: str) -> None:
+    with serving(Recorder({stage: [reply]})) as port, sending(port) as transport:
+        with pytest.raises(PermanentSendError) as caught:
+            transport.send(message())
+        assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("stage", "reply", "whose"),
+    [
+        ("MAIL", "421 4.7.0 Too many messages", "relay"),
+        ("MAIL", "451 4.7.1 Slow down", "relay"),
+        ("RCPT", "450 4.7.28 Rate limited", "recipient"),
+        ("end of DATA", "421 4.7.0 Rate", "recipient"),
+        ("RCPT", "450 4.2.1 Greylisted", ""),
+        ("RCPT", "452 4.2.2 Mailbox full", ""),
+        ("end of DATA", "451 4.3.0 Local error", ""),
+    ],
+)
+def test_a_wish_for_fewer_mails_is_told_from_other_delays(stage: str, reply: str, whose: str) -> None:
+    with serving(Recorder({stage: [reply, reply]})) as port, sending(port) as transport:
+        with pytest.raises(TransientSendError) as caught:
+            transport.send(message())
+        assert caught.value.throttled == whose
 
 
 def test_after_a_refusal_the_transaction_is_reset_and_the_connection_goes_on() -> None:
@@ -502,6 +594,24 @@ def test_an_address_outside_ascii_goes_with_smtputf8_where_it_is_offered() -> No
         transport.send(message(2))
     assert recorder.mails[0][1] == ["用户@example.jp"]
     assert ["SMTPUTF8" in options for options in recorder.options] == [True, False]
+
+
+def test_where_dsn_is_offered_a_report_is_asked_for_under_our_own_id() -> None:
+    def script(peer: Peer) -> None:
+        peer.greet("DSN")
+        assert peer.expect("MAIL FROM:").endswith(f"> RET=HDRS ENVID={1:032x}")
+        peer.say("250 OK")
+        assert peer.expect("RCPT TO:") == (
+            "RCPT TO:<a+b=c@example.jp> NOTIFY=FAILURE ORCPT=rfc822;a+2Bb+3Dc@example.jp"  # RFC 3461, section 4: xtext
+        )
+        peer.say("250 OK")
+        peer.take("DATA", "354 Go")
+        peer.read_message()
+        peer.say("250 OK")
+        peer.take("QUIT", "221 Bye")
+
+    with scripted(script) as port, sending(port) as transport:
+        transport.send(message(recipient="a+b=c@example.jp"))
 
 
 def test_an_address_outside_ascii_is_refused_clearly_where_smtputf8_is_not_offered() -> None:
@@ -974,6 +1084,76 @@ def test_data_that_is_accepted_without_a_recipient_is_ended_empty() -> None:
     assert caught.value.hard
 
 
+REPLIES = {
+    "MAIL": ("250 2.1.0 OK", "451 4.3.0 Later", "550 5.7.1 Not you"),
+    "RCPT": ("250-2.1.5 OK\r\n250 2.1.5 really", "450 4.2.1 Greylisted", "550 5.1.1 Gone"),
+    "DATA": ("354 Go", "451 4.3.0 Later", "554 5.5.1 No"),
+    "end of DATA": ("250 2.0.0 Taken", "451 4.7.1 Later", "554 5.7.1 Spam"),
+}
+STATES = ("MAIL", "RCPT", "DATA")
+
+
+def careful_server(peer: Peer, replies: list[dict[str, str]], *, pipelining: bool, chunk: int) -> list[bytes]:
+    """Answer each transaction as told, in pieces of ``chunk`` octets; gives the messages that were accepted."""
+    peer.greet(*(("PIPELINING",) if pipelining else ()))
+    taken: list[bytes] = []
+    current: dict[str, str] = {}
+    while True:
+        command = peer.expect("").split(" ")[0].upper()
+        if command == "MAIL":
+            current = replies.pop(0)
+        answer = {"RSET": "250 Reset", "QUIT": "221 Bye"}.get(command) or current[command]
+        if command == "RCPT" and not current["MAIL"].startswith("250"):
+            answer = "503 5.5.1 No sender"
+        has_recipient = current["MAIL"].startswith("250") and current["RCPT"].startswith("250")
+        if command == "DATA" and not has_recipient:
+            answer = "503 5.5.1 No recipients" if chunk % 2 else "354 Go on, although nobody gets it"
+        for start in range(0, len(answer) + 2, chunk):
+            peer.connection.sendall(f"{answer}\r\n".encode()[start : start + chunk])
+        if command == "QUIT":
+            return taken
+        if answer.startswith("354"):
+            content = peer.read_message()
+            if has_recipient:
+                if current["end of DATA"].startswith("250"):
+                    taken.append(content)
+                peer.say(current["end of DATA"])
+            else:
+                assert content == b""
+                peer.say("554 5.5.1 No valid recipients")
+
+
+def outcomes(replies: list[dict[str, str]], *, pipelining: bool, chunk: int) -> tuple[list[str], list[bytes]]:
+    taken: list[bytes] = []
+    words = []
+    count = len(replies)
+
+    def script(peer: Peer) -> None:
+        taken.extend(careful_server(peer, replies, pipelining=pipelining, chunk=chunk))
+
+    with scripted(script) as port, sending(port) as transport:
+        for number in range(count):
+            try:
+                words.append(transport.send(message(number)))
+            except (SendError, ConfigError) as error:
+                words.append(f"{type(error).__name__}: {error}")
+    return words, taken
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries({name: st.sampled_from(known) for name, known in REPLIES.items()}), min_size=1, max_size=4
+    ),
+    st.integers(1, 40),
+)
+def test_pipelining_changes_no_outcome_however_the_replies_are_cut(replies: list[dict[str, str]], chunk: int) -> None:
+    sequential = outcomes(list(replies), pipelining=False, chunk=4_000)
+    assert outcomes(list(replies), pipelining=True, chunk=chunk) == sequential
+    accepted = [all(r[s].startswith(("250", "354")) for s in (*STATES, "end of DATA")) for r in replies]
+    assert sequential[1] == [message(number).raw for number, good in enumerate(accepted) if good]
+
+
 def test_a_refusal_counts_though_the_server_hangs_up_after_it() -> None:
     def script(peer: Peer) -> None:
         peer.greet("PIPELINING")
@@ -1073,9 +1253,11 @@ def test_every_transport_takes_a_message_answers_and_may_be_closed_twice(kind: s
         transports: dict[str, Transport] = {"smtp": SMTP(HOST, port=port), "file": File(tmp_path), "memory": Memory()}
         transport = transports[kind]
         assert transport.name == kind
-        assert transport.send(message()).startswith("250 ")
-        transport.close()
-        transport.close()
+        for each in (transport, transport.another()):
+            assert each.name == kind
+            assert each.send(message()).startswith("250 ")
+            each.close()
+            each.close()
 
 
 def test_memory_keeps_what_was_sent_in_order() -> None:
@@ -1184,6 +1366,112 @@ def test_threads_share_one_rate() -> None:
 def test_a_rate_without_sense_is_a_wrong_argument(rate: float, burst: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         RateLimiter(rate, burst=burst)
+
+
+def test_a_group_that_asks_for_less_is_halved_alone_and_comes_back_by_a_tenth_a_minute() -> None:
+    clock = Clock()
+    throttle = Throttle(groups={"gmail": 8.0}, clock=clock)
+    for _ in range(80):
+        clock.now += throttle.reserve("a@gmail.com")
+    throttle.slow_down("a@googlemail.com")
+    assert throttle.rates() == {"gmail": pytest.approx(4.0, rel=0.02)}
+    clock.now += 60.0
+    assert throttle.rates() == {"gmail": pytest.approx(4.4, rel=0.02)}
+    clock.now += 7 * 60.0
+    assert throttle.rates() == {"gmail": 8.0}
+    assert [throttle.reserve("a@example.com") for _ in range(50)] == [0.0] * 50
+
+
+def test_refusals_of_one_moment_halve_the_rate_once() -> None:
+    clock = Clock()
+    throttle = Throttle(groups={"gmail": 8.0}, clock=clock)
+    for _ in range(80):
+        clock.now += throttle.reserve("a@gmail.com")
+    for _ in range(16):
+        throttle.slow_down("a@gmail.com")
+    assert throttle.rates()["gmail"] == pytest.approx(4.0, rel=0.02)
+
+
+def test_without_a_limit_the_pace_of_the_last_minute_is_halved() -> None:
+    clock = Clock()
+    throttle = Throttle(clock=clock)
+    for _ in range(600):
+        assert throttle.reserve("a@docomo.ne.jp") == 0.0
+        clock.now += 0.1
+    assert throttle.rates() == {}
+    throttle.slow_down("a@docomo.ne.jp")
+    assert throttle.rates() == {"docomo": pytest.approx(5.0, rel=0.02)}
+
+
+def test_what_the_relay_asks_for_itself_slows_down_everybody() -> None:
+    clock = Clock()
+    throttle = Throttle(10.0, clock=clock)
+    for _ in range(100):
+        clock.now += throttle.reserve("a@example.com")
+    throttle.slow_down("a@example.com", whole=True)
+    waits = [throttle.reserve(address) for address in ("a@gmail.com", "a@docomo.ne.jp", "a@example.com")]
+    assert waits == pytest.approx([0.2, 0.4, 0.6], rel=0.05)
+
+
+def test_mails_that_have_to_wait_longer_are_sent_away_with_turns_of_their_own() -> None:
+    clock = Clock()
+    throttle = Throttle(groups={"gmail": 2.0}, clock=clock)
+    first, *others = [throttle.reserve("a@gmail.com") for _ in range(5)]
+    assert first == 0.0
+    assert others == pytest.approx([-1.0, -1.5, -2.0, -2.5])
+    clock.now += 1.0
+    assert throttle.reserve("a@gmail.com") == 0.0
+    assert all(throttle.reserve("a@gmail.com") >= -3_600.0 for _ in range(8_000))
+
+
+@pytest.mark.parametrize(
+    ("email", "group"),
+    [
+        ("a@gmail.com", "gmail"),
+        ("a@GoogleMail.com", "gmail"),
+        ("a@hotmail.co.jp", "microsoft"),
+        ("a@yahoo.co.jp", "yahoo_japan"),
+        ("a@yahoo.com", "yahoo"),
+        ("a@icloud.com", "apple"),
+        ("a@docomo.ne.jp", "docomo"),
+        ("a@ezweb.ne.jp", "au"),
+        ("a@t.vodafone.ne.jp", "softbank"),
+        ("a@notgmail.com", "other"),
+        ("a@gmail.com.example", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_mailbox_belongs_to_the_group_whose_servers_take_its_mail(email: str, group: str) -> None:
+    assert mailbox_group(email) == group
+    assert group in GROUPS
+
+
+@given(st.integers(1, 20), st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), min_size=1, max_size=60))
+def test_a_group_never_gets_more_than_its_rate(rate: int, steps: list[tuple[float, bool]]) -> None:
+    clock = Clock()
+    throttle = Throttle(groups={"au": float(rate)}, clock=clock)
+    sent = []
+    for gap, refused in steps:
+        clock.now += gap
+        wait = throttle.reserve("a@au.com", patience=10.0)
+        if wait >= 0.0:
+            clock.now += wait
+            sent.append(clock.now)
+        if refused:
+            throttle.slow_down("a@au.com")
+    for first, start in enumerate(sent):
+        for last in range(first, len(sent)):
+            assert last - first <= rate * (sent[last] - start) + 1e-6
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_throttle_without_sense_is_a_wrong_argument(rate: float) -> None:
+    with pytest.raises(ValueError, match="messages a second"):
+        Throttle(rate)
+    with pytest.raises(ValueError, match="gmail is"):
+        Throttle(groups={"gmail": rate})
+    with pytest.raises(ValueError, match="'hotmail' is no group"):
+        Throttle(groups={"hotmail": 1.0})
 
 
 @given(st.integers(1, 6), st.randoms(use_true_random=False))
