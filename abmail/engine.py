@@ -11,6 +11,7 @@ import itertools
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -535,7 +536,7 @@ class Engine:
     def _renderer_for(self, experiment: Experiment, template: str, text_template: str | None) -> Renderer:
         return Renderer(
             experiment=experiment, template=template, text_template=text_template, tracker_url=self._tracker_url,
-            signer=self.signer,
+            signer=self.signer, clock=time.thread_time,
         )  # fmt: skip
 
     def _definition(self, stored: StoredExperiment) -> Experiment:

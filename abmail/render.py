@@ -10,35 +10,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from email.utils import format_datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
-from itertools import takewhile
 from pathlib import Path
-from traceback import walk_tb
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from jinja2 import StrictUndefined, Template, TemplateRuntimeError, TemplateSyntaxError, UndefinedError, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import missing
 from markupsafe import Markup
 
-from abmail._links import Page, link_target, replace_text_links
+from abmail._guard import MAX_OUTPUT
+from abmail._links import TextCutter, link_target
 from abmail._mime import address_header, boundary, message_bytes, structured_header, text_header
+from abmail._page import Page, PageCutter
+from abmail._templates import Attributes, Templates, readable_text
 from abmail.errors import ConfigError, RenderError
 from abmail.recipient import email_domain, normalise_email
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from abmail.events import Signer
+    from abmail.events import MessageSigner, Signer
     from abmail.recipient import Recipient
     from abmail.spec import Cell, Experiment
 
 __all__ = ["MAX_OUTPUT", "RenderedMessage", "Renderer", "read_template", "readable_text", "starter_template"]
-
-MAX_OUTPUT = 1_000_000  # octets that one template may write
 
 _TRACKER = re.compile(r"(?i:https?)://[A-Za-z0-9.\-_:\[\]]+(?:/[A-Za-z0-9._~\-/%]*)?")
 _MAILTO = re.compile(r"[A-Za-z0-9!#$&'*+\-./=^_`{|}~]+@[A-Za-z0-9.\-]+")
@@ -49,7 +45,6 @@ _LABEL = re.compile(r"[A-Za-z0-9_+.\-]+")
 _TAG = re.compile(r"</?[A-Za-z]")
 _FOOTERS = {"en": "Unsubscribe", "ja": "配信停止"}
 _FOOTER = '<p style="margin:24px 0;font-size:12px;text-align:center"><a href="{url}">{label}</a></p>'
-_MANY = 12  # names that are listed when none is near
 _SHOWN_LINK = 80  # characters
 
 
@@ -94,6 +89,8 @@ class Renderer:
         tracker_url: Public http or https address of the tracker, such as `https://t.example.com`.
         signer: Signs the tokens in links.
         unsubscribe_mailto: Address that takes unsubscribe requests by mail, offered beside the link.
+        clock: Seconds of processor time that the calling thread has used, such as `time.thread_time`, for a time limit
+            on templates; without it, only what they do is counted.
 
     Raises:
         RenderError: A template cannot be compiled, or the sender's address not be written.
@@ -109,6 +106,7 @@ class Renderer:
         tracker_url: str,
         signer: Signer,
         unsubscribe_mailto: str | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         message = experiment.message
         self._name = experiment.name
@@ -118,18 +116,22 @@ class Renderer:
         self._language = message.language or "en"
         self._from_name, self._sender = _mailbox("message.from", message.sender)
         self._reply_to = _mailbox("message.reply_to", message.reply_to) if message.reply_to else None
-        html, text = _environment(autoescape=True), _environment(autoescape=False)
-        self._html = _compile(html, template, message.template)
-        self._text = None if text_template is None else _compile(text, text_template, message.text_template or "text")
+        self._templates = templates = Templates(clock=clock)
+        self._html = templates.html(template, message.template)
+        self._text = None if text_template is None else templates.text(text_template, message.text_template or "text")
         self._fixed = {
-            name: _compile(text, source or "", f"message.{name}")
+            name: templates.text(source or "", f"message.{name}")
             for name, source in (("subject", message.subject), ("preheader", message.preheader))
         }
         self._factors = {
-            (factor, level): _compile(html if _is_markup(factor, source) else text, source, f"factors.{factor}.{level}")
+            (factor, level): (templates.html if _is_markup(factor, source) else templates.text)(
+                source, f"factors.{factor}.{level}"
+            )
             for factor, levels in experiment.factors.items()
             for level, source in levels.items()
         }
+        self._page_cutter = PageCutter(self._html.fixed)
+        self._text_cutter = TextCutter(self._text.fixed if self._text else ())
 
     def render(self, *, cell: Cell, recipient: Recipient, message_id: str, now: datetime) -> RenderedMessage:
         """Make the mail that a recipient gets.
@@ -146,7 +148,8 @@ class Renderer:
         """
         if now.tzinfo is None:
             raise ValueError("now has no time zone, must be an aware UTC datetime")
-        links = _Links(self._signer, self._tracker_url, message_id)
+        links = _Links(self._signer.of(message_id), self._tracker_url)
+        self._templates.start()
         shared = self._shared(cell, recipient, links)
         texts = self._texts(cell, shared)
         try:
@@ -159,7 +162,7 @@ class Renderer:
 
     def _shared(self, cell: Cell, recipient: Recipient, links: _Links) -> dict[str, object]:
         return {
-            "recipient": _Attributes({"id": recipient.id, "email": recipient.email, **recipient.attributes}),
+            "recipient": Attributes({"id": recipient.id, "email": recipient.email, **recipient.attributes}),
             "unsubscribe_url": links.unsubscribe_url,
             "language": self._language,
             "experiment": self._name,
@@ -169,24 +172,25 @@ class Renderer:
     def _texts(self, cell: Cell, shared: Mapping[str, object]) -> dict[str, str]:
         texts = {"from_name": self._from_name}
         for name, template in self._fixed.items():
-            texts[name] = _fill(template, shared, cell.name)
+            texts[name] = template.fill(shared, cell.name)
         for factor, level in cell.levels.items():
             if (factor, level) not in self._factors:
                 raise ValueError(f"cell {cell.name!r} has {factor} {level!r}, which experiment {self._name!r} has not")
-            texts[factor] = _fill(self._factors[factor, level], shared, cell.name)
-            if factor == "body" and self._factors[factor, level].environment.autoescape:
+            texts[factor] = self._factors[factor, level].fill(shared, cell.name)
+            if factor == "body" and self._factors[factor, level].autoescape:
                 texts[factor] = Markup(texts[factor])  # noqa: S704 - rendered with escaping just before
         return texts
 
     def _parts(self, cell: Cell, variables: Mapping[str, object], links: _Links) -> tuple[str, str]:
         """The HTML and the text part, links tracked, with footer and pixel."""
         body = variables.get("body")
-        page = Page(_fill(self._html, {**variables, **_as_html(body)}, cell.name))
+        page = self._page_cutter.cut(self._html.pieces({**variables, **_as_html(body)}, cell.name))
         hrefs = links.in_page(page)
         if self._text is None:
             text = page.text(hrefs)
         else:
-            text = links.in_text(_fill(self._text, {**variables, **_as_text(body)}, cell.name))
+            pieces = self._text.pieces({**variables, **_as_text(body)}, cell.name)
+            text = self._text_cutter.replace(pieces, links.in_text())
         label = _FOOTERS[self._language]
         if links.unsubscribe_url not in text:
             text = f"{text.rstrip()}\n\n{label}: {links.unsubscribe_url}\n"
@@ -272,208 +276,62 @@ def starter_template() -> str:
     return (files("abmail") / "templates" / "mail.html.j2").read_text(encoding="utf-8")
 
 
-def readable_text(source: str) -> str:
-    """What people can read of a factor's text that is a template: each of its alternatives, values in brackets.
-
-    >>> readable_text("{% if recipient.language == 'ja' %}残席を確認する{% else %}See free seats{% endif %}")
-    '残席を確認する / See free seats'
-    >>> readable_text("{{ recipient.name | title }}, your seat is kept")
-    '[recipient.name], your seat is kept'
-    """
-    pieces = [""]
-    tokens = _environment(autoescape=False).lex(source)
-    for _, kind, text in tokens:
-        if kind == "data":
-            pieces[-1] += text
-        elif kind == "variable_begin":
-            value = takewhile(lambda token: token[1] != "variable_end" and token[2] != "|", tokens)
-            pieces[-1] += f"[{''.join(part for _, _, part in value).strip()}]"
-        elif kind == "block_begin":
-            pieces.append("")
-    return " / ".join(piece.strip() for piece in pieces if piece.strip())
-
-
 class _Links:
     """The addresses in one message: each tracked link is numbered, from 1, in the order of the HTML, then the text."""
 
     __slots__ = ("_clicks", "_count", "_kept", "_signer", "_tracker_url", "message_id", "offered", "unsubscribe_url")
 
-    def __init__(self, signer: Signer, tracker_url: str, message_id: str) -> None:
+    def __init__(self, signer: MessageSigner, tracker_url: str) -> None:
         self._signer = signer
         self._tracker_url = tracker_url
         self._clicks: dict[str, str] = {}
         self._kept: set[str] = set()
         self._count = 0
-        self.message_id = message_id
-        self.unsubscribe_url = f"{tracker_url}/u/{signer.sign('u', message_id)}"
+        self.message_id = signer.message_id
+        self.unsubscribe_url = f"{tracker_url}/u/{signer.sign('u')}"
         self.offered = False  # whether the HTML shows the unsubscribe link
 
     @property
     def pixel(self) -> str:
-        return (
-            f'<img src="{self._tracker_url}/o/{self._signer.sign("o", self.message_id)}.gif" width=1 height=1 alt="">'
-        )
+        return f'<img src="{self._tracker_url}/o/{self._signer.sign("o")}.gif" width=1 height=1 alt="">'
 
     def in_page(self, page: Page) -> dict[int, str]:
-        """Where a web link of the HTML begins -> its tracked address.
+        """Number of a web link in the HTML -> its tracked address.
 
         Raises:
             ValueError: A link cannot be tracked.
         """
         hrefs = {}
-        for anchor in page.anchors:
-            if anchor.href.startswith(self.unsubscribe_url):
-                self.offered |= anchor.shown
-            elif not anchor.tracked:
-                self._kept.add(anchor.href)
-            elif found := _target(anchor.href):
-                hrefs[anchor.start] = self._click(*found)
+        for number, link in enumerate(page.links):
+            if link.href.startswith(self.unsubscribe_url):
+                self.offered |= link.shown
+            elif not link.tracked:
+                self._kept.add(link.href)
+            elif found := _target(link.href):
+                hrefs[number] = self._click(*found)
         return hrefs
 
-    def in_text(self, text: str) -> str:
-        """The text with its web links tracked, by the HTML's number where the same address stands there.
+    def in_text(self) -> Callable[[str], str]:
+        """What stands in a link's place in the text: by the HTML's number where the same address stands there.
 
-        Raises:
-            ValueError: A link cannot be tracked.
+        The function raises a ValueError where a link cannot be tracked.
         """
-        return replace_text_links(text, self._text_link)
+        clicks, kept, leave = self._clicks, self._kept, self.unsubscribe_url
 
-    def _text_link(self, url: str) -> str:
-        if url.startswith(self.unsubscribe_url) or url in self._kept or (found := _target(url)) is None:
-            return url
-        return self._clicks.get(found[0]) or self._click(*found)
+        def replaced(url: str) -> str:
+            if url in clicks:
+                return clicks[url]
+            if url.startswith(leave) or url in kept or (found := _target(url)) is None:
+                return url
+            return clicks.get(found[0]) or self._click(*found)
+
+        return replaced
 
     def _click(self, target: str, quoted: str) -> str:
         self._count += 1
-        token = self._signer.sign("c", self.message_id, link=self._count, target=target)
-        url = f"{self._tracker_url}/c/{token}?u={quoted}"
+        url = f"{self._tracker_url}/c/{self._signer.click(self._count, target)}?u={quoted}"
         self._clicks.setdefault(target, url)
         return url
-
-
-class _Attributes:
-    """What templates see of a recipient: columns by name, no methods that could shadow one."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-
-class _AbsentError(UndefinedError):
-    """A name was used that is not defined; `owner` is what it was looked up in, `missing` for a variable."""
-
-    def __init__(self, message: str | None, *, name: str | None, owner: object) -> None:
-        super().__init__(message)
-        self.name = name or ""
-        self.owner = owner
-
-
-class _Absent(StrictUndefined):
-    """Undefined that remembers its name for the error."""
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        hint: str | None = None,
-        obj: object = missing,
-        name: str | None = None,
-        exc: type[TemplateRuntimeError] = UndefinedError,
-    ) -> None:
-        if exc is UndefinedError:
-            exc = cast("type[TemplateRuntimeError]", partial(_AbsentError, name=name, owner=obj))
-        super().__init__(hint, obj, name, exc)
-
-
-def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
-    # In a text, a line that holds only a tag leaves no empty line behind; HTML stays as it is written.
-    environment = ImmutableSandboxedEnvironment(
-        autoescape=autoescape,
-        undefined=_Absent,
-        trim_blocks=not autoescape,
-        lstrip_blocks=not autoescape,
-        keep_trailing_newline=autoescape,
-    )
-    # Chance has no place in a mail: the same message must be the same when it is made again.
-    del environment.globals["lipsum"], environment.filters["random"]
-    return environment
-
-
-def _compile(environment: ImmutableSandboxedEnvironment, source: str, name: str) -> Template:
-    try:
-        tree = environment.parse(source, name)
-        _refuse_loading(tree, name)
-        code = environment.compile(tree, name, name)
-    except TemplateSyntaxError as error:
-        message = f"{name}, line {error.lineno}: {error.message}"
-        raise RenderError(message, template=name, line=error.lineno, hint="correct the template") from error
-    return Template.from_code(environment, code, environment.make_globals(None))
-
-
-def _refuse_loading(tree: nodes.Template, name: str) -> None:
-    for node in tree.find_all((nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)):
-        tag = type(node).__name__.removesuffix("Import").lower() or "import"
-        raise TemplateSyntaxError(f"`{tag}` is not possible: a template is one file", node.lineno, name)
-
-
-def _fill(template: Template, variables: Mapping[str, object], variant: str) -> str:
-    try:
-        return "".join(_capped(template.generate(variables)))
-    except Exception as error:  # whatever a template does wrong concerns this mail alone
-        raise _failure(error, template.name or "", variables, variant) from error
-
-
-def _capped(pieces: Iterator[str]) -> Iterator[str]:
-    size = 0
-    for piece in pieces:
-        size += len(piece.encode(errors="surrogatepass"))
-        if size > MAX_OUTPUT:
-            raise ValueError(f"the template writes more than {MAX_OUTPUT} octets")
-        yield piece
-
-
-def _failure(error: Exception, template: str, variables: Mapping[str, object], variant: str) -> RenderError:
-    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == template]
-    line = lines[-1] if lines else None
-    what, variable, hint = _described(error, variables)
-    place = f"{template}, line {line}" if line else template
-    return RenderError(
-        f"{place}, variant {variant!r}: {what}",
-        template=template,
-        line=line,
-        variant=variant,
-        variable=variable,
-        hint=hint,
-    )
-
-
-def _described(error: Exception, variables: Mapping[str, object]) -> tuple[str, str, str]:
-    """What happened, the variable in question, what to do."""
-    if not isinstance(error, _AbsentError):
-        return f"{type(error).__name__}: {error}", "", "correct the template"
-    of_recipient = isinstance(error.owner, _Attributes)
-    known = list(error.owner if isinstance(error.owner, _Attributes) else variables)
-    near = get_close_matches(error.name, known, 3) or sorted(known)[:_MANY]
-    variable = _spelled(error.name, of_recipient=of_recipient)
-    what = f"{variable} is not defined; there is {_listed(_spelled(n, of_recipient=of_recipient) for n in near)}"
-    return what, variable, f"correct the name, or guard it: {{{{ {variable} | default('') }}}}"
-
-
-def _spelled(name: str, *, of_recipient: bool) -> str:
-    if not of_recipient:
-        return name
-    return f"recipient.{name}" if name.isidentifier() else f"recipient['{name}']"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 def _is_markup(factor: str, source: str) -> bool:
@@ -492,7 +350,7 @@ def _broken(paragraph: str) -> Markup:
 
 
 def _as_text(body: object) -> dict[str, str]:
-    return {"body": Page(body).text({}).rstrip("\n")} if isinstance(body, Markup) else {}
+    return {"body": Page.of(str.__str__(body)).text({}).rstrip("\n")} if isinstance(body, Markup) else {}
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email import policy
@@ -12,6 +13,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from html import escape
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -19,7 +21,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from abmail import _links, _mime
+from abmail import _links, _mime, _page
 from abmail.errors import ConfigError, RenderError
 from abmail.events import Signer
 from abmail.recipient import Recipient, normalise_email
@@ -164,12 +166,11 @@ def test_every_web_link_of_a_nasty_newsletter_is_tracked_with_the_address_a_brow
 
 
 def test_nothing_but_the_links_changes_in_a_nasty_newsletter() -> None:
-    page = _links.Page(NEWSLETTER)
-    hrefs = {anchor.start: f"[{number}]" for number, anchor in enumerate(page.anchors)}
-    changed = page.html(hrefs)
-    for anchor in page.anchors:
-        changed = changed.replace(hrefs[anchor.start], NEWSLETTER[anchor.start : anchor.end], 1)
-    assert changed == NEWSLETTER
+    page = _page.Page.of(NEWSLETTER)
+    changed = page.html(dict.fromkeys(range(len(page.links)), "\ue000"))
+    kept = re.fullmatch(re.escape(changed).replace("\ue000", "([^>]*?)"), NEWSLETTER)
+    assert kept is not None
+    assert len(kept.groups()) == len(page.links) == 17
     assert page.html({}) == NEWSLETTER
 
 
@@ -252,14 +253,47 @@ soup = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
 
 @given(soup)
 def test_any_html_comes_back_as_it_was(html: str) -> None:
-    page = _links.Page(html)
+    page = _page.Page.of(html)
     assert page.html({}) == html
-    replaced = page.html({anchor.start: "@" * (anchor.end - anchor.start) for anchor in page.anchors})
-    assert len(replaced) == len(html)
-    assert {old for old, new in zip(html, replaced, strict=True) if old != new} <= set(
-        "".join(a.href for a in page.anchors)
-    ) | set(html)
+    marked = page.html(dict.fromkeys(range(len(page.links)), "\ue000"))
+    assert marked.count("\ue000") == len(page.links)
+    assert re.fullmatch(re.escape(marked).replace("\ue000", ".*?"), html, re.DOTALL)
     page.text({})
+
+
+@given(soup, st.lists(st.integers(0, 200)), st.sampled_from([1, 2, 40]))
+@example("<a href='" + "x" * 60 + "'>5 < 6</a>", list(range(80)), 1)
+@example("<!--" + ">" * 60 + "--><b>x</b></body>", list(range(80)), 1)
+@example("<style>a</style", [9, 14], 1)
+@example("<title>News</title><p hidden>x</p><p>a &am" + "p; b</p>", [7, 11, 40, 43], 1)
+def test_where_a_page_is_cut_into_pieces_changes_nothing(html: str, cuts: list[int], times: int) -> None:
+    html *= times
+    borders = sorted({0, len(html), *(cut for cut in cuts if cut < len(html))})
+    pieces = [html[begin:end] for begin, end in pairwise(borders)]
+    whole, cutter = _page.Page.of(html), _page.PageCutter(pieces[::2])
+    for _ in range(2):  # the second time from what it remembers
+        page = cutter.cut(pieces)
+        hrefs = {number: f"https://t.example/{number}" for number in range(len(whole.links))}
+        assert page.links == whole.links
+        assert page.html(hrefs, first="[first]", last="[last]") == whole.html(hrefs, first="[first]", last="[last]")
+        assert page.text(hrefs) == whole.text(hrefs)
+
+
+text_soup = st.lists(
+    st.sampled_from(
+        ["https://a.example/(x)", "http", "s://b.example/?q=1&r=2", ".", ")", " ", "日本", "\n", "x", "HTTPS://c/"]
+    )
+).map("".join)
+
+
+@given(text_soup, st.lists(st.integers(0, 200)))
+def test_where_a_text_is_cut_into_pieces_changes_nothing(text: str, cuts: list[int]) -> None:
+    borders = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[begin:end] for begin, end in pairwise(borders)]
+    whole = _links.TextCutter().replace([text], lambda url: f"[{url}]")
+    cutter = _links.TextCutter(pieces)
+    assert [cutter.replace(pieces, lambda url: f"[{url}]") for _ in range(2)] == [whole, whole]
+    assert whole.replace("[", "").replace("]", "") == text
 
 
 class Reader(HTMLParser):
@@ -314,9 +348,9 @@ def test_however_a_link_is_written_its_address_is_the_browsers_and_all_else_stay
 ) -> None:
     html = "".join(piece if isinstance(piece, str) else piece[0] for piece in pieces)
     expected = [piece[1] for piece in pieces if not isinstance(piece, str)]
-    page = _links.Page(html)
-    assert [anchor.href for anchor in page.anchors] == [address.strip() for address in expected]
-    changed = page.html({anchor.start: "https://t.example/x" for anchor in page.anchors})
+    page = _page.Page.of(html)
+    assert [link.href for link in page.links] == [address.strip() for address in expected]
+    changed = page.html(dict.fromkeys(range(len(page.links)), "https://t.example/x"))
     before, after = Reader(html), Reader(changed)
     assert after.seen == before.seen
     assert after.links == ["https://t.example/x"] * len(expected)
@@ -341,7 +375,7 @@ def test_a_redirects_target_is_ascii_and_means_the_same_address(address: str) ->
 def test_hostile_html_takes_linear_time(piece: str) -> None:
     html = piece * 40_000
     start = time.process_time()
-    page = _links.Page(html)
+    page = _page.Page.of(html)
     page.text({})
     assert page.html({}) == html
     assert time.process_time() - start < 10.0
@@ -377,7 +411,7 @@ def test_hostile_html_takes_linear_time(piece: str) -> None:
     ],
 )  # fmt: skip
 def test_html_is_told_as_plain_text(html: str, text: str) -> None:
-    assert _links.Page(html).text({}) == text
+    assert _page.Page.of(html).text({}) == text
 
 
 def test_without_a_text_template_the_text_has_the_same_links_as_the_html() -> None:
@@ -572,10 +606,10 @@ def test_an_error_in_a_text_of_the_definition_names_the_text() -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("a\n{% include 'b' %}", "line 2: `include` is not possible"),
-        ("{% extends 'b' %}", "line 1: `extends` is not possible"),
-        ("{% import 'b' as b %}", "line 1: `import` is not possible"),
-        ("{% from 'b' import b %}", "line 1: `from` is not possible"),
+        ("a\n{% include 'b' %}", "line 2, variant 'plain': there is no template 'b' beside it"),
+        ("{% extends 'b' %}", "line 1, variant 'plain': there is no template 'b' beside it"),
+        ("a\n{% include subject %}", "line 2: the name of another template must be a text in quotes"),
+        ("{% from cta import b %}", "line 1: the name of another template must be a text in quotes"),
         ("\n{% for %}", "line 2: "),
         ("{{ x | random }}", "No filter named 'random'"),
         ("{{ ''.__class__.__mro__ }}", "line 1, variant 'plain': SecurityError"),
@@ -586,7 +620,7 @@ def test_an_error_in_a_text_of_the_definition_names_the_text() -> None:
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError"),
         ("{{ lipsum() }}", "lipsum is not defined"),
         (f"{{{{ 'é' * {MAX_OUTPUT // 2 + 1} }}}}", "more than 1000000 octets"),
-        ("{% for i in range(100000) %}0123456789a{% endfor %}", "more than 1000000 octets"),
+        ("{% for i in range(9000) %}{{ 'x' * 199 }}{% endfor %}", "more than 1000000 octets"),
     ],
 )
 def test_a_template_cannot_load_loop_reach_out_or_fail_without_a_clear_error(template: str, message: str) -> None:
@@ -595,6 +629,119 @@ def test_a_template_cannot_load_loop_reach_out_or_fail_without_a_clear_error(tem
     assert message in str(caught.value)
     assert caught.value.template == "mails/spring.html.j2"
     assert caught.value.hint
+
+
+BOMBS = [
+    "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "{% for i in range(9) recursive %}{{ loop(range(9)) }}{% endfor %}",
+    "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "{% block b %}{% endblock %}{% for i in range(99999) %}{{ self.b() }}{{ self.b() }}{{ self.b() }}{% endfor %}",
+    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = '%s%s' % (n.x, n.x) %}{% endfor %}",
+    "{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "{{ 'x' * 9999999999 }}",
+    "{{ [1] * 9999999999 }}",
+    "{{ 10 ** 9999999999 }}",
+    "{% set n = namespace(x=9999) %}{% for i in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}",
+    "{{ '%9999999999d' % 1 }}",
+    "{{ '%*d' % (9999999999, 1) }}",
+    "{{ '%9999999999d' | format(1) }}",
+    "{{ '{:9999999999}'.format(1) }}",
+    "{{ '{:{}}'.format(1, '9999999999') }}",
+    "{{ 'x'.center(9999999999) }}",
+    "{{ ('\t' * 99999).expandtabs(99999) }}",
+    "{{ 'x' | center(9999999999) }}",
+    "{{ 'x\nx' | indent(9999999999) }}",
+    "{{ [] | slice(9999999999) | list }}",
+    "{{ ('x' * 999999) | replace('x', 'y' * 999999) }}",
+    "{{ ('x' * 999999).replace('x', 'y' * 999999) }}",
+    "{{ range(99999) | map('center', 99999) | list }}",
+    "{{ ('x' * 99999).join(range(99999) | map('string')) }}",
+    "{% set x = 'x' * 999999 %}{% set y %}{% for i in range(99999) %}{{ x }}{% endfor %}{% endset %}",
+    "{% set y %}{% for i in range(99999) %}" + "x" * 99_999 + "{% endfor %}{% endset %}",
+    "{% filter upper %}{% for i in range(99999) %}" + "x" * 99_999 + "{% endfor %}{% endfilter %}",
+]
+
+
+@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:60])
+def test_no_template_holds_a_worker_up_or_fills_its_memory(bomb: str) -> None:
+    start = time.thread_time()
+    with pytest.raises(RenderError, match=r"more than|RecursionError"):
+        render(bomb)
+    assert time.thread_time() - start < 10.0
+
+
+def test_a_template_that_takes_too_long_is_stopped_in_any_thread_and_the_next_mail_has_its_own_time() -> None:
+    slow = "{% set x = 'ab' * 99999 %}{% for i in range(99999) %}{% set y = x | replace('a', 'b') %}{% endfor %}"
+    definition = experiment()
+    ticks = iter(range(1_000_000))
+    renderer = Renderer(
+        experiment=definition, template=f"{{% if recipient.name == 'Ann' %}}{slow}{{% endif %}}ok", tracker_url=TRACKER,
+        signer=SIGNER, clock=lambda: next(ticks) / 10,
+    )  # fmt: skip
+
+    def made(name: str) -> str:
+        return renderer.render(
+            cell=definition.cells[0], recipient=person(name=name), message_id=MESSAGE_ID, now=NOW
+        ).text.partition("\n")[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(made, "Ann"), pool.submit(made, "Bob")
+        with pytest.raises(RenderError, match="more than 2 seconds; does a loop never end"):
+            first.result()
+        assert second.result() == made("Bob") == "ok"
+
+
+@pytest.mark.parametrize(
+    ("source", "english", "japanese"),
+    [
+        ("'2026-11-27' | date", "27 November 2026", "2026年11月27日"),
+        ("'2026/3/1' | date(weekday=true)", "Sunday, 1 March 2026", "2026年3月1日(日)"),
+        ("'2026-11-27' | date(weekday=true)", "Friday, 27 November 2026", "2026年11月27日(金)"),
+        ("'2026-11-27T09:30' | date(era=true)", "27 November 2026", "令和8年11月27日"),
+        ("'2019年4月30日' | date(era=true)", "30 April 2019", "平成31年4月30日"),
+        ("'2019-05-01' | date(era=true)", "1 May 2019", "令和元年5月1日"),
+        ("'1900-01-01' | date(era=true)", "1 January 1900", "1900年1月1日"),
+        ("'2026-11-27' | short_date(weekday=true)", "Friday, 27 November", "11月27日(金)"),
+        ("'2026-11-27' | short_date", "27 November", "11月27日"),
+        ("'2026-11-27' | date(language='ja')", "2026年11月27日", "2026年11月27日"),
+        ("'2026-11-27 09:05' | time", "09:05", "9時05分"),
+        ("'2026-11-27T18:00:00+09:00' | time", "18:00", "18時"),
+        ("'山田 太郎' | honorific", "山田 太郎", "山田 太郎 様"),
+        ("'山田' | honorific('さん')", "さん 山田", "山田さん"),
+        ("'山田様 ' | honorific", "山田様", "山田様"),
+        ("'株式会社山田' | honorific('御中')", "御中 株式会社山田", "株式会社山田 御中"),
+        ("' ' | honorific(missing='お客様')", "お客様", "お客様"),
+        ("'Ann Lee' | honorific('Dr')", "Dr Ann Lee", "Ann Lee Dr"),
+        ("'山田　太郎' | family_name", "太郎", "山田"),
+        ("'山田　太郎' | given_name", "山田", "太郎"),
+        ("'' | family_name ~ '' | given_name", "", ""),
+        ("'1234567' | number", "1,234,567", "1,234,567"),
+        ("'-1,234.50' | number", "-1,234.50", "-1,234.50"),
+        ("1234 | number(2)", "1,234.00", "1,234.00"),
+    ],
+)
+def test_dates_names_and_numbers_are_written_as_the_mails_language_does(
+    source: str, english: str, japanese: str
+) -> None:
+    for language, written in (("en", english), ("ja", japanese)):
+        assert without_additions(render(f"{{{{ {source} }}}}", language=language).html) == written
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("'2026-02-30' | date", "'2026-02-30' is no date: day is out of range for month"),
+        ("'next week' | date", "'next week' is no date such as 2026-11-27"),
+        ("'2026-02-03' | time", "'2026-02-03' has no time of day"),
+        ("'many' | number", "'many' is no number"),
+        ("'1' | number(99)", "'1' is no number"),
+    ],
+)
+def test_a_value_that_a_filter_cannot_write_is_an_error_that_shows_it(source: str, message: str) -> None:
+    with pytest.raises(RenderError, match=re.escape(message)):
+        render(f"{{{{ {source} }}}}")
 
 
 def test_an_output_at_the_limit_is_written() -> None:
