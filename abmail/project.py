@@ -18,14 +18,14 @@ from abmail.check import project_root
 from abmail.engine import Engine, secret_file
 from abmail.errors import ConfigError
 from abmail.render import starter_template
-from abmail.send import SMTP, File, RateLimiter, Transport
+from abmail.send import File, RateLimiter, Transport, transport_from_url
 from abmail.spec import json_schema, starter
 
 __all__ = ["SETTINGS", "Project", "Setting"]
 
 _TOML: Final = """\
 # Settings of this abmail project. Each can also be set in the environment, which wins:
-# ABMAIL_DB, ABMAIL_SMTP_URL, ABMAIL_TRACKER_URL, ABMAIL_SECRET.
+# ABMAIL_DB, ABMAIL_SMTP_URL, ABMAIL_TRANSPORT, ABMAIL_TRACKER_URL, ABMAIL_SECRET.
 
 # Where recipients, messages and events are kept: a file here, or postgresql://user@host/name
 db = "sqlite:///abmail.db"
@@ -36,12 +36,16 @@ db = "sqlite:///abmail.db"
 # Mail server: smtp://, smtp+starttls:// or smtps://user@host:port. Better in ABMAIL_SMTP_URL, as it holds a password.
 # Without one, mails are written to outbox/ as .eml files.
 # smtp_url = "smtp+starttls://user:password@smtp.example.com:587"
+
+# Or a provider's API: ses://eu-west-1 (keys in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or resend:// (RESEND_API_KEY).
+# transport = "ses://eu-west-1/configuration-set"
 """
 _GITIGNORE: Final = "abmail.db*\nabmail.secret\noutbox/\n"
 
 SETTINGS: Final[Mapping[str, str]] = {
     "db": "sqlite:///abmail.db",
     "smtp_url": "",
+    "transport": "",
     "tracker_url": "http://127.0.0.1:8025",
     "secret": "",
 }
@@ -189,13 +193,22 @@ class Project:
     @property
     def has_mail_server(self) -> bool:
         """Whether mails go to people."""
-        return bool(self.settings["smtp_url"].value)
+        return bool(self.mail_server.value)
+
+    @property
+    def mail_server(self) -> Setting:
+        """The setting that names where mails go: ``transport`` before ``smtp_url``."""
+        chosen = self.settings["transport"]
+        return chosen if chosen.value else self.settings["smtp_url"]
 
     def transport(self) -> Transport:
-        """The configured mail server; without one, files in `outbox`."""
-        if self.has_mail_server:
-            return SMTP.from_url(self.settings["smtp_url"].value)
-        return File(self.outbox)
+        """The configured mail server or provider; without one, files in `outbox`.
+
+        Raises:
+            ConfigError: Its URL or key cannot be used.
+            MissingExtra: A provider's API needs the extra ``api``.
+        """
+        return transport_from_url(self.mail_server.value) if self.has_mail_server else File(self.outbox)
 
     def _secret(self) -> bytes:
         given = self.settings["secret"].value

@@ -7,29 +7,37 @@ again later), `PermanentSendError` (never again), `ConfigError` (stop: every mes
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
+from abmail._resend import Resend
+from abmail._ses import SES
 from abmail._smtp import SMTP, Security
 from abmail._throttle import GROUPS, RateLimiter, Throttle, mailbox_group, retry_delay
 from abmail.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from abmail.render import RenderedMessage
 
 __all__ = [
     "GROUPS",
+    "SES",
     "SMTP",
     "File",
     "Memory",
     "RateLimiter",
+    "Resend",
     "Security",
     "Throttle",
     "Transport",
     "mailbox_group",
     "retry_delay",
+    "transport_from_url",
 ]
 
 _FILE_NAME = re.compile(r"(\d+)-([A-Za-z0-9_-]+)\.eml")
@@ -65,6 +73,27 @@ class Transport(Protocol):
     def another(self) -> Transport:
         """One more of the kind, to be used by another thread."""
         ...
+
+
+def transport_from_url(url: str, *, environ: Mapping[str, str] | None = None) -> Transport:
+    """The transport that a URL names: ``smtp://``, ``smtp+starttls://``, ``smtps://``, ``ses://region``, ``resend://``.
+
+    Args:
+        url: The URL; of a provider's API it holds no secret.
+        environ: Where the providers' keys are found; the process's environment by default.
+
+    Raises:
+        ConfigError: The URL or a key cannot be used. The message shows neither password nor key.
+        MissingExtra: The provider's API needs the extra ``api``.
+    """
+    known = os.environ if environ is None else environ
+    match url.partition("://")[0].lower():
+        case "ses":
+            return SES.from_url(url, known)
+        case "resend":
+            return Resend.from_url(url, known)
+        case _:
+            return SMTP.from_url(url)
 
 
 class Memory:

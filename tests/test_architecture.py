@@ -48,8 +48,9 @@ PRIVATE: dict[str, str] = {
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
     "_report_view": "report", "_report_words": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
-    "_strata": "store",
+    "_strata": "store", "_bulk": "store", "_claims": "store",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
+    "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "engine", "_planning": "engine", "_power_report": "engine", "_power_words": "engine",
     "_second_look": "engine", "_breakdown": "engine",
 }  # fmt: skip
@@ -71,6 +72,7 @@ HOMES: dict[str, frozenset[str]] = {
     "uvicorn": frozenset({"web"}),
     "altair": frozenset({"report"}),
     "vl_convert": frozenset({"report"}),
+    "httpx": frozenset({"send"}),
     "aiosmtpd": frozenset({"demo"}),
     "pandas": frozenset({"stats"}),
     "narwhals": frozenset({"stats"}),

@@ -217,7 +217,7 @@ def _show_due(engine: Engine, name: str | None) -> None:
 def _confirm(project: Project, engine: Engine, name: str | None, yes: bool) -> None:
     if yes or not project.has_mail_server:
         return
-    waiting, server = engine.waiting(name), project.settings["smtp_url"].shown
+    waiting, server = engine.waiting(name), project.mail_server.shown
     if not sys.stdin.isatty():
         raise click.UsageError(f"this sends up to {waiting} mails to people through {server}; say so with --yes")
     click.confirm(f"Send up to {waiting} mails to people through {server}?", abort=True, err=True)
