@@ -15,7 +15,7 @@ from abmail._weights import LEVEL_SD, chosen_arms, level_weighted, quantise, spr
 from abmail.stats import Counts, p_best
 
 __all__ = [
-    "POLICIES",
+    "SIMPLE_POLICIES",
     "ChanceToBeBest",
     "EpsilonGreedy",
     "ExplorationSampling",
@@ -26,7 +26,7 @@ __all__ = [
     "Thompson",
     "TopTwo",
     "Uniform",
-    "policy_from_dict",
+    "read_policy",
 ]
 
 Floats = NDArray[np.float64]
@@ -521,24 +521,24 @@ class TestThenSend(_Written):
 
 _Kind = Thompson | Sharpened | TopTwo | ExplorationSampling | EpsilonGreedy | Uniform | Fixed | TestThenSend
 
-POLICIES: Final[Mapping[str, type[_Kind]]] = {kind.name: kind for kind in get_args(_Kind)}
-"""Every policy by its name; `policy_from_dict` reads them."""
+SIMPLE_POLICIES: Final[Mapping[str, type[_Kind]]] = {kind.name: kind for kind in get_args(_Kind)}
+"""The policies of this module by their names."""
 
 
-def policy_from_dict(data: Mapping[str, Any]) -> Policy:
-    """Read what a policy's ``to_dict`` wrote.
+class _Readable(Protocol):
+    def from_dict(self, data: Mapping[str, Any]) -> Policy: ...
+
+
+def read_policy(data: Mapping[str, Any], kinds: Mapping[str, _Readable]) -> Policy:
+    """Read what the ``to_dict`` of a policy wrote that is one of these kinds.
 
     Raises:
-        ValueError: No policy has that name, or one of its fields is unknown or out of range.
-
-    Example:
-        >>> policy_from_dict({"name": "test_then_send", "share": 0.1})
-        TestThenSend(share=0.1, wait=14400.0, planned=None)
+        ValueError: None of them has that name, or one of its fields is unknown or out of range.
     """
     name = str(data.get("name"))
-    if name not in POLICIES:
-        raise ValueError(f"policy is {name!r}, must be one of {', '.join(POLICIES)}{_nearest(name, list(POLICIES))}")
-    return POLICIES[name].from_dict(data)
+    if name not in kinds:
+        raise ValueError(f"policy is {name!r}, must be one of {', '.join(kinds)}{_nearest(name, list(kinds))}")
+    return kinds[name].from_dict(data)
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

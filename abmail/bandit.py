@@ -8,15 +8,17 @@ differ in speed, `DelayCurve.fit_by_arm` gives several pictures of that share, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abmail._delay import ArmCurves, DelayCurve
+from abmail._factorial import Factorial
+from abmail._hierarchy import Hierarchical
 from abmail._policies import (
-    POLICIES,
+    SIMPLE_POLICIES,
     ChanceToBeBest,
     EpsilonGreedy,
     ExplorationSampling,
@@ -27,8 +29,9 @@ from abmail._policies import (
     Thompson,
     TopTwo,
     Uniform,
-    policy_from_dict,
+    read_policy,
 )
+from abmail._structure import BySegment
 from abmail._weights import WEIGHT_UNIT, level_weighted, quantise
 from abmail.stats import Counts
 
@@ -36,11 +39,14 @@ __all__ = [
     "POLICIES",
     "WEIGHT_UNIT",
     "ArmCurves",
+    "BySegment",
     "ChanceToBeBest",
     "DelayCurve",
     "EpsilonGreedy",
     "ExplorationSampling",
+    "Factorial",
     "Fixed",
+    "Hierarchical",
     "Policy",
     "Sharpened",
     "TestThenSend",
@@ -55,7 +61,25 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+POLICIES: Final = {
+    **SIMPLE_POLICIES, Hierarchical.name: Hierarchical, Factorial.name: Factorial,
+}  # fmt: skip
+"""Every policy by its name; `policy_from_dict` reads them."""
+
 _NEGLIGIBLE: Final = 1e-7  # a scenario that could not move any weight by its last digit
+
+
+def policy_from_dict(data: Mapping[str, Any]) -> Policy:
+    """Read what a policy's ``to_dict`` wrote.
+
+    Raises:
+        ValueError: No policy has that name, or one of its fields is unknown or out of range.
+
+    Example:
+        >>> policy_from_dict({"name": "test_then_send", "share": 0.1})
+        TestThenSend(share=0.1, wait=14400.0, planned=None)
+    """
+    return read_policy(data, POLICIES)
 
 
 def weights_over(
