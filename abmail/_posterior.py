@@ -19,6 +19,8 @@ __all__ = ["PosteriorTest"]
 
 _FARTHEST = 1 - 1e-12
 _NO_TAIL = 1e-300
+_SCORES = np.linspace(-8, 8, 161)
+_WEIGHTS = np.exp(-0.5 * _SCORES**2) * (_SCORES[1] - _SCORES[0]) / math.sqrt(2 * math.pi)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +32,14 @@ class PosteriorTest:
         a_b: Second one of arm a.
         b_a: First one of arm b.
         b_b: Second one of arm b.
+        nodes: Quadrature nodes of arm a's posterior, (..., n_pairs, n_nodes).
     """
 
     a_a: Floats
     a_b: Floats
     b_a: Floats
     b_b: Floats
+    nodes: Floats
 
     @classmethod
     def of(
@@ -49,7 +53,9 @@ class PosteriorTest:
         """Posteriors of (..., n_arms, n_rows) counts, rows summed."""
         k = successes.sum(axis=-1)
         first, second = prior[0] + k, prior[1] + np.maximum(exposure.sum(axis=-1) - k, 0.0)
-        return cls(a_a=first[..., a], a_b=second[..., a], b_a=first[..., b], b_b=second[..., b])
+        own, place = np.unique(a, return_inverse=True)  # many pairs share their reference arm
+        nodes = _nodes(first[..., own], second[..., own])[..., place, :]
+        return cls(a_a=first[..., a], a_b=second[..., a], b_a=first[..., b], b_b=second[..., b], nodes=nodes)
 
     @property
     def effect(self) -> Floats:
@@ -75,31 +81,29 @@ class PosteriorTest:
 
     def proved(self, level: float) -> NDArray[np.int8]:
         """+1 where the central credible interval at ``level`` lies above 0, -1 where below, (..., n_pairs, 1)."""
-        below = self._below(np.zeros(self.a_a.shape), self._draws())
+        below = self._below(np.zeros(self.a_a.shape))
         sign = np.where(below <= level / 2, 1, np.where(below >= 1 - level / 2, -1, 0))
         return sign.astype(np.int8)[..., None]
 
     def within(self, level: float, mde: float) -> NDArray[np.bool_]:
         """Whether the credible interval lies inside (-mde, mde), (..., n_pairs, 1)."""
-        at, draws = np.full(self.a_a.shape, mde), self._draws()
-        return ((self._below(-at, draws) < level / 2) & (self._below(at, draws) > 1 - level / 2))[..., None]
+        at = np.full(self.a_a.shape, mde)
+        return ((self._below(-at) < level / 2) & (self._below(at) > 1 - level / 2))[..., None]
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Central credible interval for p_b - p_a, (..., n_pairs, 1)."""
-        draws = self._draws()
 
         def fits(delta: Floats) -> Floats:
-            return _two_tails(self._below(delta, draws), level)
+            return _two_tails(self._below(delta), level)
 
         low, high = invert(fits, self._mean_b - self._mean_a, -1.0, 1.0)
         return low[..., None], high[..., None]
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Central credible interval for p_b / p_a - 1, (..., n_pairs, 1)."""
-        draws = self._draws()
 
         def fits(odds: Floats) -> Floats:
-            return _two_tails(self._below_ratio(odds / (1 - odds), draws), level)
+            return _two_tails(self._below_ratio(odds / (1 - odds)), level)
 
         middle = self._mean_b / (self._mean_a + self._mean_b)
         low, high = invert(fits, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST)
@@ -110,29 +114,27 @@ class PosteriorTest:
         low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
         return low, high, lift_low, lift_high
 
-    def _below(self, delta: Floats, draws: tuple[Floats, Floats]) -> Floats:
+    def _below(self, delta: Floats) -> Floats:
         """P(p_b - p_a <= delta)."""
-        x, weight = draws
-        return self._mass_b(np.clip(x + delta[..., None], 0.0, 1.0)) @ weight
+        below: Floats = self._mass_b(np.clip(self.nodes + delta[..., None], 0.0, 1.0)) @ _WEIGHTS
+        return below
 
-    def _below_ratio(self, ratio: Floats, draws: tuple[Floats, Floats]) -> Floats:
+    def _below_ratio(self, ratio: Floats) -> Floats:
         """P(p_b <= ratio p_a)."""
-        x, weight = draws
-        return self._mass_b(np.minimum(x * ratio[..., None], 1.0)) @ weight
+        below: Floats = self._mass_b(np.minimum(self.nodes * ratio[..., None], 1.0)) @ _WEIGHTS
+        return below
 
     def _mass_b(self, x: Floats) -> Floats:
         from scipy.special import betainc
 
         return np.asarray(betainc(self.b_a[..., None], self.b_b[..., None], x), dtype=np.float64)
 
-    def _draws(self) -> tuple[Floats, Floats]:
-        """Nodes (..., n_pairs, n_nodes) and weights of arm a's posterior: a trapezoid rule on its normal scores."""
-        from scipy.special import betaincinv, ndtr
 
-        score = np.linspace(-8, 8, 161)
-        weight = np.exp(-0.5 * score**2) * (score[1] - score[0]) / math.sqrt(2 * math.pi)
-        x = betaincinv(self.a_a[..., None], self.a_b[..., None], ndtr(score))
-        return np.asarray(x, dtype=np.float64), weight
+def _nodes(a: Floats, b: Floats) -> Floats:
+    """Quantiles of Beta(a, b) at the normal scores, (..., n_nodes): nodes of a trapezoid rule on that scale."""
+    from scipy.special import betaincinv, ndtr
+
+    return np.asarray(betaincinv(a[..., None], b[..., None], ndtr(_SCORES)), dtype=np.float64)
 
 
 def _two_tails(below: Floats, level: float) -> Floats:

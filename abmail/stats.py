@@ -204,7 +204,7 @@ def compare(
         method=MethodInfo(
             name=chosen.name, why=chosen.why, alpha=alpha, looks=chosen.looks, spent=chosen.spent(len(counts.n))
         ),
-        runner_up=_runner_up(chosen, arrays, contest, labels) if healthy else None,
+        runner_up=_runner_up(chosen, arrays, contest, arms) if healthy else None,
         not_beaten=tuple(
             name for i, name in enumerate(labels) if not (healthy and contest.beats[:, i, -1].any())
         ),
@@ -500,18 +500,25 @@ def _decide(contest: Contest, arrays: Arrays, labels: tuple[str, ...], *, health
     return Decision(state="leading", arm=labels[leader], reason="chance could still explain the lead")
 
 
-def _runner_up(plan: Plan, arrays: Arrays, contest: Contest, labels: tuple[str, ...]) -> Contrast | None:
+def _runner_up(plan: Plan, arrays: Arrays, contest: Contest, arms: tuple[ArmResult, ...]) -> Contrast | None:
     """The winning or leading arm beside the best of the others, at the level of the winner's claim."""
-    effect = np.zeros(len(labels))
+    effect = np.zeros(len(arms))
     effect[contest.others] = np.nan_to_num(contest.versus.effect[..., -1], nan=-np.inf)
     first = int(contest.winner) if contest.winner >= 0 else int(contest.leader[-1])
     effect[first] = -np.inf
     second = int(np.argmax(effect))
     if not np.isfinite(effect[second]) or arrays.n[[first, second]].sum(axis=-1).min() == 0:
         return None
-    test = plan.test(arrays, np.array([second]), np.array([first]))
-    ends = test.latest_intervals(2 * plan.alpha / len(labels))
-    columns = (test.effect[..., -1], test.relative[..., -1], *ends, test.p_value() * len(labels) / 2)
-    values = [_finite(float(column[0])) for column in columns]
-    values[-1] = None if values[-1] is None else min(values[-1], 1.0)
-    return Contrast(arm=labels[first], rival=labels[second], **dict(zip(_CONTRAST, values, strict=True)))
+    if len(arms) == 2 and first in contest.others:  # the comparison with the control, at the same level
+        values = [getattr(arms[first], name) for name in _CONTRAST]
+    else:
+        values = _contrast(plan, arrays, second, first, n_arms=len(arms))
+    return Contrast(arm=arms[first].name, rival=arms[second].name, **dict(zip(_CONTRAST, values, strict=True)))
+
+
+def _contrast(plan: Plan, arrays: Arrays, a: int, b: int, *, n_arms: int) -> list[float | None]:
+    """The columns of `_CONTRAST` for arm ``b`` beside arm ``a``, at the level of the claim to be the best."""
+    test = plan.test(arrays, np.array([a]), np.array([b]))
+    ends = test.latest_intervals(2 * plan.alpha / n_arms)
+    columns = (test.effect[..., -1], test.relative[..., -1], *ends, np.minimum(test.p_value() * n_arms / 2, 1.0))
+    return [_finite(float(column[0])) for column in columns]
