@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import altair as alt
 import vl_convert
 
-from abmail._report_view import difference, points_digits
+from abmail._report_parts import difference, points_digits
 from abmail._report_words import signed
 
 if TYPE_CHECKING:

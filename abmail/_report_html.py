@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from abmail._report_view import spans, view
+from abmail._report_parts import spans
+from abmail._report_view import view
 from abmail.errors import MissingExtra
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from abmail._report_view import spans
+from abmail._report_parts import spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from abmail._report_view import Cell, Check, Section, Table, Tone, View
+    from abmail._report_parts import Cell, Check, Section, Table, Tone, View
 
 __all__ = ["to_markdown", "to_text"]
 

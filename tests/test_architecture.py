@@ -48,6 +48,7 @@ PRIVATE: dict[str, str] = {
     "_laplace": "bandit", "_structure": "bandit", "_hierarchy": "bandit", "_factorial": "bandit",
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
     "_report_view": "report", "_report_words": "report",
+    "_report_parts": "report", "_report_checks": "report", "_report_sections": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
     "_strata": "store", "_bulk": "store", "_claims": "store",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",

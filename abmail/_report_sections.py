@@ -1,0 +1,323 @@
+"""The further sections of a report's page: guardrails, factors, segments, the second look, waves and what is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from abmail._report_parts import (
+    ONE_POINT,
+    Cell,
+    Column,
+    Section,
+    decided_in_words,
+    factor_name,
+    localized,
+    moment,
+    points_digits,
+    row_name,
+    table,
+    versus_control,
+)
+
+if TYPE_CHECKING:
+    from abmail._report_parts import Compared, Table, Tone
+    from abmail._report_words import Words
+    from abmail.report import (
+        FactorReport,
+        GuardrailReport,
+        Report,
+        SecondOpinion,
+        SegmentArmReport,
+        SegmentReport,
+    )
+
+__all__ = ["factors", "guardrails", "machine_table", "more", "second", "segments", "waves"]
+
+_WAVE_COLUMNS: Final = 7
+
+
+def guardrails(report: Report, words: Words) -> Section:
+    """Each variant on each limit."""
+    limits = {g.metric: g.limit for g in report.guardrails}
+    columns = [Column(label=words.variant, number=False)]
+    columns += [
+        Column(label=f"{words.metrics[metric]} ({words.limit.format(limit=words.percent(limit, digits=2))})")
+        for metric, limit in limits.items()
+    ]
+    by_place = {(g.arm, g.metric): g for g in report.guardrails}
+    rows = [
+        (row_name(arm, report, words), *(_guardrail_cell(by_place.get((arm.name, metric)), words) for metric in limits))
+        for arm in report.arms
+        if any((arm.name, metric) in by_place for metric in limits)
+    ]
+    tables = (table(columns, rows),) if rows and report.sent else ()
+    return Section(key="guardrails", title=words.guardrails, tables=tables, fold=all(g.ok for g in report.guardrails))
+
+
+def _guardrail_cell(guardrail: GuardrailReport | None, words: Words) -> Cell:
+    if guardrail is None or guardrail.rate is None:
+        return Cell()
+    tone: Tone = "plain" if guardrail.ok else "bad"
+    detail = "" if guardrail.ok else f"({words.failed_check})"
+    return Cell(text=words.percent(guardrail.rate, digits=2), detail=detail, tone=tone)
+
+
+def _comparison(
+    rows: Sequence[tuple[str, Compared]], report: Report, words: Words, *, first: str, base: str, caption: str
+) -> Table:
+    digits = points_digits(row for _, row in rows)
+    columns = (
+        Column(label=first, number=False),
+        Column(label=words.sent),
+        Column(label=words.rates[report.metric]),
+        Column(label=words.difference),
+    )
+    cells = [
+        (
+            Cell(text=name, detail=words.control if name == base else ""),
+            Cell(text=words.count(row.n)),
+            Cell() if row.rate is None else Cell(text=words.rate(row.rate)),
+            versus_control(row, words, digits=digits, base=name == base),
+        )
+        for name, row in rows
+    ]
+    return table(columns, cells, caption=caption)
+
+
+def factors(report: Report, words: Words) -> Section:
+    """Main effects."""
+    tables = tuple(
+        _comparison(
+            [(level.level, level) for level in factor.levels],
+            report,
+            words,
+            first=words.level,
+            base=_base_level(factor, report),
+            caption=words.factor.format(factor=factor_name(factor.factor, words)),
+        )
+        for factor in report.factors
+        if report.sent
+    )
+    return Section(
+        key="factors", title=words.factors, lead=words.join(words.factors_lead) if tables else "", tables=tables
+    )
+
+
+def _base_level(factor: FactorReport, report: Report) -> str:
+    """The level that the others are compared with: the control's, else the only one without an effect."""
+    named = report.arm(report.control).cell.get(factor.factor)
+    without = [level.level for level in factor.levels if level.effect is None]
+    return named or (without[0] if len(without) == 1 else "")
+
+
+def segments(report: Report, words: Words) -> tuple[Section, ...]:
+    """Comparisons within segments, the largest first."""
+    summary = report.segment_summary
+    if not report.sent or not (report.segments or summary):
+        return ()
+    notes = (words.note_segment, words.note_best_guess, words.note_attributes) if report.segments else ()
+    lead, title = "", words.segments
+    if summary is not None:
+        title = words.segments_by.format(by=summary.by)
+        left = summary.left_out
+        cut = (
+            words.segments_cut.format(shown=len(report.segments), all=summary.n_segments, left_out=left) if left else ""
+        )
+        lead = words.join(localized(words, summary.sentence, summary.sentence_ja), cut)
+    tables = tuple(_segment(segment, report, words) for segment in report.segments)
+    return (
+        Section(key="segments", title=title, lead=lead, tables=tables, notes=tuple(words.join(note) for note in notes)),
+    )
+
+
+def _segment(segment: SegmentReport, report: Report, words: Words) -> Table:
+    digits = points_digits(segment.arms)
+    columns = (
+        Column(label=words.variant, number=False),
+        Column(label=words.sent),
+        Column(label=words.rates[report.metric]),
+        Column(label=words.difference),
+        Column(label=words.best_guess),
+    )
+    rows = [_segment_arm(arm, segment, report, words, digits=digits) for arm in segment.arms]
+    value = segment.segment or words.no_value
+    by = report.segment_summary.by if report.segment_summary else ""
+    caption = words.segment.format(by=by, value=value) if by else value
+    if segment.winner:
+        caption = words.segment_winner.format(segment=caption, arm=segment.winner)
+    return table(columns, rows, caption=caption)
+
+
+def _segment_arm(
+    arm: SegmentArmReport, segment: SegmentReport, report: Report, words: Words, *, digits: int
+) -> tuple[Cell, ...]:
+    base = arm.name == report.control
+    return (
+        Cell(
+            text=arm.name, detail=words.control if base else "", tone="good" if arm.name == segment.winner else "plain"
+        ),
+        Cell(text=words.count(arm.n)),
+        Cell() if arm.rate is None else Cell(text=words.rate(arm.rate)),
+        replace(
+            versus_control(arm, words, digits=digits, base=base, status=arm.status), tone="muted" if base else "plain"
+        ),
+        _best_guess(arm, words, digits=digits),
+    )
+
+
+def _best_guess(arm: SegmentArmReport, words: Words, *, digits: int) -> Cell:
+    if arm.shrunk_effect is None:
+        return Cell()
+    text = words.difference_in_points(arm.shrunk_effect, digits=digits)
+    if arm.shrunk_lower is None or arm.shrunk_upper is None:
+        return Cell(text=text)
+    return Cell(text=text, detail=words.range_in_points(arm.shrunk_lower, arm.shrunk_upper, digits=digits))
+
+
+def second(report: Report, words: Words) -> tuple[Section, ...]:
+    """Another analysis beside the registered one."""
+    second = report.second_opinion
+    if second is None:
+        return ()
+    how = words.second_lead.format(
+        method=second.method, alpha=words.percent(second.alpha, digits=2), verdicts=words.verdicts[second.verdicts]
+    )
+    said = ""
+    if second.decision is not None and report.srm.ok:
+        said = words.second_says.format(headline=decided_in_words(second.decision, report, words))
+    note = localized(words, second.note, second.note_ja)
+    return (
+        Section(
+            key="second",
+            title=words.second,
+            lead=words.join(how, said, localized(words, second.sentence, second.sentence_ja)),
+            tables=(_second_table(second, report, words),) if second.arms else (),
+            notes=(words.join(note[:1].upper() + note[1:]),) if note else (),
+        ),
+    )
+
+
+def _second_table(second: SecondOpinion, report: Report, words: Words) -> Table:
+    digits = points_digits(second.arms)
+    columns = (
+        Column(label=words.variant, number=False),
+        Column(label=words.sent),
+        Column(label=words.rates[report.metric]),
+        Column(label=words.difference),
+        Column(label=words.p_value),
+    )
+    rows = [
+        (
+            Cell(text=arm.name, detail=words.control if arm.name == report.control else ""),
+            Cell(text=words.count(arm.n)),
+            Cell() if arm.rate is None else Cell(text=words.rate(arm.rate)),
+            replace(versus_control(arm, words, digits=digits, base=arm.name == report.control), tone="muted"),
+            Cell() if arm.p_value is None else Cell(text=words.p(arm.p_value)),
+        )
+        for arm in second.arms
+    ]
+    return table(columns, rows)
+
+
+def waves(report: Report, words: Words) -> Section:
+    """Shares of each wave."""
+    if not report.epochs or not report.sent:
+        return Section(key="waves", title=words.waves)
+    lead = words.one_wave
+    if len(report.epochs) > 1:
+        since = moment(report.epochs[0].opened_at)
+        lead = words.waves_lead.format(count=words.count(len(report.epochs)), since=since)
+    arms = _wave_arms(report)
+    columns = [
+        Column(label=words.wave, number=False),
+        Column(label=words.opened_at, number=False),
+        Column(label=words.sent),
+        *(Column(label=name) for name in arms),
+    ]
+    rows = [
+        (
+            Cell(text=str(epoch.number)),
+            Cell(text=moment(epoch.opened_at).removesuffix(" UTC"), detail=epoch.reason),
+            Cell(text=words.count(epoch.n)),
+            *(Cell(text=words.share_of(epoch.weights[name])) if name in epoch.weights else Cell() for name in arms),
+        )
+        for epoch in report.epochs
+    ]
+    cut = words.waves_cut.format(shown=len(arms), all=len(report.arms)) if len(arms) < len(report.arms) else ""
+    return Section(
+        key="waves", title=words.waves, lead=words.join(lead, cut), tables=(table(columns, rows),), fold=True
+    )
+
+
+def _wave_arms(report: Report) -> list[str]:
+    """The columns of the table of waves: every variant, or the control and those with the largest share at last."""
+    others = [arm.name for arm in report.arms if arm.name != report.control]
+    last = report.epochs[-1].weights
+    shown = {report.control, *sorted(others, key=lambda name: -last.get(name, 0.0))[:_WAVE_COLUMNS]}
+    return [arm.name for arm in report.arms if arm.name in shown]
+
+
+def more(report: Report, words: Words) -> Section:
+    """Unwanted events, p-values and losses."""
+    if not report.sent:
+        return Section(key="more", title=words.more)
+    columns = (
+        Column(label=words.variant, number=False),
+        *(Column(label=words.metrics[metric]) for metric in ("unsubscribed", "complained", "bounced")),
+        Column(label=words.p_value),
+        Column(label=words.loss),
+    )
+    digits = 2 if all((arm.expected_loss or 0.0) < ONE_POINT for arm in report.arms) else 1
+    rows = [
+        (
+            row_name(arm, report, words),
+            *(_count_and_rate(count, arm.n, words) for count in (arm.unsubscribes, arm.complaints, arm.bounces)),
+            Cell() if arm.p_value is None else Cell(text=words.p(arm.p_value)),
+            Cell() if arm.expected_loss is None else Cell(text=_loss(arm.expected_loss, words, digits=digits)),
+        )
+        for arm in report.arms
+    ]
+    notes = (
+        (words.note_p_value, any(arm.p_value is not None for arm in report.arms)),
+        (words.note_loss, any(arm.expected_loss is not None for arm in report.arms)),
+    )
+    return Section(
+        key="more",
+        title=words.more,
+        tables=(table(columns, rows),),
+        notes=tuple(words.join(note) for note, shown in notes if shown),
+        fold=True,
+    )
+
+
+def _count_and_rate(count: int, n: int, words: Words) -> Cell:
+    return Cell(text=words.count(count), detail=f"({words.percent(count / n, digits=2)})" if n else "")
+
+
+def _loss(loss: float, words: Words, *, digits: int) -> str:
+    return words.points.format(f"{100 * loss:.{digits}f}")
+
+
+def machine_table(report: Report, words: Words) -> Section:
+    """Counts with and without machine traffic."""
+    counts = report.bot_sensitivity
+    columns = (
+        Column(label=words.variant, number=False),
+        Column(label=words.all_traffic),
+        Column(label=words.counted),
+        Column(label=words.strict),
+    )
+    rows = [
+        (
+            row_name(arm, report, words),
+            *(
+                Cell(text=words.count(kind[arm.name]) if arm.name in kind else "")
+                for kind in (counts.all, counts.human_likely, counts.strict)
+            ),
+        )
+        for arm in report.arms
+    ]
+    tables = (table(columns, rows),) if counts.all and report.sent else ()
+    return Section(key="machines", title=words.machine_table, tables=tables, fold=True)
