@@ -38,7 +38,9 @@ __all__ = [
     "curve_of",
     "decision_report",
     "findings",
+    "futility_of",
     "is_tested",
+    "mature_comparison",
     "plan_of_segments",
     "policy_counts",
     "report_on",
@@ -193,7 +195,7 @@ def findings(evidence: Evidence, *, method: Method = "auto", alpha: float | None
     """
     counts = policy_counts(evidence, curve_of(evidence))
     n_epochs = len(evidence.epochs)
-    mature = _compare(evidence, counts, evidence.n_mature, method, alpha) if evidence.n_mature else None
+    mature = mature_comparison(evidence, counts, method=method, alpha=alpha)
     settled = mature is not None and mature.decision.state in _SETTLED
     if mature is not None and (settled or evidence.n_mature == n_epochs):
         shown, young = mature, False
@@ -208,14 +210,31 @@ def findings(evidence: Evidence, *, method: Method = "auto", alpha: float | None
         decision=decision,
         final=final,
         young=young,
-        futility=None if mature is None or settled or final else _futility(evidence, mature),
+        futility=None if mature is None or final else futility_of(evidence, mature),
     )
 
 
-def _futility(evidence: Evidence, mature: Comparison) -> Futility | None:
-    """Whether going on is worth it: value remaining, and the chance of a proof under the plan."""
+def mature_comparison(
+    evidence: Evidence, counts: Counts | None = None, *, method: Method = "auto", alpha: float | None = None
+) -> Comparison | None:
+    """The arms over the epochs whose windows have closed; None before any has.
+
+    Args:
+        evidence: What is known.
+        counts: Its counts, where they are at hand.
+        method: As `findings`.
+        alpha: As `findings`.
+    """
+    if not evidence.n_mature:
+        return None
+    counts = policy_counts(evidence, curve_of(evidence)) if counts is None else counts
+    return _compare(evidence, counts, evidence.n_mature, method, alpha)
+
+
+def futility_of(evidence: Evidence, mature: Comparison) -> Futility | None:
+    """Whether going on is worth it: value remaining, and the chance of a proof under the plan; None once decided."""
     analysis = evidence.experiment.analysis
-    if mature.status != "ok" or not evidence.states.get(State.QUEUED):
+    if mature.decision.state in _SETTLED or mature.status != "ok" or not evidence.states.get(State.QUEUED):
         return None
     sizes = np.array([e.size for e in evidence.epochs], dtype=np.float64)[_informative(evidence)]
     to_come = evidence.states.get(State.QUEUED, 0)

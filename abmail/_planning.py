@@ -230,13 +230,16 @@ def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
 
 
 def verdict_on(
-    experiment: Experiment, decision: Decision, *, age: timedelta, futility: Futility | None = None
+    experiment: Experiment, decision: Decision | None, *, age: timedelta, futility: Futility | None = None
 ) -> dict[str, Any] | None:
-    """What the stop rule makes of a decision, and of what there is still to gain; None to go on."""
+    """What the stop rule makes of a decision, and of what there is still to gain; None to go on.
+
+    The decision is None where no window has closed yet: the time that is allowed is then all that counts.
+    """
     rule = experiment.stop
-    if decision.state == "winner" and "winner" in rule.when:
+    if decision is not None and decision.state == "winner" and "winner" in rule.when:
         return _verdict(experiment, "winner", decision.arm, decision.reason, rule.then)
-    if decision.state == "no_difference" and "futile" in rule.when:
+    if decision is not None and decision.state == "no_difference" and "futile" in rule.when:
         return _verdict(experiment, "no_difference", None, decision.reason, rule.inconclusive)
     if futility is not None and futility.stop and "futile" in rule.when:
         return _verdict(experiment, "stopped", None, futility.sentence, rule.inconclusive)

@@ -17,19 +17,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self, overload
+from typing import Final, Self, overload
 
 import numpy as np
 
 from abmail import _planning as planning
-from abmail._analysis import Evidence, curve_of, findings, policy_counts, report_on
+from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
 from abmail._outbox import Outbox, Sent
 from abmail._planning import Change, Plan
 from abmail._power_report import Baseline, PowerReport, past_rate, power_report
 from abmail._second_look import SecondLook, second_opinion
 from abmail.assign import assign
-from abmail.bandit import Fixed, Policy, Thompson, Uniform
+from abmail.decide import epoch_due, is_due, next_epoch, verdict_due
 from abmail.errors import ConfigError, StalePlan, StoreError, mask_address
 from abmail.events import Event, EventType, Signer
 from abmail.recipient import Recipient
@@ -44,7 +44,6 @@ __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Stat
 
 _BATCH: Final = 100
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
-_SHIP: Final = {"send_winner", "send_control"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,7 +397,7 @@ class Engine:
         if stored is None:
             return Tick()
         evidence = self._evidence(stored, now)
-        if verdict := _verdict_due(evidence):
+        if verdict := verdict_due(evidence):
             if verdict["then"] == "stop":
                 return Tick()
             evidence = replace(evidence, stored=replace(evidence.stored, verdict=verdict))
@@ -446,41 +445,15 @@ class Engine:
 
     def _next_epoch(self, evidence: Evidence) -> Epoch | None:
         """The epoch that is due now, with its weights; None where it is too early or nobody can be mailed now."""
-        stored, experiment, now = evidence.stored, evidence.experiment, evidence.now
-        if (due := _epoch_due(stored, experiment, evidence.epochs)) is not None and now < due:
+        if not is_due(evidence):
             return None
-        reachable = self.store.queued(stored.name, zones=self._open_zones(stored, now))
-        if not reachable:
-            return None
-        number = len(evidence.epochs)
-        last = _ships(stored) or number >= len(stored.waves) - 1
-        policy, reason = self._policy(stored, experiment)
-        seed = experiment.allocation.seed + number
-        counts = policy_counts(evidence, curve_of(evidence))
-        return Epoch(
-            number=number,
-            version=stored.version,
-            opened_at=now,
-            size=0,
-            planned=reachable if last else min(reachable, stored.waves[number]),
-            weights=tuple(float(w) for w in policy.weights(counts, rng=seed)),
-            policy=policy.to_dict(),
-            seed=seed,
-            reason=reason if number else f"first wave: {reason}",
-        )
-
-    def _policy(self, stored: StoredExperiment, experiment: Experiment) -> tuple[Policy, str]:
-        """The policy of the next epoch, and why it is this one."""
-        if _ships(stored):
-            verdict = stored.verdict or {}
-            arm = verdict["arm"] if verdict["then"] == "send_winner" else experiment.control_cell.name
-            one = [float(cell.name == arm) for cell in experiment.cells]
-            return Fixed(shares=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
-        return policy_of(experiment)
+        zones = self._open_zones(evidence.stored, evidence.now)
+        reachable = self.store.queued(evidence.stored.name, zones=zones)
+        return next_epoch(evidence, reachable=reachable) if reachable else None
 
     def _settled(self, evidence: Evidence) -> Evidence:
         """Apply the stop rule: note the verdict that the definition asks for; returns what is in force then."""
-        name, verdict = evidence.stored.name, _verdict_due(evidence)
+        name, verdict = evidence.stored.name, verdict_due(evidence)
         if verdict is None:
             return evidence
         self.store.note_verdict(name, verdict)
@@ -561,8 +534,8 @@ class Engine:
         due = self.store.next_due(stored.name, now=now)
         moments = [planning.next_opening(settings, zone, max(at, now)) for zone, at in due.items()]
         if queued := self.store.zones(stored.name, state=State.QUEUED):
-            epoch_due = max(_epoch_due(stored, experiment, self.store.epochs(stored.name)) or now, now)
-            moments += [planning.next_opening(settings, zone, epoch_due) for zone in queued]
+            due_at = max(epoch_due(stored, experiment, self.store.epochs(stored.name)) or now, now)
+            moments += [planning.next_opening(settings, zone, due_at) for zone in queued]
         return min(moments, default=None)
 
     # -- events -----------------------------------------------------------------------------------------------------
@@ -693,41 +666,6 @@ class Engine:
         verdict = dict(stored.verdict or {"state": "stopped", "arm": None, "reason": reason, "then": "stop"})
         self.store.end_experiment(name, state="stopped", verdict=verdict, now=now)
         return self.store.cancel_queued(name)
-
-
-def policy_of(experiment: Experiment) -> tuple[Policy, str]:
-    """The definition's policy, and its name in words."""
-    settings = experiment.allocation
-    if settings.policy == "uniform":
-        return Uniform(), "even split"
-    if settings.policy == "fixed":
-        shares = settings.weights or {}
-        return Fixed(shares=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
-    return Thompson(min_weight=experiment.min_weight), "Thompson sampling over what is known so far"
-
-
-def _verdict_due(evidence: Evidence) -> dict[str, Any] | None:
-    """What the stop rule asks for now; None where it asks for nothing, or has asked before."""
-    stored, experiment = evidence.stored, evidence.experiment
-    if stored.verdict is not None:
-        return None
-    if not evidence.epochs:
-        return planning.verdict_on_size(experiment, sum(stored.waves))
-    if not evidence.states.get(State.QUEUED):
-        return None
-    age = evidence.now - evidence.epochs[0].opened_at
-    found = findings(evidence)
-    return planning.verdict_on(experiment, found.decision, age=age, futility=found.futility)
-
-
-def _ships(stored: StoredExperiment) -> bool:
-    """Whether the test is decided and everybody who still waits gets one cell."""
-    return bool(stored.verdict and stored.verdict.get("then") in _SHIP)
-
-
-def _epoch_due(stored: StoredExperiment, experiment: Experiment, epochs: Sequence[Epoch]) -> datetime | None:
-    """When the next epoch may open; None where nothing holds it back."""
-    return None if not epochs or _ships(stored) else epochs[-1].opened_at + experiment.allocation.every
 
 
 def _changes(

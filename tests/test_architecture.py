@@ -20,7 +20,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"spec", "events"}),
     frozenset({"stats", "render"}),
     frozenset({"bandit", "assign", "check", "report", "audience", "store"}),
-    frozenset({"send"}),
+    frozenset({"decide"}),
+    frozenset({"send", "simulate"}),
     frozenset({"engine"}),
     frozenset({"web", "project"}),
     frozenset({"demo"}),
@@ -53,13 +54,14 @@ PRIVATE: dict[str, str] = {
     "_strata": "store", "_bulk": "store", "_claims": "store",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
-    "_analysis": "engine", "_planning": "engine", "_power_report": "engine", "_power_words": "engine",
+    "_analysis": "decide", "_planning": "decide",
+    "_power_report": "engine", "_power_words": "engine",
     "_second_look": "engine", "_breakdown": "engine",
 }  # fmt: skip
 """Private siblings, and the module whose room they belong to."""
 
 HOMES: dict[str, frozenset[str]] = {
-    "numpy": frozenset({"stats", "bandit", "assign", "store", "engine", "demo"}),
+    "numpy": frozenset({"stats", "bandit", "assign", "store", "decide", "simulate", "engine", "demo"}),
     "scipy": frozenset({"stats", "bandit"}),
     "sqlalchemy": frozenset({"store"}),
     "alembic": frozenset({"store"}),
