@@ -16,19 +16,23 @@ import numpy as np
 
 from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
 from abmail.audience import in_segment
+from abmail.errors import StalePlan, StoreError
 from abmail.recipient import Recipient, email_domain
 from abmail.spec import Experiment, SendTimes
 from abmail.stats import FEWEST_SUCCESSES, Decision, Futility
+from abmail.store import StoredExperiment
 
 __all__ = [
     "Change",
     "Plan",
     "Selection",
     "changes",
+    "changes_to",
     "expected_mails",
     "is_open",
     "next_opening",
     "positions",
+    "require_applicable",
     "select",
     "too_few",
     "units",
@@ -278,6 +282,39 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
         for p in paths
         if old.get(p) != new.get(p)
     )
+
+
+def changes_to(
+    stored: StoredExperiment | None, experiment: Experiment, template: str, text_template: str | None
+) -> tuple[Change, ...]:
+    """What differs from the stored version, the mail's own sources included."""
+    if stored is None:
+        return ()
+    found = changes(stored.definition, experiment.resolved())
+    texts = (("template", stored.template, template), ("text_template", stored.text_template, text_template))
+    mails = (Change(path=p, before=b, after=a, risky=True) for p, b, a in texts if b != a)
+    return (*found, *mails)
+
+
+def require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:
+    """Refuse a plan that is stale, or that would break what is running.
+
+    Raises:
+        StalePlan: Another version was applied since the plan was made.
+        StoreError: The plan would break a running experiment, or the experiment has ended.
+    """
+    if stored is None:
+        return
+    if stored.version != plan.against_version:
+        raise StalePlan(f"experiment {stored.name} is at version {stored.version} now", hint="make the plan again")
+    if stored.state != "running" and (plan.changes or plan.new):
+        raise StoreError(f"experiment {stored.name} has ended", hint="give the new test a name of its own")
+    if plan.risky and stored.state == "running":
+        paths = ", ".join(change.path for change in plan.risky)
+        raise StoreError(
+            f"experiment {stored.name} is running; changing {paths} would make its result worthless",
+            hint=f"stop it (`abmail stop {stored.name}`) and give the new test a name of its own",
+        )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

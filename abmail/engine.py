@@ -7,132 +7,38 @@ harm. Several processes may work on one database.
 
 from __future__ import annotations
 
-import itertools
-import os
-import secrets
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Self, overload
-
-import numpy as np
 
 from abmail import _planning as planning
 from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
-from abmail._outbox import Outbox, Sent
+from abmail._delivery import Definitions, Delivery, cells_of
+from abmail._engine_values import Applied, Opened, Status, Tick, Tracked
+from abmail._outbox import Sent
 from abmail._planning import Change, Plan
 from abmail._power_report import Baseline, PowerReport, past_rate, power_report
 from abmail._second_look import SecondLook, second_opinion
-from abmail.assign import assign
+from abmail._signing import default_secret, secret_file, signer_of
 from abmail.decide import epoch_due, is_due, next_epoch, verdict_due
-from abmail.errors import ConfigError, StalePlan, StoreError, mask_address
-from abmail.events import Event, EventType, Signer
+from abmail.errors import StoreError, mask_address
+from abmail.events import Event, EventType
 from abmail.recipient import Recipient
-from abmail.render import RenderedMessage, Renderer, read_template
+from abmail.render import RenderedMessage
 from abmail.report import Report
 from abmail.send import RateLimiter, Transport
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts
-from abmail.store import Claimed, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage, worker_name
+from abmail.store import Epoch, Recorded, State, Store, StoredExperiment, StoredMessage
 
-__all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked"]
+__all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked", "secret_file"]
 
-_BATCH: Final = 100
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What `Engine.apply` changed.
-
-    Attributes:
-        experiment: Its name.
-        version: The version now in force.
-        new_version: Whether it is new.
-        added: New rows in the ledger, held out recipients included.
-    """
-
-    experiment: str
-    version: int
-    new_version: bool
-    added: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """An epoch that a tick opened.
-
-    Attributes:
-        experiment: Its experiment.
-        number: Its number, from 0.
-        size: Recipients in it.
-        weights: Cell's name -> share.
-        reason: Why these weights, in words.
-    """
-
-    experiment: str
-    number: int
-    size: int
-    weights: Mapping[str, float]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """What one tick did.
-
-    Attributes:
-        opened: The epochs it opened.
-        outbox: Messages sent, retried, failed, uncertain and skipped.
-        recovered: Messages of dead workers that are now ``uncertain``.
-        next_at: When there is something to do next, aware UTC; None when all is done.
-    """
-
-    opened: tuple[Opened, ...] = ()
-    outbox: Sent = field(default_factory=Sent)
-    recovered: int = 0
-    next_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tracked:
-    """What the tracker needs to know of a message.
-
-    Attributes:
-        sent_at: When it was handed to the transport, aware UTC; None before.
-        language: Language of the experiment's mails, ``en`` or ``ja``.
-    """
-
-    sent_at: datetime | None
-    language: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """Where an experiment stands.
-
-    Attributes:
-        experiment: Its name.
-        state: ``running`` or ``stopped``.
-        version: The version in force.
-        messages: State -> number of messages.
-        epochs: Epochs opened so far.
-        planned_epochs: Epochs that were planned.
-        next_at: When there is something to send next, aware UTC; None when all is done.
-    """
-
-    experiment: str
-    state: str
-    version: int
-    messages: Mapping[str, int]
-    epochs: int
-    planned_epochs: int
-    next_at: datetime | None
 
 
 class Engine:
@@ -164,16 +70,14 @@ class Engine:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         limiter: RateLimiter | None = None,
     ) -> None:
-        self.signer = _signer(secret or _default_secret(store if isinstance(store, str) else store.url))
+        self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
         self.store = Store(store) if isinstance(store, str) else store
-        self._transport = transport
-        self._tracker_url = tracker_url
-        self._project = Path(project)
         self._clock = clock
-        self._limiter = limiter
-        self._worker = worker_name()
-        self._renderers: dict[tuple[str, int], tuple[Experiment, Renderer]] = {}
-        self._definitions: dict[tuple[str, int], Experiment] = {}
+        self._definitions = Definitions()
+        self._delivery = Delivery(
+            self.store, transport, signer=self.signer, tracker_url=tracker_url, project=Path(project),
+            definitions=self._definitions, limiter=limiter,
+        )  # fmt: skip
         self._languages: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -184,9 +88,7 @@ class Engine:
 
     def close(self) -> None:
         """Give back what this process holds, and close transport and database."""
-        self.store.release(self._worker)
-        if self._transport is not None:
-            self._transport.close()
+        self._delivery.close()
         self.store.close()
 
     # -- plan and apply ---------------------------------------------------------------------------------------------
@@ -212,10 +114,10 @@ class Engine:
         """
         message = experiment.message
         if template is None:
-            template = read_template(self._project, message.template)
+            template = self._delivery.template(message.template)
         if text_template is None and message.text_template:
-            text_template = read_template(self._project, message.text_template)
-        self._renderer_for(experiment, template, text_template)
+            text_template = self._delivery.template(message.text_template)
+        self._delivery.renderer_for(experiment, template, text_template)
         given = None if recipients is None else tuple(recipients)
         everybody = self.store.recipients() if given is None else given
         selection = planning.select(experiment, everybody, suppressed=self.store.suppressed())
@@ -229,10 +131,10 @@ class Engine:
             new=sum(r.id not in known for r in (*selection.chosen, *selection.held_out)),
             waves=planning.waves(experiment, len(selection.chosen)),
             against_version=stored.version if stored else 0,
-            changes=_changes(stored, experiment, template, text_template),
+            changes=planning.changes_to(stored, experiment, template, text_template),
             recipients=given,
         )
-        return _warned(plan)
+        return replace(plan, warnings=tuple(planning.warnings(plan)))
 
     def apply(self, plan: Plan, *, now: datetime | None = None) -> Applied:
         """Store the definition's version and an outbox row for each recipient; the same plan twice is a no-op.
@@ -246,7 +148,7 @@ class Engine:
         now = now or self._clock()
         experiment = plan.experiment
         stored = self._stored_or_none(experiment.name)
-        _require_applicable(plan, stored)
+        planning.require_applicable(plan, stored)
         barred: frozenset[str] = frozenset()
         if plan.recipients is not None:
             barred = frozenset(self.store.import_recipients(plan.recipients, now=now).conflicts)
@@ -305,8 +207,8 @@ class Engine:
             who = "recipient" if email is None else f"recipient {mask_address(email)}"
             raise StoreError(f"there is no {who} in the audience of {experiment.name}", hint="import a list first")
         message = experiment.message
-        texts = message.text_template and read_template(self._project, message.text_template)
-        renderer = self._renderer_for(experiment, read_template(self._project, message.template), texts or None)
+        texts = message.text_template and self._delivery.template(message.text_template)
+        renderer = self._delivery.renderer_for(experiment, self._delivery.template(message.template), texts or None)
         ident = self.signer.message_id(f"preview of {experiment.name}", recipient.id)
         moment = now or self._clock()
         return tuple(
@@ -386,7 +288,7 @@ class Engine:
         recovered = self.store.recover(now=clock())
         running = self._running(only)
         opened = [o for stored in running if (o := self._open_due_epoch(stored, clock())) is not None]
-        sent = self._deliver_due(running, clock, limit, on_progress, stopping)
+        sent = self._delivery.deliver(running, clock, limit, on_progress, stopping)
         next_at = self._next_at(self._running(only), clock())  # read anew: this tick may have noted a verdict
         return Tick(opened=tuple(opened), outbox=sent, recovered=recovered, next_at=next_at)
 
@@ -402,8 +304,8 @@ class Engine:
                 return Tick()
             evidence = replace(evidence, stored=replace(evidence.stored, verdict=verdict))
         epoch = self._next_epoch(evidence)
-        opened = () if epoch is None else (self._opened(stored, epoch, epoch.planned),)
-        assigned = self.store.count_due(name, zones=self._open_zones(stored, now), now=now)
+        opened = () if epoch is None else (Opened.of(evidence.experiment, epoch, epoch.planned),)
+        assigned = self.store.count_due(name, zones=self._delivery.open_zones(stored, now), now=now)
         return Tick(opened=opened, outbox=Sent(sent=assigned + sum(o.size for o in opened)))
 
     def waiting(self, name: str | None = None) -> int:
@@ -424,30 +326,16 @@ class Engine:
         experiment, epoch = evidence.experiment, self._next_epoch(evidence)
         if epoch is None:
             return None
-
-        def cells(taken: Sequence[Recipient]) -> list[tuple[int, float]]:
-            """The cell among those who are mailed, and its share; the holdout left the queue when it was applied."""
-            weights = np.array(epoch.weights)
-            units = planning.units(experiment, taken)
-            drawn = [assign(experiment, unit, weights=weights, epoch=epoch.number) for unit in units]
-            return [(a.cell, a.propensity) for a in drawn]
-
-        zones = self._open_zones(stored, now)
+        zones = self._delivery.open_zones(stored, now)
+        cells = partial(cells_of, experiment, epoch)
         size = self.store.open_epoch(stored.name, epoch, zones=zones, assign=cells, now=now)
-        return self._opened(stored, epoch, size) if size else None
-
-    def _opened(self, stored: StoredExperiment, epoch: Epoch, size: int) -> Opened:
-        names = [cell.name for cell in self._definition(stored).cells]
-        return Opened(
-            experiment=stored.name, number=epoch.number, size=size, reason=epoch.reason,
-            weights=dict(zip(names, epoch.weights, strict=True)),
-        )  # fmt: skip
+        return Opened.of(experiment, epoch, size) if size else None
 
     def _next_epoch(self, evidence: Evidence) -> Epoch | None:
         """The epoch that is due now, with its weights; None where it is too early or nobody can be mailed now."""
         if not is_due(evidence):
             return None
-        zones = self._open_zones(evidence.stored, evidence.now)
+        zones = self._delivery.open_zones(evidence.stored, evidence.now)
         reachable = self.store.queued(evidence.stored.name, zones=zones)
         return next_epoch(evidence, reachable=reachable) if reachable else None
 
@@ -461,75 +349,13 @@ class Engine:
             self.stop(name, why=str(verdict["reason"]), now=evidence.now)
         return replace(evidence, stored=self.store.experiment(name))
 
-    def _deliver_due(
-        self,
-        running: Sequence[StoredExperiment],
-        clock: Callable[[], datetime],
-        limit: int | None,
-        on_progress: Callable[[Sent], None],
-        stopping: Callable[[], bool],
-    ) -> Sent:
-        total = Sent()
-        while (limit is None or total.total < limit) and not stopping():
-            now = clock()
-            zones = {s.name: self._open_zones(s, now) for s in running}
-            size = _BATCH if limit is None else min(_BATCH, limit - total.total)
-            claimed = self.store.claim(worker=self._worker, limit=size, now=now, open_zones=zones)
-            if not claimed:
-                break
-            outbox = self._outbox()
-            try:
-                for message in itertools.takewhile(lambda _: not stopping(), claimed):
-                    total += outbox.deliver(message, now=clock)
-                    on_progress(total)
-            finally:
-                self.store.release(self._worker)
-        return total
-
-    def _outbox(self) -> Outbox:
-        if self._transport is None:
-            raise ConfigError(
-                "there is no transport to send with", hint="give the engine a transport, such as SMTP(host)"
-            )
-        return Outbox(self.store, self._transport, render=self._render, worker=self._worker, limiter=self._limiter)
-
-    def _render(self, claimed: Claimed, now: datetime) -> RenderedMessage:
-        experiment, renderer = self._renderer(claimed.experiment, claimed.version)
-        cell = experiment.cells[claimed.cell]
-        return renderer.render(cell=cell, recipient=claimed.recipient, message_id=claimed.id, now=now)
-
-    def _renderer(self, name: str, version: int) -> tuple[Experiment, Renderer]:
-        if (name, version) not in self._renderers:
-            stored = self.store.version(name, version)
-            experiment = self._definition(stored)
-            renderer = self._renderer_for(experiment, stored.template, stored.text_template)
-            self._renderers[name, version] = (experiment, renderer)
-        return self._renderers[name, version]
-
-    def _renderer_for(self, experiment: Experiment, template: str, text_template: str | None) -> Renderer:
-        return Renderer(
-            experiment=experiment, template=template, text_template=text_template, tracker_url=self._tracker_url,
-            signer=self.signer, clock=time.thread_time,
-        )  # fmt: skip
-
-    def _definition(self, stored: StoredExperiment) -> Experiment:
-        """The definition of a version, which never changes: read once."""
-        key = (stored.name, stored.version)
-        if key not in self._definitions:
-            self._definitions[key] = Experiment.from_dict(stored.definition)
-        return self._definitions[key]
-
-    def _open_zones(self, stored: StoredExperiment, now: datetime) -> tuple[str, ...]:
-        settings = self._definition(stored).send_time
-        return tuple(zone for zone in self.store.zones(stored.name) if planning.is_open(settings, zone, now))
-
     def _next_at(self, running: Sequence[StoredExperiment], now: datetime) -> datetime | None:
         moments = [at for stored in running if (at := self._next_at_of(stored, now)) is not None]
         return min(moments, default=None)
 
     def _next_at_of(self, stored: StoredExperiment, now: datetime) -> datetime | None:
         """When a message falls due, or the next epoch does, in a zone that is open then."""
-        experiment = self._definition(stored)
+        experiment = self._definitions.of(stored)
         settings = experiment.send_time
         due = self.store.next_due(stored.name, now=now)
         moments = [planning.next_opening(settings, zone, max(at, now)) for zone, at in due.items()]
@@ -555,7 +381,7 @@ class Engine:
 
     def _language(self, message: StoredMessage) -> str:
         if message.experiment not in self._languages:
-            definition = self._definition(self.store.experiment(message.experiment))
+            definition = self._definitions.of(self.store.experiment(message.experiment))
             self._languages[message.experiment] = definition.message.language or "en"
         return self._languages[message.experiment]
 
@@ -628,10 +454,10 @@ class Engine:
 
     def _evidence(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
         """What is known of an experiment now; all of one moment, so that an epoch is in all of its parts or in none."""
-        found = self.store.snapshot(stored.name, n_cells=len(self._definition(stored).cells), by=by)
+        found = self.store.snapshot(stored.name, n_cells=len(self._definitions.of(stored).cells), by=by)
         return Evidence(
             stored=found.stored,
-            experiment=self._definition(found.stored),
+            experiment=self._definitions.of(found.stored),
             epochs=found.epochs,
             tally=found.tally,
             states=found.states,
@@ -659,98 +485,10 @@ class Engine:
         stored = self.store.experiment(name)
         reason = why or "stopped by hand"
         if ship is not None:
-            arm = self._definition(stored).cell(ship).name
+            arm = self._definitions.of(stored).cell(ship).name
             verdict = {"state": "stopped", "arm": arm, "reason": reason, "then": "send_winner"}
             self.store.end_experiment(name, state="running", verdict=verdict, now=now)
             return 0
         verdict = dict(stored.verdict or {"state": "stopped", "arm": None, "reason": reason, "then": "stop"})
         self.store.end_experiment(name, state="stopped", verdict=verdict, now=now)
         return self.store.cancel_queued(name)
-
-
-def _changes(
-    stored: StoredExperiment | None, experiment: Experiment, template: str, text_template: str | None
-) -> tuple[Change, ...]:
-    if stored is None:
-        return ()
-    found = planning.changes(stored.definition, experiment.resolved())
-    texts = (("template", stored.template, template), ("text_template", stored.text_template, text_template))
-    mails = (Change(path=p, before=b, after=a, risky=True) for p, b, a in texts if b != a)
-    return (*found, *mails)
-
-
-def _warned(plan: Plan) -> Plan:
-    return replace(plan, warnings=tuple(planning.warnings(plan)))
-
-
-def _require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:
-    if stored is None:
-        return
-    if stored.version != plan.against_version:
-        raise StalePlan(f"experiment {stored.name} is at version {stored.version} now", hint="make the plan again")
-    if stored.state != "running" and (plan.changes or plan.new):
-        raise StoreError(f"experiment {stored.name} has ended", hint="give the new test a name of its own")
-    if plan.risky and stored.state == "running":
-        paths = ", ".join(change.path for change in plan.risky)
-        raise StoreError(
-            f"experiment {stored.name} is running; changing {paths} would make its result worthless",
-            hint=f"stop it (`abmail stop {stored.name}`) and give the new test a name of its own",
-        )
-
-
-def _signer(secret: bytes, *, place: str = "", hint: str = "set ABMAIL_SECRET to a longer random text") -> Signer:
-    try:
-        return Signer(secret)
-    except ValueError as error:
-        raise ConfigError(f"the signing key{place} cannot be used: {error}", hint=hint) from error
-
-
-def _default_secret(url: str) -> bytes:
-    if secret := os.environ.get("ABMAIL_SECRET"):
-        return secret.encode()
-    kind, _, path = url.partition(":///")
-    if kind == "sqlite" and path and path != ":memory:":
-        return secret_file(Path(path.partition("?")[0] + ".secret"))
-    raise ConfigError("there is no signing key", hint="pass secret=... or set ABMAIL_SECRET to at least 16 characters")
-
-
-def secret_file(path: Path) -> bytes:
-    """Read a signing key from a file, which is made with mode 600 when absent.
-
-    Raises:
-        ConfigError: The file cannot be read or made, or holds too short a key.
-    """
-    try:
-        if not path.exists():
-            _make_secret(path)
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"the signing key in {path} cannot be used: {error.strerror}") from error
-    _signer(secret, place=f" in {path}", hint="remove the file, unless mails were sent with that key, and run again")
-    return secret
-
-
-def _make_secret(path: Path) -> None:
-    """Put a new key in its place whole, so that another process sees all of it or none; the first one stays."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 600
-    new = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-            file.flush()
-            os.fsync(handle)
-        with suppress(FileExistsError):
-            _put(new, path)
-    finally:
-        new.unlink()
-
-
-def _put(new: Path, path: Path) -> None:
-    """Give a file its name unless something has it; where links are not supported, by a copy."""
-    try:
-        os.link(new, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
-            copy.write(new.read_bytes())

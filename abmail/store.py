@@ -20,16 +20,17 @@ of their epoch, outcomes by their delay after the send; from it come the totals,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from abmail import _statements as sql
 from abmail import _tables as t
-from abmail._database import create_engine, first_line, is_dead, migrate, revision_of, upgrade, worker_name
+from abmail._connection import BATCH as _BATCH
+from abmail._connection import batches as _batches
+from abmail._database import is_dead, upgrade, worker_name
+from abmail._people import People
 from abmail._records import (
     BIN_SECONDS,
     Claimed,
@@ -46,8 +47,6 @@ from abmail._records import (
     epoch_row,
     metrics_of,
     proves_delivery,
-    recipient_row,
-    same_recipient,
     suppression_reason,
     to_epoch,
     to_experiment,
@@ -56,7 +55,7 @@ from abmail._records import (
     to_tally,
 )
 from abmail._strata import tallies_by
-from abmail.errors import NotMigrated, StalePlan, StoreError, UnknownExperiment
+from abmail.errors import StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event
 from abmail.recipient import Recipient
 
@@ -76,15 +75,13 @@ __all__ = [
     "worker_name",
 ]
 
-_BATCH: Final = 1_000
 _LEASE: Final = timedelta(minutes=15)
 _TRIES: Final = 5
 _DEADLOCK: Final = "40P01"  # PostgreSQL: two batches met the same counts in another order
 _LOOK_AGAIN: Final = timedelta(seconds=1)
-_T = TypeVar("_T")
 
 
-class Store:
+class Store(People):
     """A database of abmail.
 
     Args:
@@ -96,135 +93,6 @@ class Store:
         NotMigrated: The database belongs to an older or newer version of abmail.
         StoreError: The database cannot be reached.
     """
-
-    def __init__(self, url: str) -> None:
-        self._engine = create_engine(url)
-        self._upserts = sql.Upserts(self._engine.dialect.name)
-        try:
-            if self.revision() is None and self._is_empty():
-                migrate(self._engine)
-        except sa.exc.SQLAlchemyError as error:
-            raise StoreError(f"cannot open the database {self.url}: {first_line(error)}") from error
-        self._require_current()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back the connections."""
-        self._engine.dispose()
-
-    @property
-    def url(self) -> str:
-        """The database's URL with the password hidden."""
-        return self._engine.url.render_as_string(hide_password=True)
-
-    # -- migrations -------------------------------------------------------------------------------------------------
-
-    def revision(self) -> str | None:
-        """The migration that the database stands at; None where there is none yet."""
-        return revision_of(self._engine)
-
-    def _is_empty(self) -> bool:
-        return not sa.inspect(self._engine).get_table_names()
-
-    def _require_current(self) -> None:
-        found = self.revision()
-        if found != t.SCHEMA_REVISION:
-            self.close()
-            raise NotMigrated(
-                f"the database {self.url} is at revision {found}, this version of abmail needs {t.SCHEMA_REVISION}",
-                hint="run `abmail db upgrade`, after a backup",
-            )
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        """A transaction in which everything that is read is of one moment, whatever others write meanwhile."""
-        options = {} if self._engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-        with self._failures(), self._engine.connect().execution_options(**options) as db, db.begin():
-            yield db
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        """A transaction that may write; on SQLite it takes the write lock at once, so that it cannot fail half-way."""
-        with (
-            self._failures(),
-            self._engine.connect().execution_options(abmail_write=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Say in words what the database cannot do: a full disk, a lost connection, a damaged file."""
-        try:
-            yield
-        except sa.exc.DatabaseError as error:
-            if type(error) not in {sa.exc.OperationalError, sa.exc.DatabaseError}:
-                raise
-            raise StoreError(
-                f"the database {self.url} failed: {first_line(error)}",
-                hint="nothing of this step was stored; mend the cause and run the command again",
-            ) from error
-
-    # -- recipients and suppressions --------------------------------------------------------------------------------
-
-    def import_recipients(self, recipients: Iterable[Recipient], *, now: datetime) -> Imported:
-        """Insert or update recipients; the id decides who is who.
-
-        A recipient whose address another id already has is left out and named in the result.
-        """
-        new = updated = unchanged = 0
-        conflicts: list[str] = []
-        with self._write() as db:
-            for batch in _batches(recipients):
-                known = {row.id: row for row in db.execute(_by(t.recipients, "id", [r.id for r in batch]))}
-                owner = {row.email: row.id for row in db.execute(_by(t.recipients, "email", [r.email for r in batch]))}
-                rows = []
-                for recipient in batch:
-                    before = known.get(recipient.id)
-                    if owner.get(recipient.email, recipient.id) != recipient.id:
-                        conflicts.append(recipient.id)
-                    elif before is not None and same_recipient(before, recipient):
-                        unchanged += 1
-                    else:
-                        owner[recipient.email] = recipient.id
-                        new, updated = (new + 1, updated) if before is None else (new, updated + 1)
-                        rows.append(recipient_row(recipient, now))
-                if rows:
-                    self._upsert(db, t.recipients, rows, ["email", "attributes", "zone"])
-        return Imported(new=new, updated=updated, unchanged=unchanged, conflicts=tuple(conflicts))
-
-    def recipients(self) -> Iterator[Recipient]:
-        """All recipients, by id."""
-        with self._read() as db:
-            result = db.execution_options(yield_per=_BATCH).execute(sa.select(t.recipients).order_by(t.recipients.c.id))
-            for row in result:
-                yield to_recipient(row)
-
-    def count_recipients(self) -> int:
-        """Number of recipients."""
-        return self._number(t.recipients, sa.true())
-
-    def _number(self, table: sa.Table, where: sa.ColumnElement[bool]) -> int:
-        with self._read() as db:
-            return db.execute(sa.select(sa.func.count()).select_from(table).where(where)).scalar_one()
-
-    def suppress(self, emails: Iterable[str], *, reason: str, now: datetime) -> int:
-        """Never mail these addresses again; returns how many were not suppressed before."""
-        with self._write() as db:
-            return sum(
-                self._insert_new(db, t.suppressions, [{"email": e, "reason": reason, "at": now} for e in batch])
-                for batch in _batches(emails)
-            )
-
-    def suppressed(self) -> dict[str, str]:
-        """Suppressed addresses with the reason."""
-        with self._read() as db:
-            return {row.email: row.reason for row in db.execute(sa.select(t.suppressions))}
 
     # -- experiments and epochs -------------------------------------------------------------------------------------
 
@@ -710,42 +578,6 @@ class Store:
         with self._read() as db:
             for (body,) in db.execution_options(yield_per=_BATCH).execute(query):
                 yield Event.from_dict(body)
-
-    # -- dialects ---------------------------------------------------------------------------------------------------
-
-    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
-
-    def _insert_new(self, db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Insert the rows whose key is not there yet; returns how many."""
-        added = 0
-        for batch in _batches(rows, size=500):
-            statement = self._insert(table).values(list(batch)).on_conflict_do_nothing()
-            added += len(db.execute(statement.returning(*table.primary_key.columns)).all())
-        return added
-
-    def _upsert(
-        self, db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], columns: list[str]
-    ) -> None:
-        insert = self._insert(table)
-        keys = list(table.primary_key.columns)
-        update = insert.on_conflict_do_update(index_elements=keys, set_={c: insert.excluded[c] for c in columns})
-        db.execute(update, list(rows))
-
-
-def _batches(items: Iterable[_T], *, size: int = _BATCH) -> Iterator[list[_T]]:
-    batch: list[_T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _by(table: sa.Table, column: str, values: Sequence[str]) -> sa.Select[Any]:
-    return sa.select(table).where(table.c[column].in_(values))
 
 
 def _version_number(db: sa.Connection, name: str) -> int:

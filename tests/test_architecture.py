@@ -51,12 +51,13 @@ PRIVATE: dict[str, str] = {
     "_report_view": "report", "_report_words": "report",
     "_report_parts": "report", "_report_checks": "report", "_report_sections": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
-    "_strata": "store", "_bulk": "store", "_claims": "store",
+    "_strata": "store", "_bulk": "store", "_claims": "store", "_connection": "store", "_people": "store",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "decide", "_planning": "decide",
     "_power_report": "engine", "_power_words": "engine",
-    "_second_look": "engine", "_breakdown": "engine",
+    "_second_look": "engine", "_breakdown": "engine", "_engine_values": "engine", "_signing": "engine",
+    "_delivery": "engine",
 }  # fmt: skip
 """Private siblings, and the module whose room they belong to."""
 

@@ -1,0 +1,111 @@
+"""What the engine's verbs hand back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from abmail._outbox import Sent
+from abmail.spec import Experiment
+from abmail.store import Epoch
+
+__all__ = ["Applied", "Opened", "Status", "Tick", "Tracked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What `Engine.apply` changed.
+
+    Attributes:
+        experiment: Its name.
+        version: The version now in force.
+        new_version: Whether it is new.
+        added: New rows in the ledger, held out recipients included.
+    """
+
+    experiment: str
+    version: int
+    new_version: bool
+    added: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An epoch that a tick opened.
+
+    Attributes:
+        experiment: Its experiment.
+        number: Its number, from 0.
+        size: Recipients in it.
+        weights: Cell's name -> share.
+        reason: Why these weights, in words.
+    """
+
+    experiment: str
+    number: int
+    size: int
+    weights: Mapping[str, float]
+    reason: str
+
+    @classmethod
+    def of(cls, experiment: Experiment, epoch: Epoch, size: int) -> Opened:
+        """An epoch in words and numbers, for the one who ticked."""
+        names = [cell.name for cell in experiment.cells]
+        return cls(
+            experiment=experiment.name, number=epoch.number, size=size, reason=epoch.reason,
+            weights=dict(zip(names, epoch.weights, strict=True)),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What one tick did.
+
+    Attributes:
+        opened: The epochs it opened.
+        outbox: Messages sent, retried, failed, uncertain and skipped.
+        recovered: Messages of dead workers that are now ``uncertain``.
+        next_at: When there is something to do next, aware UTC; None when all is done.
+    """
+
+    opened: tuple[Opened, ...] = ()
+    outbox: Sent = field(default_factory=Sent)
+    recovered: int = 0
+    next_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked:
+    """What the tracker needs to know of a message.
+
+    Attributes:
+        sent_at: When it was handed to the transport, aware UTC; None before.
+        language: Language of the experiment's mails, ``en`` or ``ja``.
+    """
+
+    sent_at: datetime | None
+    language: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where an experiment stands.
+
+    Attributes:
+        experiment: Its name.
+        state: ``running`` or ``stopped``.
+        version: The version in force.
+        messages: State -> number of messages.
+        epochs: Epochs opened so far.
+        planned_epochs: Epochs that were planned.
+        next_at: When there is something to send next, aware UTC; None when all is done.
+    """
+
+    experiment: str
+    state: str
+    version: int
+    messages: Mapping[str, int]
+    epochs: int
+    planned_epochs: int
+    next_at: datetime | None
