@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from abmail.recipient import Recipient
     from abmail.report import Report
     from abmail.send import SMTP, File, Memory, Transport
+    from abmail.sendtime import History, SendTime
     from abmail.spec import Experiment, load, loads
     from abmail.stats import (
         Comparison,
@@ -70,6 +71,7 @@ __all__ = [
     "File",
     "Fixed",
     "Hierarchical",
+    "History",
     "Memory",
     "Moments",
     "Plan",
@@ -77,6 +79,7 @@ __all__ = [
     "PowerReport",
     "Recipient",
     "Report",
+    "SendTime",
     "Sharpened",
     "SpecError",
     "Store",
@@ -135,6 +138,7 @@ _HOMES = {
     "recipient": ("Recipient",),
     "report": ("Report",),
     "send": ("SMTP", "File", "Memory", "Transport"),
+    "sendtime": ("History", "SendTime"),
     "spec": ("Experiment", "load", "loads"),
     "stats": (
         "Comparison",

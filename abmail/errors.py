@@ -99,6 +99,10 @@ class AudienceError(AbmailError, ValueError):
     """A list of recipients cannot be read at all (single bad rows are reported and skipped instead)."""
 
 
+class ModelError(AbmailError, ValueError):
+    """A saved send-time model cannot be read."""
+
+
 class ConfigError(AbmailError, ValueError):
     """A setting is missing or wrong; the message names where it was set."""
 

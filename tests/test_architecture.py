@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "diagnostics"}),
     frozenset({"recipient", "segment"}),
     frozenset({"spec", "events"}),
-    frozenset({"stats", "render"}),
+    frozenset({"stats", "render", "sendtime"}),
     frozenset({"bandit", "assign", "check", "report", "audience", "store"}),
     frozenset({"decide"}),
     frozenset({"send", "simulate"}),
@@ -30,6 +30,10 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 
 PRIVATE: dict[str, str] = {
+    "_hash": "recipient",
+    "_hazard": "sendtime", "_classes": "sendtime", "_calendar": "sendtime", "_history": "sendtime",
+    "_memory": "sendtime", "_learning": "sendtime", "_profile": "sendtime", "_choice": "sendtime",
+    "_model_file": "sendtime",
     "_values": "spec", "_yaml": "spec", "_spec_problems": "spec",
      "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
     "_starter": "spec",
@@ -62,8 +66,9 @@ PRIVATE: dict[str, str] = {
 """Private siblings, and the module whose room they belong to."""
 
 HOMES: dict[str, frozenset[str]] = {
-    "numpy": frozenset({"stats", "bandit", "assign", "store", "decide", "simulate", "engine", "demo"}),
-    "scipy": frozenset({"stats", "bandit"}),
+    "numpy": frozenset({"recipient", "sendtime", "stats"})
+    | frozenset({"bandit", "assign", "store", "decide", "simulate", "engine", "demo"}),
+    "scipy": frozenset({"sendtime", "stats", "bandit"}),
     "sqlalchemy": frozenset({"store"}),
     "alembic": frozenset({"store"}),
     "click": frozenset({"cli"}),
