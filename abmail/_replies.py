@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from abmail.errors import ConfigError, PermanentSendError, TransientSendError
 
@@ -31,18 +30,17 @@ class HungUpError(TransientSendError):
     """The server said goodbye, or nothing, when a transaction was to begin: nothing of the message went out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One reply of a server, on one line."""
+class Reply(NamedTuple):
+    """One reply of a server: its code and its words as they came."""
 
     code: int
-    text: str
+    words: bytes
 
-    @classmethod
-    def of(cls, code: int, words: bytes | str) -> Self:
-        """Make a reply of one line, without signs that could disturb a log."""
-        text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
-        return cls(code, "".join(filter(str.isprintable, " ".join(text.split())))[:_MAX_WORDS])
+    @property
+    def text(self) -> str:
+        """The words on one line, without signs that could disturb a log."""
+        text = " ".join(self.words.decode("utf-8", "replace").split())
+        return (text if text.isprintable() else "".join(filter(str.isprintable, text)))[:_MAX_WORDS]
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".rstrip()
@@ -117,7 +115,7 @@ def _is_dead(stage: Stage, reply: Reply) -> bool:
 
 def setup_refusal(place: str, code: int, words: bytes | str) -> ConfigError | TransientSendError:
     """What a refusal of the greeting, of STARTTLS or of the login means."""
-    reply = Reply.of(code, words)
+    reply = Reply(code, words.encode() if isinstance(words, str) else words)
     if 400 <= reply.code <= 499:
         throttled: Literal["", "relay"] = "relay" if reply.throttles else ""
         said = f"{place} answered {reply}"

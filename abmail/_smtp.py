@@ -13,9 +13,10 @@ import ssl
 import time
 from base64 import b64encode
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
+
+import numpy as np
 
 from abmail._replies import HungUpError, Reply, Stage, goes_on, refusal, setup_refusal
 from abmail.errors import ConfigError, PermanentSendError, TransientSendError, UncertainSendError, mask_address
@@ -41,7 +42,8 @@ _ADDRESS: Final = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
 _NOT_XTEXT: Final = re.compile(rb"[^!-*,-<>-~]")
 _QUIT_TIMEOUT: Final = 5.0  # seconds; a goodbye is a courtesy
 _LONGEST_REPLY: Final = 65_536  # octets of all its lines
-_CHUNK: Final = 8_192  # octets
+_LONGEST_LINE: Final = 8_192  # octets
+_CR, _LF, _DOT = b"\r\n."
 
 
 class SMTP:
@@ -207,15 +209,15 @@ class _LostError(Exception):
     """The connection broke, timed out, or brought something that is no SMTP reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Envelope:
-    """A message as SMTP carries it."""
+class _Envelope(NamedTuple):
+    """A message as SMTP carries it; `is_utf8` where an address needs RFC 6531."""
 
     sender: str
     recipient: str
     ident: str
     size: int
     data: bytes
+    is_utf8: bool
 
     @classmethod
     def of(cls, message: RenderedMessage) -> Self:
@@ -224,21 +226,29 @@ class _Envelope:
             if not _ADDRESS.fullmatch(each):
                 raise PermanentSendError(f"{mask_address(each)!r} cannot stand in an SMTP envelope", recipient=address)
         # A lone CR or LF can end the message early for some servers and smuggle in another one.
-        if not raw.count(b"\r\n") == raw.count(b"\n") == raw.count(b"\r"):
+        has_dots, is_clean = _lines(raw)
+        if not is_clean:
             raise PermanentSendError("the message has lines that don't end in CRLF", recipient=address)
-        data = raw.replace(b"\n.", b"\n..")
+        data = (b"\r\n" + raw).replace(b"\r\n.", b"\r\n..")[2:] if has_dots else raw
         ending = b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n"
-        start = b"." if raw.startswith(b".") else b""
-        return cls(message.sender, address, message.message_id, len(raw), b"".join((start, data, ending)))
-
-    @property
-    def is_utf8(self) -> bool:
-        """Whether an address needs RFC 6531."""
-        return not (self.sender.isascii() and self.recipient.isascii())
+        is_utf8 = not (message.sender.isascii() and address.isascii())
+        return cls(message.sender, address, message.message_id, len(raw), data + ending, is_utf8)
 
     def masked(self, text: str) -> str:
         """A server's words without the recipient's address."""
         return re.sub(re.escape(self.recipient), lambda _: mask_address(self.recipient), text, flags=re.IGNORECASE)
+
+
+def _lines(raw: bytes) -> tuple[bool, bool]:
+    """Whether a line begins with a dot, and whether all end in CRLF and hold neither sign elsewhere.
+
+    Searching bytes for the many line ends of a mail costs several times what comparing them all at once does.
+    """
+    octets = np.frombuffer(b"\n" + raw + b"\r", dtype=np.uint8)  # a line begins before it, and none ends after it
+    line_feeds = octets == _LF
+    bare = (octets[:-1] == _CR) != line_feeds[1:]
+    dots = line_feeds[:-1] & (octets[1:] == _DOT)
+    return bool(np.count_nonzero(dots)), not np.count_nonzero(bare)
 
 
 def _xtext(text: str) -> str:
@@ -258,7 +268,6 @@ class _Session:
     def __init__(self, client: smtplib.SMTP, timeout: float, data_timeout: float) -> None:
         self._client = client
         self._timeout, self._data_timeout = timeout, data_timeout
-        self._received = bytearray()
         offered = client.esmtp_features
         self._pipelines = "pipelining" in offered
         self._takes_utf8, self._takes_size = "smtputf8" in offered, "size" in offered
@@ -268,6 +277,8 @@ class _Session:
         self.limit = _mail_limit(offered.get("limits", ""))
         self.transactions = 0
         self.broken = False
+        self._lines: list[bytes] = []  # of replies that have come and were not read yet, the last one first
+        self._rest = b""
 
     def send(self, envelope: _Envelope) -> str:
         self._check(envelope)
@@ -305,19 +316,25 @@ class _Session:
     def _begin(self, envelope: _Envelope) -> tuple[Stage, Reply] | None:
         """Take MAIL, RCPT and DATA; the first refusal, None when the server waits for the message."""
         refused: tuple[Stage, Reply] | None = None
-        reply = Reply(0, "")
+        reply: Reply | None = None
+        commands = self._commands(envelope)
         try:
-            for stage, reply in self._replies(self._commands(envelope)):
+            if self._pipelines:  # one round trip instead of three
+                self._write(b"".join([command for _, command in commands]))
+            for stage, command in commands:
+                if not self._pipelines:
+                    self._write(command)
+                reply = self._read()
                 if refused is None and not goes_on(stage, reply):
                     refused = (stage, reply)
-                if refused and not self._pipelines:
-                    break
-            if refused and reply.code == 354:  # RFC 2920, section 3.1: accepted without a recipient
+                    if not self._pipelines:
+                        break
+            if refused and reply is not None and reply.code == 354:  # RFC 2920, section 3.1: no recipient, and yet
                 self._write(b".\r\n")
                 self._read()
         except _LostError as error:
             if refused is None:
-                kind = TransientSendError if reply.code else HungUpError
+                kind = TransientSendError if reply else HungUpError
                 raise kind(f"the connection was lost before the message went out: {error}") from error
         return refused
 
@@ -328,21 +345,13 @@ class _Session:
             mail += " BODY=8BITMIME SMTPUTF8"
         if self._takes_dsn:
             kind = "utf-8" if envelope.is_utf8 else "rfc822"
-            mail += f" RET=HDRS ENVID={_xtext(envelope.ident)}"
+            mail += f" RET=HDRS ENVID={envelope.ident if envelope.ident.isalnum() else _xtext(envelope.ident)}"
             rcpt = f" NOTIFY=FAILURE ORCPT={kind};{_xtext(envelope.recipient)}"
         return (
             ("MAIL", f"MAIL FROM:<{envelope.sender}>{mail}\r\n".encode()),
             ("RCPT", f"RCPT TO:<{envelope.recipient}>{rcpt}\r\n".encode()),
             ("DATA", b"DATA\r\n"),
         )
-
-    def _replies(self, commands: tuple[tuple[Stage, bytes], ...]) -> Iterator[tuple[Stage, Reply]]:
-        if self._pipelines:  # one round trip instead of three
-            self._write(b"".join([command for _, command in commands]))
-        for stage, command in commands:
-            if not self._pipelines:
-                self._write(command)
-            yield stage, self._read()
 
     def _hand_over(self, envelope: _Envelope) -> tuple[Stage, Reply]:
         """Write the message and wait for the verdict."""
@@ -379,32 +388,36 @@ class _Session:
 
     def _read(self) -> Reply:
         """Take the next reply; its lines as one."""
-        words: list[bytes] = []
-        taken = 0
-        while True:
+        line = self._line()
+        if line[:4] == b"250 " or line[:4] == b"354 ":
+            return Reply(int(line[:3]), line[4:])
+        words, taken = line[4:], len(line)
+        while line[3:4] == b"-" and taken <= _LONGEST_REPLY:
             line = self._line()
-            taken += len(line)
-            code = line[:3]
-            if not code.isdigit() or not b"200" <= code <= b"599" or taken > _LONGEST_REPLY:
-                raise _LostError("the answer is no SMTP reply")
-            words.append(line[4:])
-            if line[3:4] != b"-":
-                return Reply.of(int(code), b" ".join(words))
+            words, taken = words + b" " + line[4:], taken + len(line)
+        code = line[:3]
+        if not code.isdigit() or not b"200" <= code <= b"599" or line[3:4] == b"-":
+            raise _LostError("the answer is no SMTP reply")
+        return Reply(int(code), words)
 
     def _line(self) -> bytes:
-        while (end := self._received.find(b"\n")) < 0 and len(self._received) <= _CHUNK:
-            self._received += self._more()
-        if not 0 <= end <= _CHUNK:
+        """The next line, without its end."""
+        while not self._lines:
+            *lines, self._rest = (self._rest + self._receive()).split(b"\n")
+            if len(self._rest) > _LONGEST_LINE:
+                raise _LostError("the answer is no SMTP reply")
+            self._lines = lines[::-1]
+        line = self._lines.pop()
+        if len(line) > _LONGEST_LINE:
             raise _LostError("the answer is no SMTP reply")
-        line = bytes(self._received[:end])
-        del self._received[: end + 1]
         return line
 
-    def _more(self) -> bytes:
-        if self._client.sock is None:
+    def _receive(self) -> bytes:
+        sock = self._client.sock
+        if sock is None:
             raise _LostError("it is closed")
         try:
-            octets = self._client.sock.recv(_CHUNK)
+            octets: bytes = sock.recv(_LONGEST_LINE)
         except OSError as error:
             raise _LostError(_reason(error)) from error
         if not octets:
