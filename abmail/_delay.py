@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from abmail._speeds import reverse_counts, speeds
+
 __all__ = ["ArmCurves", "DelayCurve"]
 
 Floats = NDArray[np.float64]
@@ -29,14 +31,9 @@ _NORMAL_SEVENTIETH: Final = 0.5244005127080407  # the standard normal's 70 % poi
 _SPREAD: Final = math.log(24 * _HOUR / _MEDIAN) / _NORMAL_SEVENTIETH
 _PRIOR_STRENGTH: Final = 200.0  # answers that the prior curve is worth
 
-_SHIFTS: Final = np.arange(-24, 25) * 0.15  # grid of medians, in log time around the prior's
-_STRETCHES: Final = np.array([0.28, 0.38, 0.5, 0.66, 0.87, 1.15, 1.5])  # grid of spreads, as multiples of the prior's
-_SHIFT_SD: Final = 1.0  # how far a whole experiment's median may lie from the prior's, in log time
-_STRETCH_SD: Final = 0.4
-_ARM_SDS: Final = (0.5, 1.0, 1.5, 2.0)  # how far arms that differ may lie apart, in log time
-_SEED: Final = 20_240_229  # the draws stand for a posterior; they are the same ones every time
 _FIRST: Final = 0.02  # share from which on a curve's shape is trusted
 _TINY: Final = 1e-300
+_LEAST_SHARE: Final = 1e-12  # of a curve, where its logarithm is averaged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,11 +124,11 @@ class DelayCurve:
     ) -> ArmCurves:
         """Estimate a curve for each arm, shrunk to the pooled one by the evidence that the arms differ.
 
-        Two pictures compete. Either all arms share the curve of `fit`; or each arm's delays follow the prior's curve
-        moved along the clock by its own factor and stretched by a common one (for the default curve: log-normals with
-        a common spread), the factors normal in log time around a common one. Each answer counts by its chance given
-        that it came before the mail's present age, so that neither the arms' rates nor the hour of sending, which
-        are unknown too, can pass for speed. The chance of each picture and of the factors is worked out on a grid.
+        Three pictures compete: all arms share the curve of `fit`; each follows the prior's curve (for the default one:
+        a log-normal), moved along the clock by its own factor; or they share one, except for some that go their own
+        way, such as an arm that is opened in two waves. Each answer counts by its chance given that it came before the
+        mail's present age, so that neither the arms' rates nor the hour of sending, which are unknown too, can pass
+        for speed. An arm that strays takes the tail that nobody has seen yet from the common curve.
 
         Args:
             delays: (n,) seconds from the send to the first answer, NaN where none has come.
@@ -143,7 +140,7 @@ class DelayCurve:
             prior: Curve to shrink to, with the same window; `DelayCurve.default` otherwise.
             strength: Answers that the prior is worth in the pooled curve, 0 or more.
             alike: Chance, before any delay was seen, that the arms share one curve; fraction in [0, 1].
-            draws: How many draws of curves stand for "they differ", at least 1.
+            draws: How many draws of curves stand for the other two pictures, at least 1.
 
         Raises:
             ValueError: As `fit`; or an arm, ``alike`` or ``draws`` is out of range.
@@ -158,7 +155,8 @@ class DelayCurve:
         pooled = DelayCurve(start.edges, _ladder(table.sum(axis=0), start.values, strength))
         if n_arms == 1 or alike == 1:
             return ArmCurves(pooled, np.ones((0, n_arms, len(start.edges))), 1.0)
-        return ArmCurves(pooled, *_speeds(table, start, alike, draws))
+        clock, spread = _clock(start)
+        return ArmCurves(pooled, *speeds(table, clock, spread, alike=alike, draws=draws))
 
     @property
     def window(self) -> float:
@@ -209,12 +207,14 @@ class ArmCurves:
         return np.append(self.alike, np.full(n_draws, (1 - self.alike) / max(n_draws, 1)))
 
     def curve(self, arm: int) -> DelayCurve:
-        """The mean curve of one arm, for a chart or a single best guess."""
-        mean = np.tensordot(self.chances, self._values()[:, arm], axes=1)
-        return DelayCurve(self.pooled.edges, np.append(np.maximum.accumulate(mean[:-1]).clip(0, 1), 1.0))
+        """The curve of one arm: the geometric mean over the scenarios, in which a share and its inverse weigh alike."""
+        return DelayCurve(self.pooled.edges, self._mean()[arm])
 
-    def exposures(self, epoch: ArrayLike, arm: ArrayLike, age: ArrayLike, n: ArrayLike, *, n_epochs: int) -> Floats:
-        """Delay-weighted trials in each scenario, as `abmail.bandit.weights_over` takes them.
+    def exposure(self, epoch: ArrayLike, arm: ArrayLike, age: ArrayLike, n: ArrayLike, *, n_epochs: int) -> Floats:
+        """Delay-weighted trials by each arm's own curve, for ``Counts(..., exposure=...)`` and any policy.
+
+        What a curve's unseen tail holds is learnt by waiting, not by sending more; so one careful guess of the curve
+        loses no more answers than trying every scenario does (docs/bandit.md has the figures), and costs less.
 
         Args:
             epoch: (n_rows,) index of the epoch.
@@ -224,9 +224,29 @@ class ArmCurves:
             n_epochs: Number of epochs.
 
         Returns:
+            (n_epochs, n_arms) sums of n F(age).
+        """
+        sums: Floats = self._sums(self._mean()[None], epoch, arm, age, n, n_epochs)[0]
+        return sums
+
+    def exposures(self, epoch: ArrayLike, arm: ArrayLike, age: ArrayLike, n: ArrayLike, *, n_epochs: int) -> Floats:
+        """Delay-weighted trials in each scenario, as `abmail.bandit.weights_over` takes them.
+
+        Args:
+            epoch: As `exposure`.
+            arm: As `exposure`.
+            age: As `exposure`.
+            n: As `exposure`.
+            n_epochs: As `exposure`.
+
+        Returns:
             (n_draws + 1, n_epochs, n_arms) sums of n F(age).
         """
-        values = self._values()
+        return self._sums(self._values(), epoch, arm, age, n, n_epochs)
+
+    def _sums(
+        self, values: Floats, epoch: ArrayLike, arm: ArrayLike, age: ArrayLike, n: ArrayLike, n_epochs: int
+    ) -> Floats:
         n_arms = values.shape[1]
         arms = np.asarray(arm, dtype=np.int64)
         cell = np.asarray(epoch, dtype=np.int64) * n_arms + arms
@@ -238,6 +258,13 @@ class ArmCurves:
         seen = (curve[:, arms, after - 1] * (1 - part) + curve[:, arms, after] * part) * np.asarray(n, dtype=np.float64)
         sums = [np.bincount(cell, row, n_epochs * n_arms).reshape(n_epochs, n_arms) for row in seen]
         return np.stack(sums)
+
+    def _mean(self) -> Floats:
+        """(n_arms, n_bins) geometric mean of the scenarios."""
+        logs = np.log(np.maximum(self._values(), _LEAST_SHARE))
+        mean = np.exp(np.tensordot(self.chances, logs, axes=1))
+        mean[:, -1] = 1.0
+        return np.maximum.accumulate(mean.clip(0.0, 1.0), axis=1)
 
     def _values(self) -> Floats:
         n_arms = self.drawn.shape[1]
@@ -312,34 +339,12 @@ def _table(edges: Floats, delay: Floats, age: Floats, n: Floats, arm: Integers, 
 def _ladder(table: Floats, prior: Floats, strength: float) -> Floats:
     """The chain ladder's values: downwards from 1 at the window, each bin takes its share of all answers up to it."""
     bins = len(prior)
-    old_enough = np.arange(bins + 1)[:, None] > np.arange(bins)[None, :]
-    shown = table.sum(axis=0) + strength * np.diff(prior, prepend=0.0)
-    up_to = (table.cumsum(axis=1) * old_enough).sum(axis=0) + strength * prior
+    seen, so_far = reverse_counts(table)
+    shown, up_to = seen + strength * np.diff(prior, prepend=0.0), so_far + strength * prior
     hazard = np.clip(shown / np.maximum(up_to, _TINY), 0.0, 1.0)
     values = np.ones(bins)
     values[:-1] = np.cumprod((1.0 - hazard[1:])[::-1])[::-1]
     return values
-
-
-# -- arms of different speed -----------------------------------------------------------------------------------------
-
-
-def _speeds(table: Floats, prior: DelayCurve, alike: float, draws: int) -> tuple[Floats, float]:
-    """Draws of the arms' curves given that they differ, and the chance that they are alike."""
-    bins = np.arange(table.shape[2])
-    order = np.lexsort((table.sum(axis=1) @ bins, table.sum(axis=(1, 2))))  # whatever the order of the arms
-    table = table[order]
-    clock, spread = _clock(prior)
-    fit = np.exp(_log_fit(table, clock, spread))
-    near = _nearness()
-    evidence = np.log(np.maximum(np.einsum("asm,tmc->tasc", fit, near), _TINY)).sum(axis=1)
-    before = -0.5 * (_SHIFTS / _SHIFT_SD) ** 2 - 0.5 * (np.log(_STRETCHES) / _STRETCH_SD)[:, None] ** 2
-    odds = np.append(alike, np.full(len(_ARM_SDS), (1 - alike) / len(_ARM_SDS)))
-    chance = np.exp(evidence + before - (evidence + before).max()) * odds[:, None, None]
-    chance /= chance.sum()
-    shift, stretch = _draws(chance[1:], fit, near[1:], draws)
-    drawn = _moved(clock, spread, shift, stretch)
-    return drawn[:, order.argsort()], float(chance[0].sum())
 
 
 def _clock(prior: DelayCurve) -> tuple[Floats, float]:
@@ -356,50 +361,3 @@ def _clock(prior: DelayCurve) -> tuple[Floats, float]:
         return _SPREAD * score, _SPREAD
     spread = float(np.log(prior.edges[-1] / prior.edges[first]) / (score[-1] - score[first]))
     return spread * score, spread
-
-
-def _log_fit(table: Floats, clock: Floats, spread: float) -> Floats:
-    """(n_arms, n_stretches, n_shifts) log chance of an arm's delays given that they came before their mails' ages."""
-    from scipy.special import log_ndtr, ndtr
-
-    score = (clock - _SHIFTS[:, None]) / (spread * _STRETCHES)[:, None, None]
-    share = np.log(np.maximum(np.diff(ndtr(score), prepend=0.0, axis=2), _TINY))
-    by_delay, by_age = table.sum(axis=1), table.sum(axis=2)[:, 1:]
-    fit: Floats = np.einsum("aj,smj->asm", by_delay, share) - np.einsum("aj,smj->asm", by_age, log_ndtr(score))
-    best: Floats = fit.max(axis=(1, 2), keepdims=True)
-    return fit - best
-
-
-def _nearness() -> Floats:
-    """(1 + n_sds, n_shifts, n_shifts) chance of an arm's shift (rows) given the common one; first: none."""
-    apart = _SHIFTS[:, None] - _SHIFTS[None, :]
-    spread = [np.exp(-0.5 * (apart / sd) ** 2) for sd in _ARM_SDS]
-    return np.stack([np.eye(len(_SHIFTS)), *(kernel / kernel.sum(axis=0) for kernel in spread)])
-
-
-def _draws(chance: Floats, fit: Floats, near: Floats, draws: int) -> tuple[Floats, Floats]:
-    """(draws, n_arms) shifts and (draws,) stretches from the posterior, evenly strewn (a Latin hypercube)."""
-    n_arms = len(fit)
-    order = np.random.default_rng(_SEED).random((draws, n_arms + 1)).argsort(axis=0)
-    u = (order + 0.5) / draws
-    flat = chance.ravel().cumsum()
-    pick = np.searchsorted(flat, u[:, 0] * flat[-1]).clip(0, flat.size - 1)
-    sd, stretch, common = np.unravel_index(pick, chance.shape)
-    mass = np.swapaxes(fit[:, stretch], 0, 1) * near[sd, :, common][:, np.newaxis]
-    below = mass.cumsum(axis=2)
-    level = u[:, 1:, np.newaxis] * below[..., -1:]
-    at = (below < level).sum(axis=2, keepdims=True).clip(0, len(_SHIFTS) - 1)
-    inside = np.take_along_axis(mass, at, axis=2)
-    part = 1 - (np.take_along_axis(below, at, axis=2) - level) / np.maximum(inside, _TINY)
-    step = _SHIFTS[1] - _SHIFTS[0]
-    shift: Floats = _SHIFTS[at[..., 0]] + (np.clip(part[..., 0], 0, 1) - 0.5) * step
-    return shift, _STRETCHES[stretch]
-
-
-def _moved(clock: Floats, spread: float, shift: Floats, stretch: Floats) -> Floats:
-    """(draws, n_arms, n_bins) the prior's curve, moved and stretched, with 1 at the window."""
-    from scipy.special import log_ndtr
-
-    share = log_ndtr((clock - shift[..., np.newaxis]) / (spread * stretch)[:, np.newaxis, np.newaxis])
-    moved: Floats = np.exp(share - share[..., -1:])
-    return moved

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -264,16 +268,30 @@ def test_an_outage_does_not_make_the_curve_collapse() -> None:
     assert float(curve.cdf(24 * HOUR)) > 0.85
 
 
+Quantiles = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def log_normals(median: float, spread: float) -> Quantiles:
+    return lambda u: np.asarray(median * HOUR * np.exp(spread * ndtri(u)))
+
+
+def two_waves(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half of the answers within about an hour, half around the next morning."""
+    first, second = log_normals(0.5, 0.8), log_normals(12, 0.5)
+    return np.where(u < 0.5, first(np.clip(2 * u, 1e-9, 1 - 1e-9)), second(np.clip(2 * u - 1, 1e-9, 1 - 1e-9)))
+
+
 def arms_at(
-    medians: list[float], rates: list[float], *, hours: int, spread: float = 3.3, n: int = 500
+    speeds: list[float | Quantiles], rates: list[float], *, hours: int, spread: float = 3.3, n: int = 500
 ) -> tuple[Counts, NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Hourly waves of n mails an arm, answers at their quantiles: counts, each answer's delay, age, arm; the ages."""
+    """Hourly waves of n mails an arm, answers near their quantiles: counts, each answer's delay, age, arm; the ages."""
     ages = HOUR * np.arange(hours, 0, -1, dtype=np.float64)
     delays, mails, arms, seen = [], [], [], np.zeros((hours, len(rates)), dtype=int)
-    for arm, (median, rate) in enumerate(zip(medians, rates, strict=True)):
-        u = (np.arange(int(n * rate)) + 0.5) / int(n * rate)
-        all_delays = median * HOUR * np.exp(spread * ndtri(u))
+    for arm, (speed, rate) in enumerate(zip(speeds, rates, strict=True)):
+        quantile = speed if callable(speed) else log_normals(speed, spread)
         for epoch, age in enumerate(ages):
+            inside = (0.5 + 0.618 * epoch + 0.37 * arm) % 1.0  # no two waves show the same delays
+            all_delays = quantile((np.arange(int(n * rate)) + inside) / int(n * rate))
             come = all_delays[all_delays <= age]
             seen[epoch, arm] = len(come)
             delays.append(come)
@@ -286,6 +304,12 @@ def arms_at(
 def exposures_of(curves: ArmCurves, counts: Counts, ages: NDArray[np.float64]) -> NDArray[np.float64]:
     epoch, arm = np.divmod(np.arange(counts.n.size), counts.n_arms)
     return curves.exposures(epoch, arm, ages[epoch], counts.n.ravel(), n_epochs=counts.n_epochs)
+
+
+def by_own_curve(curves: ArmCurves, counts: Counts, ages: NDArray[np.float64]) -> Counts:
+    epoch, arm = np.divmod(np.arange(counts.n.size), counts.n_arms)
+    exposure = curves.exposure(epoch, arm, ages[epoch], counts.n.ravel(), n_epochs=counts.n_epochs)
+    return Counts(counts.n, counts.successes, np.clip(exposure, 0, counts.n))
 
 
 MONTH = 30 * 24 * HOUR
@@ -311,6 +335,35 @@ def test_a_fast_worst_arm_does_not_pass_for_the_best() -> None:
     own = weights_over(Thompson(min_weight=0.0), counts, exposures, curves.chances)
     assert own[0] < 0.5 * common[0]
     assert own[3] > 0.6
+
+
+@pytest.mark.parametrize("hours", [6, 12, 18, 30, 47])
+def test_a_worst_arm_that_is_answered_in_two_waves_does_not_pass_for_a_slow_best_one(hours: int) -> None:
+    counts, delays, mails, arms, ages = arms_at(
+        [two_waves, 2.5, 2.5, 2.5], [0.18, 0.20, 0.21, 0.25], hours=hours, spread=4.3
+    )
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=4, window=14 * 24 * HOUR)
+    weights = Thompson(min_weight=0.0).weights(by_own_curve(curves, counts, ages))
+    assert weights[0] < 0.2
+    assert weights_over(Thompson(min_weight=0.0), counts, exposures_of(curves, counts, ages), curves.chances)[0] < 0.3
+
+
+@pytest.mark.parametrize("hours", [18, 30, 47])
+def test_a_best_arm_that_is_answered_in_two_waves_is_found_after_the_second(hours: int) -> None:
+    counts, delays, mails, arms, ages = arms_at(
+        [2.5, 2.5, 2.5, two_waves], [0.18, 0.20, 0.21, 0.25], hours=hours, spread=4.3
+    )
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=4, window=14 * 24 * HOUR)
+    assert Thompson(min_weight=0.0).weights(by_own_curve(curves, counts, ages))[3] > 0.8
+    assert curves.alike < 0.01
+
+
+def test_an_arms_own_curve_follows_its_two_waves() -> None:
+    _, delays, mails, arms, _ = arms_at([2.5, 2.5, 2.5, two_waves], [0.2] * 4, hours=30, spread=4.3)
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=4, window=14 * 24 * HOUR)
+    at = curves.curve(3).cdf(np.array([2, 5, 7, 20]) * HOUR)
+    assert at[1] - at[0] < 0.05
+    assert at[3] - at[2] > 0.25
 
 
 def test_arms_of_one_speed_keep_the_common_curve_whatever_their_rates() -> None:
@@ -373,6 +426,17 @@ def test_the_order_of_the_arms_does_not_matter_to_their_curves() -> None:
     moved = DelayCurve.fit_by_arm(delays, mails, np.array([2, 0, 1])[arms], n_arms=3)
     assert moved.alike == pytest.approx(curves.alike)
     assert moved.drawn == pytest.approx(curves.drawn[:, [1, 2, 0]])
+
+
+def test_the_exposure_is_that_of_each_arms_own_curve() -> None:
+    counts, delays, mails, arms, ages = arms_at([1, 8], [0.2, 0.3], hours=6)
+    curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=2)
+    exposure = by_own_curve(curves, counts, ages).exposure
+    for arm in range(2):
+        assert exposure[:, arm] == pytest.approx(counts.n[:, arm] * curves.curve(arm).cdf(ages))
+    scenarios = exposures_of(curves, counts, ages)
+    assert (exposure >= scenarios.min(axis=0) - 1e-9).all()
+    assert (exposure <= scenarios.max(axis=0) + 1e-9).all()
 
 
 def test_exposures_are_the_sums_of_the_curves_over_the_mails() -> None:
@@ -461,6 +525,80 @@ def test_a_curve_comes_back_from_its_json_form() -> None:
 def test_impossible_delays_are_refused(delays: list[float], ages: list[float], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         DelayCurve.fit(delays, ages)
+
+
+EVEN_LOSS = 2_000 * 30 * 0.04
+
+
+def drawn(rng: np.random.Generator, n: int, *, waves: bool) -> NDArray[np.float64]:
+    """Delays within three days: the default curve's, or two waves."""
+    if waves:
+        return two_waves(rng.random(n))
+    come = rng.lognormal(np.log(2.5 * HOUR), np.log(24 / 2.5) / 0.5244, 4 * n + 20)
+    return np.asarray(come[come < 72 * HOUR][:n])
+
+
+def nobody_reads(opened: NDArray[np.float64], rng: np.random.Generator, first: float, last: float) -> Any:
+    """What would be opened between two hours is opened after the second one."""
+    held = (opened > first * HOUR) & (opened < last * HOUR)
+    return np.where(held, last * HOUR + rng.exponential(0.7 * HOUR, len(opened)), opened)
+
+
+def some_stay_away(opened: NDArray[np.float64], rng: np.random.Generator) -> Any:
+    """A weekend begins at hour 12: nine in ten of what would be opened then wait until it is over."""
+    late = (opened > 12 * HOUR) & (rng.random(len(opened)) < 0.9)
+    return np.where(late, opened + 60 * HOUR, opened)
+
+
+def loss(
+    seed: int, *, by_arm: bool, odd: int | None = None, calendar: Callable[..., Any] = lambda opened, rng: opened
+) -> float:
+    """Opens lost over 30 hourly epochs of 2,000 mails, one arm perhaps opened in two waves."""
+    rng = np.random.default_rng(seed)
+    rates = np.array([0.18, 0.20, 0.21, 0.25])
+    sent = np.zeros((0, 4), dtype=np.int64)
+    epoch, arm, delay = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+    weights, lost = np.full(4, 0.25), 0.0
+    for now in range(30):
+        if now:
+            ages = HOUR * np.arange(now, 0, -1, dtype=np.float64)
+            come = delay <= ages[epoch]
+            cell = np.bincount(epoch[come] * 4 + arm[come], minlength=4 * now).reshape(now, 4)
+            known = Counts(sent, cell)
+            if by_arm:
+                curves = DelayCurve.fit_by_arm(delay[come], ages[epoch[come]], arm[come], n_arms=4)
+                known = by_own_curve(curves, known, ages)
+            else:
+                curve = DelayCurve.fit(delay[come], ages[epoch[come]])
+                known = Counts(sent, cell, exposure=sent * curve.cdf(ages)[:, None])
+            weights = Thompson(min_weight=0.0).weights(known)
+        n = rng.multinomial(2_000, weights)
+        new = [drawn(rng, k, waves=a == odd) for a, k in enumerate(rng.binomial(n, rates))]
+        sent, epoch = np.vstack([sent, n]), np.append(epoch, np.full(sum(map(len, new)), now))
+        arm = np.append(arm, np.repeat(np.arange(4), [len(part) for part in new]))
+        opened = calendar(np.concatenate(new) + now * HOUR, rng)
+        delay = np.append(delay, opened - now * HOUR)
+        lost += float(n @ (rates.max() - rates))
+    return lost
+
+
+@pytest.mark.parametrize("by_arm", [False, True])
+@pytest.mark.parametrize(
+    "calendar",
+    [partial(nobody_reads, first=8, last=20), some_stay_away],
+    ids=["outage of twelve hours", "weekend from hour 12"],
+)
+def test_an_outage_or_a_weekend_does_not_drive_the_mails_to_a_wrong_arm(by_arm: bool, calendar: Any) -> None:
+    losses = [loss(seed, by_arm=by_arm, calendar=calendar) for seed in range(4)]
+    assert np.mean(losses) < 0.2 * EVEN_LOSS
+    assert max(losses) < 0.5 * EVEN_LOSS
+
+
+@pytest.mark.parametrize(("odd", "bound"), [(0, 0.25), (3, 0.4), (None, 0.2)])
+def test_curves_by_arm_lose_little_where_an_arm_is_opened_in_two_waves_and_where_none_is(
+    odd: int | None, bound: float
+) -> None:
+    assert np.mean([loss(seed, by_arm=True, odd=odd) for seed in range(4)]) < bound * EVEN_LOSS
 
 
 def slow(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
