@@ -48,7 +48,9 @@ EXAMPLES: dict[str, list[Policy]] = {
     "factorial": [Factorial.of({"subject": "abc"}), Factorial.of({"cta": "abc", "body": "x"}, rule=TopTwo())],
 }
 ALL = [policy for examples in EXAMPLES.values() for policy in examples]
-RISES = [policy for policy in ALL if not isinstance(policy, TopTwo | ExplorationSampling)]
+RISES = [  # top-two and exploration give to the rivals of a clear leader; structured models draw, and share successes
+    policy for policy in ALL if not isinstance(policy, TopTwo | ExplorationSampling | Hierarchical | Factorial)
+]
 
 
 def floor_of(policy: Policy, n_arms: int) -> float:
