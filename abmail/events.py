@@ -36,8 +36,8 @@ __all__ = [
     "read_jsonl",
 ]
 
-TokenKind = Literal["o", "c", "u"]
-"""What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe."""
+TokenKind = Literal["o", "c", "u", "v", "b"]
+"""What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe, ``v`` hosted copy, ``b`` bounces."""
 
 MAX_LINK: Final = 0xFFFF
 _FUTURE = timedelta(days=1)
@@ -346,7 +346,7 @@ class Token:
 _VERSION = 1
 _TAG = 16
 _HEAD = 19  # version, kind, key id, message id
-_LENGTHS: Final[dict[TokenKind, int]] = {"o": 47, "c": 50, "u": 47}
+_LENGTHS: Final[dict[TokenKind, int]] = {"o": 47, "c": 50, "u": 47, "v": 47, "b": 47}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _MIN_SECRET = 16
 
@@ -468,8 +468,8 @@ class MessageSigner:
         self._click_head = self._head("c")
         self._clicks = hashlib.blake2b(self._click_head, key=ring.tokens["c"], digest_size=_TAG)
 
-    def sign(self, kind: Literal["o", "u"]) -> str:
-        """Make the token of the open pixel or of the unsubscribe link."""
+    def sign(self, kind: Literal["o", "u", "v", "b"]) -> str:
+        """Make the token of a kind that carries no link."""
         head = self._head(kind)
         return _encode(head + self._ring.tag(kind, head, b""))
 

@@ -54,6 +54,7 @@ from abmail._records import (
     to_recipient,
     to_tally,
 )
+from abmail._soft_bounces import soft_bouncer
 from abmail._strata import tallies_by
 from abmail.errors import StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event
@@ -497,7 +498,7 @@ class Store(People):
             self._count(db, row, event)
         elif row.attempted_at is not None and proves_delivery(row.state, event):
             self._settle_sent(db, row, now)
-        if reason := suppression_reason(event):
+        if reason := suppression_reason(event) or soft_bouncer(db, row.email, event):
             db.execute(self._upserts.suppression, {"email": row.email, "reason": reason, "at": event.at})
         return Recorded.NEW
 
