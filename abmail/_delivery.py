@@ -14,6 +14,7 @@ import numpy as np
 from abmail import _planning as planning
 from abmail._outbox import Outbox, Sent
 from abmail.assign import assign
+from abmail.dkim import Dkim
 from abmail.errors import ConfigError
 from abmail.events import Signer
 from abmail.recipient import Recipient
@@ -52,6 +53,7 @@ class Delivery:
         project: Folder in which the mail templates are found.
         definitions: Of the applied versions.
         limiter: Slows sending down.
+        dkim: Signs the mails; None leaves that to the relay.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Delivery:
         project: Path,
         definitions: Definitions,
         limiter: RateLimiter | None,
+        dkim: Dkim | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -72,6 +75,7 @@ class Delivery:
         self._project = project
         self._definitions = definitions
         self._limiter = limiter
+        self._dkim = dkim
         self._worker = worker_name()
         self._renderers: dict[tuple[str, int], tuple[Experiment, Renderer]] = {}
 
@@ -145,11 +149,15 @@ class Delivery:
 
         Raises:
             RenderError: A template cannot be compiled.
+            ConfigError: The DKIM key is not for the sender's domain.
         """
-        return Renderer(
+        renderer = Renderer(
             experiment=experiment, template=template, text_template=text_template, tracker_url=self._tracker_url,
-            signer=self._signer, clock=time.thread_time,
+            signer=self._signer, clock=time.thread_time, sign=self._dkim.sign if self._dkim else None,
         )  # fmt: skip
+        if self._dkim:
+            self._dkim.require_for(renderer.sender_domain)
+        return renderer
 
 
 def cells_of(experiment: Experiment, epoch: Epoch, taken: Sequence[Recipient]) -> list[tuple[int, float]]:

@@ -26,6 +26,7 @@ from abmail._power_report import Baseline, PowerReport, past_rate, power_report
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
 from abmail.decide import epoch_due, is_due, next_epoch, verdict_due
+from abmail.dkim import Dkim
 from abmail.errors import StoreError, mask_address
 from abmail.events import Event, EventType
 from abmail.recipient import Recipient
@@ -53,6 +54,7 @@ class Engine:
         project: Folder in which the mail templates are found.
         clock: Tells the time, aware UTC, where a verb is called without ``now``.
         limiter: Slows sending down.
+        dkim: Signs the mails; by default that is left to the relay.
 
     Raises:
         ConfigError: No signing key can be found.
@@ -69,6 +71,7 @@ class Engine:
         project: Path | str = ".",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         limiter: RateLimiter | None = None,
+        dkim: Dkim | None = None,
     ) -> None:
         self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
         self.store = Store(store) if isinstance(store, str) else store
@@ -76,7 +79,7 @@ class Engine:
         self._definitions = Definitions()
         self._delivery = Delivery(
             self.store, transport, signer=self.signer, tracker_url=tracker_url, project=Path(project),
-            definitions=self._definitions, limiter=limiter,
+            definitions=self._definitions, limiter=limiter, dkim=dkim,
         )  # fmt: skip
         self._languages: dict[str, str] = {}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from abmail.check import project_root
+from abmail.dkim import Dkim
 from abmail.engine import Engine, secret_file
 from abmail.errors import ConfigError
 from abmail.render import starter_template
@@ -39,8 +40,14 @@ db = "sqlite:///abmail.db"
 
 # Or a provider's API: ses://eu-west-1 (keys in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or resend:// (RESEND_API_KEY).
 # transport = "ses://eu-west-1/configuration-set"
+
+# Sign mails with DKIM, where the mail server does not: a private key in PEM (or the key itself in ABMAIL_DKIM_KEY), the
+# name under which its public key is published (abmail config dkim shows the record), and the domain that vouches.
+# dkim_key = "dkim.pem"
+# dkim_selector = "abmail"
+# dkim_domain = "example.com"
 """
-_GITIGNORE: Final = "abmail.db*\nabmail.secret\noutbox/\n"
+_GITIGNORE: Final = "abmail.db*\nabmail.secret\n*.pem\noutbox/\n"
 
 SETTINGS: Final[Mapping[str, str]] = {
     "db": "sqlite:///abmail.db",
@@ -48,8 +55,14 @@ SETTINGS: Final[Mapping[str, str]] = {
     "transport": "",
     "tracker_url": "http://127.0.0.1:8025",
     "secret": "",
+    "dkim_key": "",
+    "dkim_selector": "",
+    "dkim_domain": "",
 }
 """Every setting with its default."""
+
+
+_PEM: Final = "-----BEGIN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +82,7 @@ class Setting:
     @property
     def shown(self) -> str:
         """The value for people, with passwords and keys hidden."""
-        if self.name == "secret" and self.value:
+        if self.value and (self.name == "secret" or _PEM in self.value):
             return "(set)"
         scheme, separator, rest = self.value.partition("://")
         login, at, host = rest.rpartition("@")
@@ -175,6 +188,7 @@ class Project:
             tracker_url=self.settings["tracker_url"].value,
             project=self.root,
             limiter=None if rate is None else RateLimiter(rate),
+            dkim=self.dkim() if sending else None,
         )
 
     @property
@@ -209,6 +223,34 @@ class Project:
             MissingExtra: A provider's API needs the extra ``api``.
         """
         return transport_from_url(self.mail_server.value) if self.has_mail_server else File(self.outbox)
+
+    def dkim(self) -> Dkim | None:
+        """What signs the mails; None where that is left to the mail server.
+
+        Raises:
+            ConfigError: The key cannot be read or used, or selector or domain are missing.
+            MissingExtra: The extra ``dkim`` is not installed.
+        """
+        key, selector, domain = (self.settings[f"dkim_{name}"] for name in ("key", "selector", "domain"))
+        if not key.value:
+            return None
+        for setting in (selector, domain):
+            if not setting.value:
+                raise ConfigError(
+                    f"there is a DKIM key, and no {setting.name}",
+                    hint=f"set {setting.name} in abmail.toml, or ABMAIL_{setting.name.upper()}",
+                )
+        return Dkim(self._dkim_pem(key), selector=selector.value, domain=domain.value)
+
+    def _dkim_pem(self, key: Setting) -> bytes:
+        """The key: what the setting holds, or the file that it names."""
+        if _PEM in key.value:
+            return key.value.encode()
+        path = self.root / key.value
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"the DKIM key {path} ({key.source}) cannot be read: {error.strerror}") from error
 
     def _secret(self) -> bytes:
         given = self.settings["secret"].value

@@ -91,6 +91,7 @@ class Renderer:
         unsubscribe_mailto: Address that takes unsubscribe requests by mail, offered beside the link.
         clock: Seconds of processor time that the calling thread has used, such as `time.thread_time`, for a time limit
             on templates; without it, only what they do is counted.
+        sign: Signs the finished bytes at a time, such as `abmail.dkim.Dkim.sign`.
 
     Raises:
         RenderError: A template cannot be compiled, or the sender's address not be written.
@@ -107,10 +108,12 @@ class Renderer:
         signer: Signer,
         unsubscribe_mailto: str | None = None,
         clock: Callable[[], float] | None = None,
+        sign: Callable[[bytes, datetime], bytes] | None = None,
     ) -> None:
         message = experiment.message
         self._name = experiment.name
         self._signer = signer
+        self._sign = sign
         self._tracker_url = _tracker(tracker_url)
         self._mailto = _mailto(unsubscribe_mailto)
         self._language = message.language or "en"
@@ -132,6 +135,11 @@ class Renderer:
         }
         self._page_cutter = PageCutter(self._html.fixed)
         self._text_cutter = TextCutter(self._text.fixed if self._text else ())
+
+    @property
+    def sender_domain(self) -> str:
+        """Domain of the sender's address, in ASCII."""
+        return email_domain(self._sender)
 
     def render(self, *, cell: Cell, recipient: Recipient, message_id: str, now: datetime) -> RenderedMessage:
         """Make the mail that a recipient gets.
@@ -225,6 +233,7 @@ class Renderer:
             structured_header("Feedback-ID", _feedback_id(cell, self._name, self._sender)),
             structured_header("X-Abmail-Message", links.message_id),
         ]
+        raw = message_bytes(headers, text=text, html=html, separator=boundary(links.message_id))
         return RenderedMessage(
             message_id=links.message_id,
             header_id=header_id,
@@ -233,7 +242,7 @@ class Renderer:
             subject=subject,
             html=html,
             text=text,
-            raw=message_bytes(headers, text=text, html=html, separator=boundary(links.message_id)),
+            raw=raw if self._sign is None else self._sign(raw, now),
         )
 
 

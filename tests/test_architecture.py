@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "diagnostics"}),
     frozenset({"recipient", "segment"}),
     frozenset({"spec", "events"}),
-    frozenset({"stats", "render", "sendtime", "bounces"}),
+    frozenset({"stats", "render", "sendtime", "bounces", "dkim"}),
     frozenset({"bandit", "assign", "check", "report", "audience", "store"}),
     frozenset({"decide"}),
     frozenset({"send", "simulate"}),
@@ -87,6 +87,7 @@ HOMES: dict[str, frozenset[str]] = {
     "httpx": frozenset({"send"}),
     "aiosmtpd": frozenset({"demo"}),
     "flufl": frozenset({"bounces"}),
+    "cryptography": frozenset({"dkim"}),
     "pandas": frozenset({"stats"}),
     "narwhals": frozenset({"stats"}),
 }

@@ -104,4 +104,22 @@ def config_show(experiment: str | None) -> None:
         click.echo(f"{setting.name:12} {setting.shown or '(none)'}  [{setting.source}]")
 
 
+@config.command("dkim")
+def config_dkim() -> None:
+    """Show the DNS record that publishes the DKIM key.
+
+    Example: abmail config dkim
+    """
+    dkim = shared.project().dkim()
+    if dkim is None:
+        raise click.UsageError("there is no DKIM key; set dkim_key in abmail.toml to a private key in PEM")
+    name, content = dkim.record
+    click.echo(f"{name}. IN TXT {_dns_text(content)}")
+
+
+def _dns_text(content: str) -> str:
+    """A text for a zone file: strings of at most 255 octets (RFC 1035, section 3.3)."""
+    return " ".join(f'"{content[begin : begin + 255]}"' for begin in range(0, len(content), 255))
+
+
 COMMANDS = (init, new, check, schema, config)
