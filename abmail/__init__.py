@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from abmail.assign import Assignment, assign, assign_array, assign_quota, assign_quota_array
     from abmail.audience import read_recipients
     from abmail.bandit import (
+        AccountCurve,
+        AccountPrior,
         BySegment,
         DelayCurve,
         EpsilonGreedy,
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
         Thompson,
         TopTwo,
         Uniform,
+        curve_from_history,
         policy_from_dict,
+        prior_from_history,
     )
     from abmail.check import check, check_paths
     from abmail.diagnostics import Diagnostic
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SMTP",
     "AbmailError",
+    "AccountCurve",
+    "AccountPrior",
     "Assignment",
     "BySegment",
     "Comparison",
@@ -101,11 +107,13 @@ __all__ = [
     "compare_many",
     "compare_means",
     "compare_segments",
+    "curve_from_history",
     "load",
     "loads",
     "mde",
     "policy_from_dict",
     "power",
+    "prior_from_history",
     "read_recipients",
     "sample_size",
     "srm",
@@ -115,6 +123,10 @@ _HOMES = {
     "assign": ("Assignment", "assign", "assign_array", "assign_quota", "assign_quota_array"),
     "audience": ("read_recipients",),
     "bandit": (
+        "AccountCurve",
+        "AccountPrior",
+        "curve_from_history",
+        "prior_from_history",
         "BySegment",
         "DelayCurve",
         "EpsilonGreedy",

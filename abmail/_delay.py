@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from abmail._speeds import reverse_counts, speeds
 
-__all__ = ["ArmCurves", "DelayCurve"]
+__all__ = ["ArmCurves", "DelayCurve", "answer_table", "chain_ladder", "checked_answers"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -104,9 +104,9 @@ class DelayCurve:
             ValueError: Shapes differ, or a number is negative or not finite, or an age is below its delay.
         """
         start = _prior(prior, window)
-        delay, age, n, _ = _checked(delays, ages, counts, None)
-        table = _table(start.edges, delay, age, n, np.zeros(len(delay), dtype=np.int64), 1)
-        return cls(start.edges, _ladder(table[0], start.values, strength))
+        delay, age, n, _ = checked_answers(delays, ages, counts, None)
+        table = answer_table(start.edges, delay, age, n, np.zeros(len(delay), dtype=np.int64), 1)
+        return cls(start.edges, chain_ladder(table[0], start.values, strength))
 
     @staticmethod
     def fit_by_arm(
@@ -148,11 +148,11 @@ class DelayCurve:
         if not 0 <= alike <= 1 or draws < 1:
             raise ValueError(f"alike is {alike:g} and draws {draws}, must be in [0, 1] and at least 1")
         start = _prior(prior, window)
-        delay, age, n, arm = _checked(delays, ages, counts, arms)
+        delay, age, n, arm = checked_answers(delays, ages, counts, arms)
         if len(arm) and not 0 <= arm.min() <= arm.max() < n_arms:
             raise ValueError(f"arms reach from {arm.min()} to {arm.max()}, must be in 0 to {n_arms - 1}")
-        table = _table(start.edges, delay, age, n, arm, n_arms)
-        pooled = DelayCurve(start.edges, _ladder(table.sum(axis=0), start.values, strength))
+        table = answer_table(start.edges, delay, age, n, arm, n_arms)
+        pooled = DelayCurve(start.edges, chain_ladder(table.sum(axis=0), start.values, strength))
         if n_arms == 1 or alike == 1:
             return ArmCurves(pooled, np.ones((0, n_arms, len(start.edges))), 1.0)
         clock, spread = _clock(start)
@@ -303,7 +303,7 @@ def _prior(prior: DelayCurve | None, window: float) -> DelayCurve:
     return start
 
 
-def _checked(
+def checked_answers(
     delays: ArrayLike, ages: ArrayLike, counts: ArrayLike | None, arms: ArrayLike | None
 ) -> tuple[Floats, Floats, Floats, Integers]:
     """The answers among the mails: delay, age, number, arm."""
@@ -322,7 +322,7 @@ def _checked(
     return delay[answered], age[answered], n[answered], arm[answered]
 
 
-def _table(edges: Floats, delay: Floats, age: Floats, n: Floats, arm: Integers, n_arms: int) -> Floats:
+def answer_table(edges: Floats, delay: Floats, age: Floats, n: Floats, arm: Integers, n_arms: int) -> Floats:
     """(n_arms, n_bins + 1, n_bins) answers by bins that the mail has lived through and bin of the delay.
 
     An answer in the bin that its mail is just living through is left out: the bin has not shown all of its answers.
@@ -336,7 +336,7 @@ def _table(edges: Floats, delay: Floats, age: Floats, n: Floats, arm: Integers, 
     return table.reshape(n_arms, bins + 1, bins)
 
 
-def _ladder(table: Floats, prior: Floats, strength: float) -> Floats:
+def chain_ladder(table: Floats, prior: Floats, strength: float) -> Floats:
     """The chain ladder's values: downwards from 1 at the window, each bin takes its share of all answers up to it."""
     bins = len(prior)
     seen, so_far = reverse_counts(table)

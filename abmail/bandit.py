@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail._account import AccountCurve, AccountPrior, curve_from_history, prior_from_history
 from abmail._delay import ArmCurves, DelayCurve
 from abmail._factorial import Factorial
 from abmail._hierarchy import Hierarchical
@@ -38,6 +39,8 @@ from abmail.stats import Counts
 __all__ = [
     "POLICIES",
     "WEIGHT_UNIT",
+    "AccountCurve",
+    "AccountPrior",
     "ArmCurves",
     "BySegment",
     "ChanceToBeBest",
@@ -53,8 +56,10 @@ __all__ = [
     "Thompson",
     "TopTwo",
     "Uniform",
+    "curve_from_history",
     "level_weighted",
     "policy_from_dict",
+    "prior_from_history",
     "quantise",
     "weights_over",
 ]
