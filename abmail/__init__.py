@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from abmail.report import Report
     from abmail.send import SMTP, File, Memory, Transport
     from abmail.sendtime import History, SendTime
+    from abmail.simulate import Simulation, Truth, load_truth, simulate
     from abmail.spec import Experiment, load, loads
     from abmail.stats import (
         Comparison,
@@ -87,6 +88,7 @@ __all__ = [
     "Report",
     "SendTime",
     "Sharpened",
+    "Simulation",
     "SpecError",
     "Store",
     "TestThenSend",
@@ -94,6 +96,7 @@ __all__ = [
     "Tick",
     "TopTwo",
     "Transport",
+    "Truth",
     "Uniform",
     "Verdict",
     "__version__",
@@ -109,6 +112,7 @@ __all__ = [
     "compare_segments",
     "curve_from_history",
     "load",
+    "load_truth",
     "loads",
     "mde",
     "policy_from_dict",
@@ -116,6 +120,7 @@ __all__ = [
     "prior_from_history",
     "read_recipients",
     "sample_size",
+    "simulate",
     "srm",
 ]
 
@@ -151,6 +156,7 @@ _HOMES = {
     "report": ("Report",),
     "send": ("SMTP", "File", "Memory", "Transport"),
     "sendtime": ("History", "SendTime"),
+    "simulate": ("Simulation", "Truth", "load_truth", "simulate"),
     "spec": ("Experiment", "load", "loads"),
     "stats": (
         "Comparison",
@@ -187,7 +193,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `abmail.assign` and `abmail.check` functions, although importing their modules would rebind the names."""
+    """Keeps `abmail.assign`, `check` and `simulate` functions, although their modules have the same names."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _HOME_OF.get(name) == name:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
 from abmail.audience import in_segment
@@ -31,6 +32,7 @@ __all__ = [
     "expected_mails",
     "is_open",
     "next_opening",
+    "order_of",
     "positions",
     "require_applicable",
     "select",
@@ -179,8 +181,12 @@ def select(experiment: Experiment, recipients: Iterable[Recipient], *, suppresse
 
 def positions(experiment: Experiment, recipients: Sequence[Recipient]) -> list[int]:
     """The order of the waves: a hash of its own, so that the first wave is a sample of the whole list."""
-    order = f"order of the waves: {salt_of(experiment)}"
-    return [int(p) for p in hash52_array(order, units(experiment, recipients))]
+    return [int(p) for p in order_of(experiment, units(experiment, recipients))]
+
+
+def order_of(experiment: Experiment, hashed: Sequence[str] | NDArray[np.generic]) -> NDArray[np.int64]:
+    """The order of the waves by what is hashed for each recipient, (n,)."""
+    return hash52_array(f"order of the waves: {salt_of(experiment)}", hashed)
 
 
 def waves(experiment: Experiment, n: int) -> tuple[int, ...]:

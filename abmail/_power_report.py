@@ -18,6 +18,7 @@ from abmail import _planning as planning
 from abmail._analysis import Evidence
 from abmail._power_words import describe
 from abmail.bandit import DelayCurve
+from abmail.simulate import Spread
 from abmail.spec import Allocation, Experiment
 from abmail.stats import (
     FixedShares,
@@ -31,7 +32,7 @@ from abmail.stats import (
     sample_size,
 )
 
-__all__ = ["Baseline", "Outlook", "PowerReport", "Setting", "past_rate", "power_report"]
+__all__ = ["Baseline", "Outlook", "PowerReport", "Setting", "past_rate", "past_spread", "power_report"]
 
 Source = Literal["given", "definition", "past", "typical", "assumed"]
 
@@ -239,6 +240,19 @@ def past_rate(experiment: Experiment, earlier: Iterable[Evidence]) -> Baseline |
     if min(successes, sends - successes) < _FEWEST_PAST:
         return None
     return Baseline(rates=(successes / sends,), source="past", mails=sends, experiments=used)
+
+
+def past_spread(experiment: Experiment, earlier: Iterable[Evidence]) -> Spread | None:
+    """How rates differed between and within earlier mailings with the same metric; None with too few of them.
+
+    As in `past_rate`, only epochs count whose window has closed.
+    """
+    tables = []
+    for evidence in earlier:
+        if evidence.experiment.metrics.primary == experiment.metrics.primary:
+            mature = slice(None, evidence.n_mature)
+            tables.append((evidence.sent[mature].sum(axis=0), evidence.successes[mature].sum(axis=0)))
+    return Spread.from_history(tables)
 
 
 # -- one rate ---------------------------------------------------------------------------------------------------------

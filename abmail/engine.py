@@ -22,7 +22,7 @@ from abmail._delivery import Definitions, Delivery, cells_of
 from abmail._engine_values import Applied, Opened, Status, Tick, Tracked
 from abmail._outbox import Sent
 from abmail._planning import Change, Plan
-from abmail._power_report import Baseline, PowerReport, past_rate, power_report
+from abmail._power_report import Baseline, PowerReport, past_rate, past_spread, power_report
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
 from abmail.decide import epoch_due, is_due, next_epoch, verdict_due
@@ -33,6 +33,7 @@ from abmail.recipient import Recipient
 from abmail.render import RenderedMessage
 from abmail.report import Report
 from abmail.send import RateLimiter, Transport
+from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts
 from abmail.store import Epoch, Recorded, State, Store, StoredExperiment, StoredMessage
@@ -255,6 +256,50 @@ class Engine:
         )  # fmt: skip
         return power_report(
             experiment, recipients=mails + held, mails=mails, baseline=expected, effect=mde, per_day=per_day
+        )
+
+    def simulate(
+        self,
+        experiment: Experiment,
+        *,
+        truth: Truth | None = None,
+        n: int | None = None,
+        replications: int = 500,
+        rng: int = 0,
+        aa: bool = False,
+        map_: Map = map,
+        progress: Progress | None = None,
+        now: datetime | None = None,
+    ) -> Simulation:
+        """`abmail.simulate` with what this database knows: the size of the audience, and the spread of its mailings.
+
+        Args:
+            experiment: The definition.
+            truth: What is true; by default rates drawn as earlier experiments here, with the same metric, were spread,
+                and where there are too few, as in `abmail.simulate`.
+            n: People in the audience, held out ones included; the segment of the imported list by default.
+            replications: As in `abmail.simulate`.
+            rng: Seed.
+            aa: As in `abmail.simulate`.
+            map_: As in `abmail.simulate`.
+            progress: As in `abmail.simulate`.
+            now: Aware UTC datetime; earlier mailings count once their window has closed.
+
+        Raises:
+            StoreError: Nobody is in the segment, and ``n`` was not given.
+            ValueError: A number is out of range.
+        """
+        if n is None:
+            found = planning.select(experiment, self.store.recipients(), suppressed=self.store.suppressed())
+            n = len(found.chosen) + len(found.held_out)
+            if not n:
+                hint = "import a list, or say how many people it will have: --recipients 20000"
+                raise StoreError(f"there is nobody in the audience of {experiment.name}", hint=hint)
+        if truth is None:
+            spread = past_spread(experiment, self._earlier(experiment.name, now or self._clock()))
+            truth = typical_truth(experiment, spread)
+        return simulate(
+            experiment, truth=truth, n=n, replications=replications, rng=rng, aa=aa, map_=map_, progress=progress
         )
 
     def _earlier(self, name: str, now: datetime) -> Iterator[Evidence]:

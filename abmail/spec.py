@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Final
 
-from abmail import _yaml
+from abmail._document import Document
 from abmail._fields import Refusal, advice, choice, describe_part, read_part, write_part
 from abmail._spec_cells import (
     MOST_CELLS,
@@ -29,7 +27,7 @@ from abmail._spec_cells import (
     default_floor,
     level_names,
 )
-from abmail._spec_problems import MISSING_KEY, UNREADABLE_FILE, YAML_SYNTAX, Origin, from_refusals, from_text, in_order
+from abmail._spec_problems import Origin, from_refusals, in_order
 from abmail._spec_types import (
     WEEK,
     Clock,
@@ -70,7 +68,7 @@ from abmail._spec_types import (
 )
 from abmail._starter import starter
 from abmail._values import BadValue, FrozenDict, TimeWindow, format_time, shown
-from abmail.diagnostics import Diagnostic, Place, Source
+from abmail.diagnostics import Diagnostic, Place
 from abmail.errors import SpecError
 
 __all__ = [
@@ -104,7 +102,7 @@ __all__ = [
     "starter",
 ]
 
-_MOST_BYTES: Final = 256 * 1024
+_EMPTY: Final = "`abmail new NAME` writes a start"
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
@@ -451,18 +449,7 @@ def decode_file(path: str | os.PathLike[str]) -> tuple[Experiment | None, tuple[
     Returns:
         As `decode`; a file that cannot be read is a finding with the code AB100.
     """
-    name = os.fspath(path)
-    try:
-        status = Path(name).stat()
-        if not stat.S_ISREG(status.st_mode):
-            return None, (UNREADABLE_FILE.at(Place(path=name), "this is not a file", hint="name a YAML file"),)
-        if status.st_size > _MOST_BYTES:
-            return None, (_too_large(name, status.st_size),)
-        data = Path(name).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else None
-        return None, (UNREADABLE_FILE.at(Place(path=name), f"cannot be read: {reason or error}"),)
-    return decode(data, name)
+    return _decoded(Document.of_file(path, empty=_EMPTY))
 
 
 def decode(text: str | bytes, path: str) -> tuple[Experiment | None, tuple[Diagnostic, ...]]:
@@ -475,19 +462,14 @@ def decode(text: str | bytes, path: str) -> tuple[Experiment | None, tuple[Diagn
     Returns:
         The experiment, None where the text has an error; and every problem, in the order of the text.
     """
-    if len(text) > _MOST_BYTES:
-        return None, (_too_large(path, len(text)),)
-    unicode, unreadable = _as_text(text, path)
-    source = Source(path, unicode)
-    if unreadable is not None:
-        return None, (unreadable,)
-    root, problems = _yaml.read(source)
-    found = tuple(from_text(problems, source))
-    if root is None:
-        empty = MISSING_KEY.at(source.place(0), "the file is empty", hint="`abmail new NAME` writes a start")
-        return None, in_order(found) or (empty,)
-    experiment, invalid = _build(root.data, Origin(source, root))
-    findings = in_order((*found, *invalid))
+    return _decoded(Document.of_text(text, path, empty=_EMPTY))
+
+
+def _decoded(document: Document) -> tuple[Experiment | None, tuple[Diagnostic, ...]]:
+    if document.root is None:
+        return None, in_order(document.findings)
+    experiment, invalid = _build(document.root.data, document.origin)
+    findings = in_order((*document.findings, *invalid))
     return (None if findings else experiment), findings
 
 
@@ -499,27 +481,6 @@ def _build(data: object, origin: Origin) -> tuple[Experiment | None, tuple[Diagn
     complete = replace(experiment, salt=experiment.salt or experiment.name, allocation=allocation)
     object.__setattr__(complete, "_origin", origin)
     return complete, ()
-
-
-def _too_large(path: str, size: int) -> Diagnostic:
-    message = f"{size / 1024:.0f} KiB are too much for a definition, at most {_MOST_BYTES // 1024} are read"
-    return YAML_SYNTAX.at(Place(path=path), message, hint="put long texts into the mail template")
-
-
-def _as_text(text: str | bytes, path: str) -> tuple[str, Diagnostic | None]:
-    if isinstance(text, str):
-        return text.removeprefix("\ufeff"), None
-    text = text.removeprefix(b"\xef\xbb\xbf")
-    try:
-        unicode = text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        source = Source(path, text.decode("utf-8", "replace"))
-        place = source.place(len(text[: error.start].decode("utf-8")))
-        message = f"the byte 0x{text[error.start]:02X} is not UTF-8"
-        return "", YAML_SYNTAX.at(place, message, hint="save the file with the encoding UTF-8")
-    if "\0" in unicode:
-        return "", YAML_SYNTAX.at(Place(path=path), "this is binary data, not text", hint="name a YAML file in UTF-8")
-    return unicode, None
 
 
 # --- the schema for editors -------------------------------------------------------------------------------------------

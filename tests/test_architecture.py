@@ -36,7 +36,7 @@ PRIVATE: dict[str, str] = {
     "_model_file": "sendtime",
     "_values": "spec", "_yaml": "spec", "_spec_problems": "spec",
      "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
-    "_starter": "spec",
+    "_starter": "spec", "_document": "spec",
     "_counts": "stats", "_boundary": "stats", "_sequential": "stats", "_fixed": "stats", "_bayes": "stats",
     "_comparison": "stats", "_sample_ratio": "stats", "_method": "stats", "_contest": "stats", "_wording": "stats",
     "_guardrail": "stats",
@@ -58,6 +58,7 @@ PRIVATE: dict[str, str] = {
     "_strata": "store", "_bulk": "store", "_claims": "store", "_connection": "store", "_people": "store",
     "_soft_bounces": "store",
     "_refusals": "bounces", "_mailboxes": "bounces",
+    "_truth": "simulate", "_world": "simulate", "_mailing": "simulate", "_simulation_words": "simulate",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "decide", "_planning": "decide",
@@ -70,7 +71,7 @@ PRIVATE: dict[str, str] = {
 HOMES: dict[str, frozenset[str]] = {
     "numpy": frozenset({"recipient", "sendtime", "stats"})
     | frozenset({"bandit", "assign", "store", "decide", "simulate", "engine", "demo"}),
-    "scipy": frozenset({"sendtime", "stats", "bandit"}),
+    "scipy": frozenset({"sendtime", "stats", "bandit", "simulate"}),
     "sqlalchemy": frozenset({"store"}),
     "alembic": frozenset({"store"}),
     "click": frozenset({"cli"}),

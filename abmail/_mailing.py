@@ -1,0 +1,337 @@
+"""One simulated mailing, from the first wave to the last window: the decisions are the engine's own, to the bit.
+
+What is known at each moment is put into the same `Evidence` that the engine reads from its database, and what happens
+next comes from the same functions. Only people and their answers are made up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from abmail import _planning as planning
+from abmail._analysis import Evidence, Findings, findings
+from abmail._world import World
+from abmail.assign import HOLDOUT, assign_array
+from abmail.bandit import TestThenSend
+from abmail.decide import epoch_due, next_epoch, verdict_due
+from abmail.stats import Comparison, Counts
+from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from abmail._truth import Truth
+    from abmail.spec import Experiment
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+__all__ = ["Mailing", "Outcome", "Setup", "play"]
+
+_CLASSIC: Final = TestThenSend(share=0.2, wait=4 * 3_600.0)
+_SETTLED: Final = frozenset({"winner", "no_difference"})
+_ALIKE: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What all replications have in common.
+
+    Attributes:
+        experiment: The definition.
+        truth: What is true, or how it is drawn.
+        n: People in the audience.
+        aa: Whether all cells are alike.
+        start: When the first wave may go out, aware.
+    """
+
+    experiment: Experiment
+    truth: Truth
+    n: int
+    aa: bool
+    start: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one mailing came to.
+
+    Answers are those of people, as expected from the cells that they got, all at an ordinary hour.
+
+    Attributes:
+        mails: Mails that went out.
+        answers: Answers that they brought.
+        even: Answers if all cells had had equal shares.
+        classic: Answers of a test on a fifth, four hours of waiting, and the winner to the rest.
+        ideal: Answers if everybody had got the best cell of the segment.
+        best: Index of the best cell; -1 where two or more are best.
+        gap: Difference between the best rate and the second best.
+        state: State of the decision at the end.
+        arm: Index of the cell that the decision names, of the leading one where it names none.
+        decided: Seconds from the first send to the moment at which the decision could be read; infinite without one.
+        sent_then: Share of the mails that were out by then, fraction.
+        loss: Rate that is lost with ``arm`` against the best.
+        covered: How many intervals of differences to the control hold the true one.
+        intervals: How many there are.
+    """
+
+    mails: int
+    answers: float
+    even: float
+    classic: float
+    ideal: float
+    best: int
+    gap: float
+    state: str
+    arm: int
+    decided: float
+    sent_then: float
+    loss: float
+    covered: int
+    intervals: int
+
+
+_NOTHING: Final = Outcome(
+    mails=0, answers=0.0, even=0.0, classic=0.0, ideal=0.0, best=-1, gap=0.0, state="stopped", arm=0, decided=math.inf,
+    sent_then=0.0, loss=0.0, covered=0, intervals=0,
+)  # fmt: skip
+"""Of a test that is not held at all, as the list is too small."""
+
+
+@dataclass(slots=True)
+class Mailing:
+    """A mailing under way.
+
+    Attributes:
+        setup: What is simulated.
+        world: The people.
+        stored: The experiment as the store would hold it.
+        queue: Indices of the people who wait, in the order of the waves.
+        mailed: Indices of everybody who is not held out.
+        epochs: Epochs so far.
+        people: People of each epoch.
+        cells: Their cells.
+        delays: Seconds until each one's answer is counted.
+    """
+
+    setup: Setup
+    world: World
+    stored: StoredExperiment
+    queue: Integers
+    mailed: Integers
+    epochs: list[Epoch] = field(default_factory=list)
+    people: list[Integers] = field(default_factory=list)
+    cells: list[Integers] = field(default_factory=list)
+    delays: list[Floats] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, setup: Setup, rng: np.random.Generator) -> Mailing:
+        """Draw the people and put them into the order of the waves."""
+        experiment = setup.experiment
+        world = World.draw(setup.truth, experiment, setup.n, rng=rng, aa=setup.aa)
+        held = assign_array(experiment, world.units, weights=[1.0]) == HOLDOUT
+        order = np.lexsort((np.arange(setup.n), planning.order_of(experiment, world.units)))
+        queue = order[~held[order]]
+        stored = StoredExperiment(
+            name=experiment.name, state="running", started_at=setup.start, ended_at=None, verdict=None, version=1,
+            spec_hash="", content_hash="", definition={}, template="", text_template=None,
+            waves=planning.waves(experiment, len(queue)),
+        )  # fmt: skip
+        return cls(setup=setup, world=world, stored=stored, queue=queue, mailed=queue)
+
+    def run(self, *, watched: bool = True) -> datetime:
+        """Send until nobody waits or the test is stopped; returns when the stop rule spoke, or all windows closed.
+
+        Args:
+            watched: Whether the stop rule compares the arms before each epoch; otherwise it goes by the time alone.
+        """
+        decided, now = None, self._open(self.setup.start)
+        while len(self.queue) and self.stored.state == "running":
+            evidence = self.evidence(now)
+            judged = watched or not evidence.n_mature or self._time_is_over(now)
+            if judged and (verdict := verdict_due(evidence)) is not None:
+                decided = now
+                self.stored = replace(
+                    self.stored, verdict=verdict, state="stopped" if verdict["then"] == "stop" else "running"
+                )
+                evidence = replace(evidence, stored=self.stored)
+            if self.stored.state == "running":
+                self._send(next_epoch(evidence, reachable=len(self.queue)))
+                now = self._open(epoch_due(self.stored, self.setup.experiment, self.epochs) or now)
+        return decided or self.closes
+
+    @property
+    def closes(self) -> datetime:
+        """When the last window has closed."""
+        last = self.epochs[-1].opened_at if self.epochs else self.setup.start
+        return last + self.setup.experiment.metrics.window
+
+    def _time_is_over(self, now: datetime) -> bool:
+        return now - self.epochs[0].opened_at >= self.setup.experiment.stop.after
+
+    def closed_at(self, number: int) -> datetime:
+        """When the window of an epoch has closed."""
+        return self.epochs[number].opened_at + self.setup.experiment.metrics.window
+
+    def _open(self, moment: datetime) -> datetime:
+        settings = self.setup.experiment.send_time
+        return planning.next_opening(settings, self._zone, moment)
+
+    @property
+    def _zone(self) -> str:
+        settings = self.setup.experiment.send_time
+        return settings.default_zone if settings.zone == "recipient" else settings.zone
+
+    def _send(self, epoch: Epoch) -> None:
+        """Assign the people of an epoch, and see what they will do."""
+        taken, self.queue = self.queue[: epoch.planned], self.queue[epoch.planned :]
+        cells = _assigned(self.setup.experiment, self.world.units[taken], epoch.weights)
+        level = self.level_at(epoch.opened_at)
+        self.epochs.append(replace(epoch, size=len(taken), remaining=len(self.queue)))
+        self.people.append(taken)
+        self.cells.append(cells)
+        self.delays.append(self.world.delays(taken, cells, level=level))
+
+    def level_at(self, moment: datetime) -> float:
+        """Factor on all rates of mail that goes out at a moment."""
+        local = moment.astimezone(ZoneInfo(self._zone))
+        days = (moment - self.epochs[0].opened_at) / timedelta(days=1) if self.epochs else 0.0
+        return self.world.level(local.hour + local.minute / 60, days)
+
+    def evidence(self, now: datetime) -> Evidence:
+        """All that is known at a moment, as the engine would read it from its database."""
+        waiting = len(self.queue) if self.stored.state == "running" else 0
+        sent = sum(len(taken) for taken in self.people)
+        return Evidence(
+            stored=self.stored,
+            experiment=self.setup.experiment,
+            epochs=tuple(self.epochs),
+            tally=self._tally(now),
+            states={State.QUEUED: waiting, State.SENT: sent},
+            last_send={epoch.number: epoch.opened_at for epoch in self.epochs},
+            unsettled={},
+            waves=self.stored.waves,
+            now=now,
+        )
+
+    def _tally(self, now: datetime) -> Tally:
+        """The counts of the store: sends, and answers that have come in, in its bins."""
+        n_cells, metric = len(self.setup.experiment.cells), self.setup.experiment.metrics.primary
+        rows: list[tuple[Integers, ...]] = []
+        for epoch, cells, delays in zip(self.epochs, self.cells, self.delays, strict=True):
+            sends = np.bincount(cells, minlength=n_cells)
+            rows.append(_rows(epoch.number, np.arange(n_cells), np.zeros(n_cells, dtype=np.int64), sends))
+            come = np.flatnonzero(delays <= (now - epoch.opened_at).total_seconds())
+            bins = (delays[come] // BIN_SECONDS).astype(np.int64)
+            key, count = np.unique(bins * n_cells + cells[come], return_counts=True)
+            rows.append(_rows(epoch.number, key % n_cells, key // n_cells, count))
+        names = np.repeat(("sent", metric) * len(self.epochs), [len(row[0]) for row in rows])
+        joined = [np.concatenate([np.zeros(0, dtype=np.int64), *(row[i] for row in rows)]) for i in range(4)]
+        return Tally(
+            n_epochs=len(self.epochs), n_cells=n_cells, epoch=joined[0], cell=joined[1], metric=names.astype(np.str_),
+            bin=joined[2], n=joined[3],
+        )  # fmt: skip
+
+
+def play(setup: Setup, seed: np.random.SeedSequence) -> Outcome:
+    """Simulate one mailing; the same seed gives the same outcome, whatever else is simulated.
+
+    Comparing before every epoch takes most of the time and seldom ends a test. A planned comparison that has come to
+    nothing at its last look came to nothing at every earlier one: so the mailing is first played to its end, and played
+    again with a comparison before every epoch only where the last one says that an earlier one would have ended it.
+    """
+    futile = "futile" in setup.experiment.stop.when
+    mailing, found, spoke = _played(setup, seed, watched=futile)
+    if not futile and found is not None and _ends_early(mailing, found):
+        mailing, found, spoke = _played(setup, seed, watched=True)
+    return _NOTHING if found is None else _outcome(mailing, found, spoke)
+
+
+def _played(setup: Setup, seed: np.random.SeedSequence, *, watched: bool) -> tuple[Mailing, Findings | None, datetime]:
+    mailing = Mailing.begin(setup, np.random.default_rng(seed))
+    spoke = mailing.run(watched=watched)
+    return mailing, findings(mailing.evidence(mailing.closes)) if mailing.epochs else None, spoke
+
+
+def _ends_early(mailing: Mailing, found: Findings) -> bool:
+    look = found.decision.look
+    return look is not None and mailing.closed_at(look) <= mailing.epochs[-1].opened_at
+
+
+def _outcome(mailing: Mailing, found: Findings, spoke: datetime) -> Outcome:
+    world, arms = mailing.world, found.comparison.arms
+    people, cells = np.concatenate(mailing.people), np.concatenate(mailing.cells)
+    rates, control = world.overall(mailing.mailed), mailing.setup.experiment.control_cell.index
+    leading = max(range(len(arms)), key=lambda i: (arms[i].p_best, -i))
+    named = next((arm.index for arm in arms if arm.name == found.decision.arm), leading)
+    gap = float(np.diff(np.sort(rates))[-1])
+    decided = _read_at(mailing, found, spoke)
+    covered, intervals = _coverage(found.comparison, rates, control)
+    return Outcome(
+        mails=len(people),
+        answers=world.expected(people, cells),
+        even=float(world.rates[world.segment[people]].mean(axis=1).sum()),
+        classic=_classic(mailing, people),
+        ideal=float(world.rates[world.segment[people]].max(axis=1).sum()),
+        best=int(np.argmax(rates)) if gap > _ALIKE else -1,
+        gap=gap if gap > _ALIKE else 0.0,
+        state=found.decision.state,
+        arm=named,
+        decided=math.inf if decided is None else (decided - mailing.epochs[0].opened_at).total_seconds(),
+        sent_then=1.0 if decided is None else _sent_by(mailing, decided) / len(people),
+        loss=float(rates.max() - rates[named]),
+        covered=covered,
+        intervals=intervals,
+    )
+
+
+def _read_at(mailing: Mailing, found: Findings, spoke: datetime) -> datetime | None:
+    """When the decision could first be read: as the stop rule spoke, or as the window of the deciding epoch closed."""
+    if found.decision.state not in _SETTLED:
+        return None
+    look = found.decision.look
+    return spoke if mailing.stored.verdict is not None or look is None else mailing.closed_at(look)
+
+
+def _sent_by(mailing: Mailing, moment: datetime) -> int:
+    return sum(epoch.size for epoch in mailing.epochs if epoch.opened_at < moment)
+
+
+def _coverage(comparison: Comparison, rates: Floats, control: int) -> tuple[int, int]:
+    """How many intervals of differences to the control hold the true difference, and how many there are."""
+    held = [
+        arm.ci_lower <= rates[arm.index] - rates[control] <= arm.ci_upper
+        for arm in comparison.arms
+        if arm.ci_lower is not None and arm.ci_upper is not None
+    ]
+    return int(sum(held)), len(held)
+
+
+def _classic(mailing: Mailing, people: Integers) -> float:
+    """Answers of the classical test on the same people: a fifth evenly, the winner after four hours to the rest."""
+    experiment, world = mailing.setup.experiment, mailing.world
+    n_cells = len(experiment.cells)
+    size = min(max(round(_CLASSIC.share * len(people)), 1), len(people))
+    test, rest = people[:size], people[size:]
+    even = _CLASSIC.weights(Counts(np.zeros((1, n_cells), np.int64), np.zeros((1, n_cells), np.int64)))
+    cells = _assigned(experiment, world.units[test], even)
+    come = world.delays(test, cells, level=mailing.level_at(mailing.epochs[0].opened_at)) <= _CLASSIC.wait
+    seen = Counts(np.bincount(cells, minlength=n_cells), np.bincount(cells[come], minlength=n_cells))
+    chosen = _assigned(experiment, world.units[rest], _CLASSIC.weights(seen))
+    return world.expected(test, cells) + world.expected(rest, chosen)
+
+
+def _assigned(experiment: Experiment, units: NDArray[np.bytes_], weights: ArrayLike) -> Integers:
+    return assign_array(experiment, units, weights=np.asarray(weights, dtype=np.float64))
+
+
+def _rows(epoch: int, cell: Integers, where: Integers, n: Integers) -> tuple[Integers, ...]:
+    """Rows of one epoch in the order of `Tally`; nothing is written of what did not happen."""
+    some = n > 0
+    return np.full(int(some.sum()), epoch, dtype=np.int64), cell[some], where[some], n[some]
