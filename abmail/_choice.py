@@ -36,6 +36,8 @@ class Arm(StrEnum):
     EXPLORE = "explore"
     CONTROL = "control"
     FORCED = "forced"
+    TEST = "test"
+    MOVED = "moved"
     NONE = "none"
 
 

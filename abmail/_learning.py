@@ -108,8 +108,14 @@ class _Sample:
         return Evidence(opens=opens, exposure=exposure, segment=self.segment)
 
 
-def learn(events: Events, *, forget: float, profiles: bool) -> tuple[Population, Floats]:
+def learn(events: Events, *, forget: float, profiles: bool, n_classes: int | None = None) -> tuple[Population, Floats]:
     """Fit the population, from the recipients whose keys come first: a sample that the order of rows doesn't change.
+
+    Args:
+        events: Mails of which it is known whether they were opened.
+        forget: What a mail leaves of those before it.
+        profiles: Whether the shipped profiles are the prior; they settle the number of classes.
+        n_classes: Otherwise; 12, or 6 under 500 recipients, when None.
 
     Returns:
         The population, and the appeal of each campaign (n_campaigns,).
@@ -117,7 +123,7 @@ def learn(events: Events, *, forget: float, profiles: bool) -> tuple[Population,
     sample = _Sample.of(events, forget)
     prior = shipped() if profiles else None
     ageing, pooled = fit_ageing(_histogram(events))
-    n_classes = _N_CLASSES if len(sample.segment) >= _FEW else _FEW_CLASSES
+    n_classes = n_classes or (_N_CLASSES if len(sample.segment) >= _FEW else _FEW_CLASSES)
     shapes = starting_shapes(pooled, n_classes) if prior is None else prior.classes.shapes
     appeal = np.ones(events.n_campaigns)
     for rounds in _ROUNDS[:-1]:

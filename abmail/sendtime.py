@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from abmail._capacity import Fitted, fit_capacity, spread
 from abmail._choice import Arm, Choices, Why, control_group, draw_slots, pick
 from abmail._hazard import COLUMNS, WEEK, exposure_table
 from abmail._history import Events, History, HistoryCode, HistoryProblem, Labels, prepare
+from abmail._holidays import public_holidays, read_holidays
 from abmail._learning import Population, appeals, learn, with_random_sends
 from abmail._memory import CHUNK, Memory, Tables, absorb
 from abmail._model_file import read_model, write_model
 from abmail._profile import Habits, Profiler, decided_by
+from abmail._send_plan import Other, SendPlan, plan_sends
+from abmail._slots import Caps, Rules, Slots, cap_mask, open_slots
+from abmail._zones import Shifts, ZoneGuess, country_zones, infer_shifts, zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,15 +40,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arm",
+    "Caps",
     "Choices",
+    "Fitted",
     "History",
     "HistoryCode",
     "HistoryProblem",
+    "Other",
     "Population",
+    "Rules",
+    "SendPlan",
     "SendTime",
+    "Shifts",
+    "Slots",
     "Why",
+    "ZoneGuess",
+    "cap_mask",
     "control_group",
+    "country_zones",
     "draw_slots",
+    "fit_capacity",
+    "infer_shifts",
+    "open_slots",
+    "plan_sends",
+    "public_holidays",
+    "read_holidays",
+    "spread",
+    "zone_of",
 ]
 
 
@@ -88,6 +111,7 @@ class SendTime:
         now: float | None = None,
         forget: float = 0.99,
         profiles: bool = True,
+        classes: int | None = None,
     ) -> SendTime:
         """Learn from past mails, each of which has had its 72 hours.
 
@@ -107,6 +131,7 @@ class SendTime:
             now: Seconds since the epoch; later times are reported. None: not checked.
             forget: What a mail leaves of those before it, fraction in (0, 1]; .99 halves what is known in 69 mails.
             profiles: Whether the shipped profiles are the prior of the classes; they come from a simulation.
+            classes: Number of classes where ``profiles`` is False; 12, or 6 under 500 recipients, when None.
 
         Returns:
             The model; rows that could not be used are in ``problems``.
@@ -116,14 +141,18 @@ class SendTime:
         """
         if not 0 < forget <= 1:
             raise ValueError(f"forget is {forget}, must be in (0, 1]")
+        if classes is not None and (profiles or not 1 <= classes <= 64):
+            raise ValueError(f"classes is {classes}, must be from 1 to 64, with profiles=False")
         history = _history(
             recipient, sent_at, opened_at, campaign=campaign, zone=zone, segment=segment, clicked_at=clicked_at,
             machine=machine, randomised=randomised,
         )  # fmt: skip
         if not 0 < forget <= 1:
             raise ValueError(f"forget is {forget}, must be in (0, 1]")
+        if classes is not None and (profiles or not 1 <= classes <= 64):
+            raise ValueError(f"classes is {classes}, must be from 1 to 64, with profiles=False")
         events = prepare(history, now=now, default_zone=default_zone)
-        population, appeal = learn(events, forget=forget, profiles=profiles)
+        population, appeal = learn(events, forget=forget, profiles=profiles, n_classes=classes)
         n = len(events.people)
         blank = cls(
             population=population,

@@ -33,7 +33,8 @@ PRIVATE: dict[str, str] = {
     "_hash": "recipient",
     "_hazard": "sendtime", "_classes": "sendtime", "_calendar": "sendtime", "_history": "sendtime",
     "_memory": "sendtime", "_learning": "sendtime", "_profile": "sendtime", "_choice": "sendtime",
-    "_model_file": "sendtime",
+    "_model_file": "sendtime", "_slots": "sendtime", "_capacity": "sendtime", "_zones": "sendtime",
+    "_holidays": "sendtime", "_send_plan": "sendtime",
     "_values": "spec", "_yaml": "spec", "_spec_problems": "spec",
      "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
     "_starter": "spec", "_document": "spec",
@@ -91,6 +92,7 @@ HOMES: dict[str, frozenset[str]] = {
     "cryptography": frozenset({"dkim"}),
     "pandas": frozenset({"stats"}),
     "narwhals": frozenset({"stats"}),
+    "holidays": frozenset({"sendtime"}),
 }
 """Third-party packages, and the rooms that may import them."""
 

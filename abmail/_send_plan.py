@@ -1,0 +1,324 @@
+"""From a model to moments: who gets a mailing when, within what is allowed and what the sender can send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import time
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from abmail._calendar import clock, to_utc
+from abmail._capacity import fit_capacity, spread
+from abmail._choice import Arm, Choices, draw_slots, pick
+from abmail._slots import Caps, Rules, Slots, cap_mask, open_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from abmail.sendtime import SendTime
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+    Booleans = NDArray[np.bool_]
+
+__all__ = ["Other", "SendPlan", "plan_sends"]
+
+_DAY: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Other mails to the same people, sent or planned: what caps count.
+
+    Attributes:
+        person: (k,) index of the recipient among those who are planned for.
+        at: (k,) seconds since the epoch.
+    """
+
+    person: Integers
+    at: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendPlan:
+    """When each of n recipients gets a mailing; every row has a moment or a reason.
+
+    Attributes:
+        at: (n,) moment, seconds since the epoch, UTC; NaN where there is none.
+        start: (n,) first moment of the slot.
+        end: (n,) its end.
+        hour: (n,) local hour of the week, -1 where there is none.
+        offset: (n,) seconds that the recipient's clock is ahead of UTC then.
+        arm: (n,) ``best``, ``explore``, ``control``, ``forced``, ``test``, ``none``, or ``moved`` by the capacity.
+        propensity: (n,) chance of this slot; NaN for ``moved``, 0 for ``none``.
+        chance: (n,) predicted chance of an open at the slot.
+        chance_fixed: (n,) predicted chance at the fixed time.
+        chance_best: (n,) predicted chance at the best hour of the same days if every hour were allowed.
+        reason: (n,) why there is no moment: ``window`` (no hour is allowed before the deadline), ``cap`` (each one is
+            too near to other mails) or ``capacity`` (each one is full); empty where there is one.
+        lost: Opens that the capacity costs, in expectation.
+        bound: Most opens that another way to keep to the capacity could save; 0 proves that none could.
+    """
+
+    at: Floats
+    start: Floats
+    end: Floats
+    hour: Integers
+    offset: Integers
+    arm: NDArray[np.str_]
+    propensity: Floats
+    chance: Floats
+    chance_fixed: Floats
+    chance_best: Floats
+    reason: NDArray[np.str_]
+    lost: float
+    bound: float
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Recipients with one clock, their slots, and what was chosen."""
+
+    rows: Integers
+    slots: Slots
+    mask: Booleans
+    chances: Floats
+    choices: Choices
+    capped: Booleans
+    best: Floats
+
+
+def plan_sends(
+    model: SendTime,
+    ids: ArrayLike | Sequence[str],
+    *,
+    release: float,
+    rules: Rules,
+    salt: str,
+    rng: np.random.Generator | int | None = None,
+    zone: ArrayLike | Sequence[str] | str = "UTC",
+    within: float = _DAY,
+    deadline: float | None = None,
+    explore: float = 0.05,
+    control: ArrayLike | None = None,
+    fixed: time = time(10),
+    weights: ArrayLike | None = None,
+    country: ArrayLike | Sequence[str] | str = "",
+    segment: ArrayLike | None = None,
+    company: ArrayLike | None = None,
+    caps: Caps | None = None,
+    others: Other | None = None,
+    capacity: int | None = None,
+) -> SendPlan:
+    """Plan one mailing.
+
+    Everybody gets the best of the allowed slots (never a blocked one moved to the edge of the window). Who has no slot
+    within the waiting time gets one on the next allowed day before the deadline, and nothing if there is none. A fixed
+    time that the clock skips becomes the first moment after the gap; of one that comes twice the first is taken.
+
+    Args:
+        model: Of when people read.
+        ids: (n,) recipients.
+        release: First moment, seconds since the epoch, UTC.
+        rules: Window, days, quiet hours, holidays.
+        salt: Name of the mailing: keys the moments within the slots.
+        rng: A generator or a seed, for random slots.
+        zone: (n,) IANA names, or one for all.
+        within: Seconds that a mail may wait for a better hour; under 6 hours little is gained.
+        deadline: Moment before which it must have gone out; 7 days after the release when None.
+        explore: Share of random slots, fraction in [0, 1].
+        control: (n,) who is mailed at the fixed time; everybody for a mailing without choice. See `control_group`.
+        fixed: Time of day of the control group, or the next allowed slot.
+        weights: (24,) of the hours of the day, such as a bandit's: slots are drawn by them (a test of send times).
+        country: (n,) two-letter codes, or one for all: whose holidays count.
+        segment: (n,) names, for people whom the model does not know.
+        company: (n,) mail domains, which are not mailed all at once.
+        caps: How often one person may be mailed.
+        others: Mails that the caps count.
+        capacity: Most mails of this plan in an hour (of UTC).
+
+    Returns:
+        A moment or a reason for everybody.
+    """
+    labels = np.asarray(ids)
+    n, latest = len(labels), release + 7 * _DAY if deadline is None else deadline
+    held = np.zeros(n, np.bool_) if control is None else np.asarray(control, dtype=np.bool_)
+    generator = None if rng is None else np.random.default_rng(rng)
+    groups = []
+    for name, land, rows in _clocks(zone, country, n):
+        slots = open_slots(name, release=release, deadline=latest, rules=rules, country=land)
+        mask, capped = _usable(slots, rows, release + within, caps, others, n)
+        known = None if segment is None else np.asarray(segment)[rows]
+        groups.append(_chosen(
+            model, labels[rows], rows, slots, mask, capped, generator, release=release, explore=explore,
+                control=held[rows], fixed=fixed,
+            weights=weights, segment=known,
+        ))  # fmt: skip
+    return _collected(groups, labels, release, capacity, salt, company)
+
+
+def _clocks(zone: Any, country: Any, n: int) -> Iterator[tuple[str, str, Integers]]:
+    """Recipients by zone and country."""
+    zones = np.broadcast_to(np.asarray(zone, dtype=np.str_), (n,))
+    lands = np.broadcast_to(np.asarray(country, dtype=np.str_), (n,))
+    names, which = np.unique(zones, return_inverse=True)
+    places, where = np.unique(lands, return_inverse=True)
+    key = which * len(places) + where
+    order = np.argsort(key, kind="stable")
+    found, begins = np.unique(key[order], return_index=True)
+    for code, rows in zip(found, np.split(order, begins[1:]), strict=True):
+        yield str(names[code // len(places)]), str(places[code % len(places)]), rows
+
+
+def _usable(
+    slots: Slots, rows: Integers, until: float, caps: Caps | None, others: Other | None, n: int
+) -> tuple[Booleans, Booleans]:
+    """(len(rows), m) slots that may be used: those within the wait, else those of the next allowed day; and who has no
+    slot only because of the caps.
+    """  # noqa: D205
+    free = np.ones((len(rows), len(slots)), np.bool_)
+    if caps is not None and others is not None and len(slots):
+        place = np.full(n, -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        mine = place[others.person] >= 0
+        free = cap_mask(slots, len(rows), person=place[others.person[mine]], at=others.at[mine], caps=caps)
+    soon = free & (slots.start < until)
+    late = np.flatnonzero(~soon.any(axis=1) & free.any(axis=1))
+    if len(late):
+        first = slots.start[np.argmax(free[late], axis=1)]
+        soon[late] = free[late] & (slots.start < first[:, np.newaxis] + _DAY)
+    return soon, np.asarray(~free.any(axis=1) & bool(len(slots)))
+
+
+def _chosen(
+    model: SendTime, ids: NDArray[Any], rows: Integers, slots: Slots, mask: Booleans, capped: Booleans,
+    rng: np.random.Generator | None, *, release: float, explore: float, control: Booleans, fixed: time,
+    weights: ArrayLike | None, segment: NDArray[Any] | None,
+) -> _Group:  # fmt: skip
+    m = len(slots)
+    if not m:
+        nothing = np.zeros(len(rows))
+        none = Choices(
+            slot=np.full(len(rows), -1), propensity=nothing, arm=np.full(len(rows), Arm.NONE, dtype="<U7"),
+            chance=nothing * np.nan, chance_fixed=nothing * np.nan, chance_best=nothing * np.nan,
+        )  # fmt: skip
+        return _Group(rows, slots, mask, np.zeros((len(rows), 0)), none, capped, none.chance_best)
+    chances = model.score(ids, slots.hour, segment=segment)
+    days = np.unique(slots.hour // 24)
+    best = model.score(ids, (24 * days[:, np.newaxis] + np.arange(24)).ravel(), segment=segment).max(axis=1)
+    home = _fixed_slot(slots, fixed, release)
+    choices = pick(
+        chances, np.arange(m), rng, allowed=mask, explore=0.0 if weights is not None else explore, control=control,
+        fixed=home,
+    )  # fmt: skip
+    if weights is not None:
+        choices = _drawn(choices, chances, mask, np.asarray(weights, dtype=np.float64)[slots.hour % 24], rng, control)
+    return _Group(rows, slots, mask, chances, choices, capped, best)
+
+
+def _fixed_slot(slots: Slots, fixed: time, release: float) -> int:
+    """Index of the slot that holds the first fixed time from the release on, or of the next one after it."""
+    offset = int(clock(slots.zone, release, release).offset(release))
+    days = (release + offset) // _DAY + np.arange(3)
+    moments = to_utc(slots.zone, days * _DAY + 3600 * fixed.hour + 60 * fixed.minute)
+    moment = max(float(moments[moments > release - 3600][0]), release)
+    return int(np.searchsorted(slots.end, moment, side="right")) % len(slots)
+
+
+def _drawn(
+    choices: Choices,
+    chances: Floats,
+    mask: Booleans,
+    weights: Floats,
+    rng: np.random.Generator | None,
+    control: Booleans,
+) -> Choices:
+    """A test of send times: slots by weight, for all but the control group."""
+    if rng is None:
+        raise ValueError("rng is missing: the slots of a test are drawn; give a seed or a generator")
+    place, chance = draw_slots(weights, np.arange(len(weights)), rng, allowed=mask)
+    row = np.arange(len(place))
+    return Choices(
+        slot=np.where(control, choices.slot, place),
+        propensity=np.where(control, choices.propensity, chance),
+        arm=np.where(control, choices.arm, np.where(place >= 0, Arm.TEST, Arm.NONE)),
+        chance=np.where(control, choices.chance, np.where(place >= 0, chances[row, place], np.nan)),
+        chance_fixed=choices.chance_fixed,
+        chance_best=choices.chance_best,
+    )
+
+
+def _collected(
+    groups: Sequence[_Group], ids: NDArray[Any], release: float, capacity: int | None, salt: str, company: Any
+) -> SendPlan:
+    n = len(ids)
+    place, moved = np.full(n, -1, dtype=np.int64), np.zeros(n, np.bool_)
+    for group in groups:
+        place[group.rows] = group.choices.slot
+    lost = bound = 0.0
+    if capacity is not None:
+        wished = place
+        place, lost, bound = _within_capacity(groups, wished, release, capacity)
+        moved = np.asarray((place != wished) & (place >= 0))
+    texts = {"arm": np.full(n, Arm.NONE, dtype="<U7"), "reason": np.full(n, "", dtype="<U8")}
+    columns = {k: np.full(n, np.nan) for k in ("start", "end", "propensity", "chance", "fixed", "best")}
+    hour, offset = np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    for group in groups:
+        rows, choices = group.rows, group.choices
+        columns["fixed"][rows], columns["best"][rows] = choices.chance_fixed, group.best
+        columns["propensity"][rows], texts["arm"][rows] = choices.propensity, choices.arm
+        texts["reason"][rows] = np.where(choices.slot >= 0, "capacity", np.where(group.capped, "cap", "window"))
+        if not len(group.slots):
+            continue
+        some = place[rows] >= 0
+        there = place[rows][some]
+        columns["start"][rows[some]], columns["end"][rows[some]] = group.slots.start[there], group.slots.end[there]
+        columns["chance"][rows[some]] = group.chances[some, there]
+        hour[rows[some]], texts["reason"][rows[some]] = group.slots.hour[there], ""
+    sent = place >= 0
+    at = np.full(n, np.nan)
+    firm = None if company is None else np.asarray(company)[sent]
+    at[sent] = spread(columns["start"][sent], columns["end"][sent], ids[sent], salt=salt, company=firm)
+    for group in groups:
+        mailed = group.rows[sent[group.rows]]
+        if len(mailed):
+            wall = clock(group.slots.zone, float(at[mailed].min()), float(at[mailed].max()))
+            offset[mailed] = wall.offset(at[mailed])
+    texts["arm"][moved], columns["propensity"][moved] = Arm.MOVED, np.nan
+    texts["arm"][~sent], columns["propensity"][~sent] = Arm.NONE, 0.0
+    return SendPlan(
+        at=at, start=columns["start"], end=columns["end"], hour=hour, offset=offset, arm=texts["arm"],
+        propensity=columns["propensity"], chance=columns["chance"], chance_fixed=columns["fixed"],
+        chance_best=columns["best"], reason=texts["reason"], lost=lost, bound=bound,
+    )  # fmt: skip
+
+
+def _within_capacity(
+    groups: Sequence[_Group], place: Integers, release: float, capacity: int
+) -> tuple[Integers, float, float]:
+    """Places once no hour of UTC holds more than the capacity; and what that costs, and what it might save."""
+    if capacity < 1:
+        raise ValueError(f"capacity is {capacity}, must be 1 or more mails an hour")
+    begin = int(release // 3600)
+    last = max((float(g.slots.start.max()) for g in groups if len(g.slots)), default=release)
+    n, width = len(place), int(last // 3600) - begin + 1
+    value, allowed = np.zeros((n, width)), np.zeros((n, width), np.bool_)
+    back, wanted = np.full((n, width), -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    for group in groups:
+        column = (group.slots.start // 3600).astype(np.int64) - begin
+        for index, at in enumerate(column):  # a slot that is cut to less than an hour may share its hour with the next
+            value[group.rows, at], allowed[group.rows, at] = group.chances[:, index], group.mask[:, index]
+            back[group.rows, at] = index
+        settled = ~np.isin(group.choices.arm, (Arm.BEST, Arm.NONE))
+        wanted[group.rows[settled]] = column[group.choices.slot[settled]]
+    fitted = fit_capacity(value, allowed, capacity, wanted=wanted)
+    row, there = np.arange(n), fitted.place >= 0
+    hoped = sum(float(np.nansum(group.choices.chance)) for group in groups)
+    lost = max(hoped - float(value[row[there], fitted.place[there]].sum()), 0.0)
+    return np.where(there, back[row, fitted.place], -1), lost, fitted.bound
