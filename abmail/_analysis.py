@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final, Literal
 
@@ -30,7 +30,7 @@ from abmail.report import (
 )
 from abmail.spec import Experiment
 from abmail.stats import Comparison, Counts, Decision, Futility, Method, check_guardrails, compare, futility
-from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
+from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally, ValuedMail
 
 __all__ = [
     "Evidence",
@@ -41,9 +41,10 @@ __all__ = [
     "futility_of",
     "is_tested",
     "mature_comparison",
-    "plan_of_segments",
+    "plan_of_parts",
     "policy_counts",
     "report_on",
+    "rows_of",
 ]
 
 _WAITING: Final = (State.QUEUED, State.ASSIGNED, State.SENDING)
@@ -67,6 +68,7 @@ class Evidence:
         waves: Sizes of the epochs as they were planned when the first one opened.
         now: The moment, aware UTC.
         segments: The counts for each value of an attribute, where one was asked for.
+        values: What each mail brought in, where the definition asks for a value.
         verdicts: Whether only events that are most likely a person's count, or machine traffic too.
     """
 
@@ -80,6 +82,7 @@ class Evidence:
     waves: tuple[int, ...]
     now: datetime
     segments: Mapping[str, Tally] = field(default_factory=dict)
+    values: tuple[ValuedMail, ...] = ()
     verdicts: Literal["human-likely", "all"] = "human-likely"
 
     @property
@@ -251,14 +254,14 @@ def _compare(evidence: Evidence, counts: Counts, n_epochs: int, method: Method, 
     plan = np.array(evidence.waves, dtype=np.float64) / max(sum(evidence.waves), 1)
     planned = method in {"auto", "sequential"} and len(chosen) and not len(plan) == len(shares) == 1
     return _run(
-        evidence, _rows(counts, chosen), alpha=alpha, method=method,
+        evidence, rows_of(counts, chosen), alpha=alpha, method=method,
         weights=shares if planned else None, plan=plan if planned else None,
     )  # fmt: skip
 
 
 def _compare_young(evidence: Evidence, counts: Counts, alpha: float | None) -> Comparison:
     """All arms' mails, young ones too, by the method that any number of looks leaves valid."""
-    compared = _run(evidence, _rows(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
+    compared = _run(evidence, rows_of(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
     why = "mails are still young: this holds however often it is read; the planned test takes over as windows close"
     return replace(compared, method=replace(compared.method, why=why))
 
@@ -268,22 +271,21 @@ def is_tested(evidence: Evidence) -> bool:
     return bool(evidence.sent[_informative(evidence)].any())
 
 
-def plan_of_segments(evidence: Evidence, *, young: bool) -> tuple[Callable[[Counts], Counts], dict[str, Any]]:
-    """The epochs that segments are compared over, as a function of their counts, and how: as the main comparison."""
+def plan_of_parts(evidence: Evidence, *, young: bool) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """The epochs that segments and values are compared over, and how: as in the main comparison."""
     informative = _informative(evidence)
     if young:
-        return partial(_rows, chosen=np.flatnonzero(informative)), {"method": "anytime"}
+        return np.flatnonzero(informative), {"method": "anytime"}
     chosen = np.flatnonzero(informative[: evidence.n_mature])
     shares = _shares_of_plan(evidence)[chosen]
     plan = np.array(evidence.waves, dtype=np.float64) / max(sum(evidence.waves), 1)
-    rows = partial(_rows, chosen=chosen)
     if not len(chosen) or len(plan) == len(shares) == 1:
-        return rows, {}
+        return chosen, {}
     if np.allclose(plan[: len(shares)], shares, atol=_NOTHING):
-        return rows, {"weights": plan}
+        return chosen, {"weights": plan}
     rest = [left] if (left := 1 - float(shares.sum())) > _NOTHING else []
     weights = np.append(shares, rest)
-    return rows, {"weights": weights, "looks": len(weights) + 1}  # changed on the way: any number of looks
+    return chosen, {"weights": weights, "looks": len(weights) + 1}  # changed on the way: any number of looks
 
 
 def _run(evidence: Evidence, counts: Counts, *, alpha: float | None, method: Method, **plan: Any) -> Comparison:
@@ -329,7 +331,8 @@ def _shares_of_plan(evidence: Evidence) -> NDArray[np.float64]:
     return np.array(shares, dtype=np.float64)
 
 
-def _rows(counts: Counts, chosen: NDArray[np.int64]) -> Counts:
+def rows_of(counts: Counts, chosen: NDArray[np.int64]) -> Counts:
+    """The counts of some epochs; one empty epoch where there are none."""
     if not len(chosen):
         return Counts(np.zeros((1, counts.n_arms), dtype=np.int64), np.zeros((1, counts.n_arms), dtype=np.int64))
     weights = None if counts.weights is None else counts.weights[chosen]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from abmail._analysis import curve_of, findings, plan_of_segments, policy_counts
+from abmail._analysis import curve_of, findings, plan_of_parts, policy_counts, rows_of
 from abmail.report import SegmentArmReport, SegmentReport, SegmentSummary
 from abmail.stats import SegmentComparison, SegmentEffect, compare_segments
 
@@ -45,11 +45,12 @@ def counts_by_segment(evidence: Evidence) -> dict[str, Counts]:
 def breakdown(evidence: Evidence, by: str) -> tuple[tuple[SegmentReport, ...], SegmentSummary]:
     """Compare the arms within the segments that were sent anything, and the segments with each other."""
     experiment, found = evidence.experiment, findings(evidence)
-    rows, how = plan_of_segments(evidence, young=found.young)
+    chosen, how = plan_of_parts(evidence, young=found.young)
     counts = {value: own for value, own in counts_by_segment(evidence).items() if own.n.sum()}
     names = [cell.name for cell in experiment.cells]
     result = compare_segments(
-        {value: rows(own) for value, own in counts.items()} or {"": rows(policy_counts(evidence, curve_of(evidence)))},
+        {value: rows_of(own, chosen) for value, own in counts.items()}
+        or {"": rows_of(policy_counts(evidence, curve_of(evidence)), chosen)},
         control=experiment.control_cell.index, alpha=experiment.analysis.alpha, names=names, **how,
     )  # fmt: skip
     sound = found.comparison.srm.ok

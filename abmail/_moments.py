@@ -203,6 +203,56 @@ class Moments:
         product = spread * np.maximum(sizes - 1, 0)
         return cls(sizes, means[..., None], product[..., None, None], limit=limit, weights=weights, looks=looks)
 
+    @classmethod
+    def from_sparse(
+        cls,
+        n: ArrayLike,
+        y: ArrayLike,
+        *,
+        arm: ArrayLike,
+        epoch: ArrayLike | None = None,
+        limit: float | None = None,
+        weights: ArrayLike | None = None,
+        looks: int | None = None,
+    ) -> Moments:
+        """Moments where most recipients have the value 0, from the values of the others alone.
+
+        The same moments as `from_values` of all recipients, without an entry for each of those who bought nothing.
+
+        Args:
+            n: All units, (n_epochs, n_arms) whole numbers, or (n_arms,) for a single epoch.
+            y: Values of the units that have one, (n_values,), finite.
+            arm: Index of their arm, (n_values,) whole numbers.
+            epoch: Index of their epoch, (n_values,) whole numbers; all 0 by default.
+            limit: Cap for the values (see `winsorize`), fixed before the data were seen.
+            weights: Allocation weights, same shape as ``n``.
+            looks: Planned number of epochs.
+
+        Raises:
+            ValueError: Lengths differ, an index is out of range, or a cell has more values than units.
+            TypeError: Something is not a number.
+
+        Example:
+            >>> Moments.from_sparse([4, 4], [10.0, 20.0, 30.0], arm=[0, 1, 1]).mean[..., 0].tolist()
+            [[2.5, 12.5]]
+        """
+        units = Counts(n, np.zeros(np.shape(n)))
+        shape = units.n.shape
+        value = _column(y, "y", None)
+        cell = _indices(np.zeros(len(value)) if epoch is None else epoch, "epoch", shape[0], len(value)) * shape[1]
+        cell = cell + _indices(arm, "arm", shape[1], len(value))
+        some, mean, product = _by_cell(
+            cell, value[:, None] if limit is None else winsorize(value, limit=limit)[:, None], shape
+        )
+        _refuse(
+            some > units.n, some.astype(np.float64), "number of values", "must not be more than the units of the cell"
+        )
+        n_all, mean, product = pool(
+            np.stack([some, units.n - some]), np.stack([mean, np.zeros_like(mean)]),
+            np.stack([product, np.zeros_like(product)]), axis=0,
+        )  # fmt: skip
+        return cls(n_all, mean, product, limit=limit, weights=weights, looks=looks)
+
     @property
     def n(self) -> Integers:
         """Units, (n_epochs, n_arms)."""

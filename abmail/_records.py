@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -174,6 +174,14 @@ class Tally:
         return self.epoch[chosen], self.cell[chosen], self.bin[chosen], self.n[chosen]
 
 
+class ValuedMail(NamedTuple):
+    """A mail that brought something in: its epoch and cell, and the sum of its values."""
+
+    epoch: int
+    cell: int
+    value: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """An experiment as it stood at one moment.
@@ -187,6 +195,7 @@ class Snapshot:
         unsettled: Per epoch, how many messages may still go out.
         waves: Sizes of the epochs as they were planned when the first one opened.
         segments: The counts for each value of the attribute that was asked for; empty where none was.
+        values: What each mail brought in, where a value was asked for.
     """
 
     stored: StoredExperiment
@@ -197,6 +206,7 @@ class Snapshot:
     unsettled: Mapping[int, int]
     waves: tuple[int, ...]
     segments: Mapping[str, Tally]
+    values: tuple[ValuedMail, ...] = ()
 
 
 def bin_of(start: datetime, at: datetime) -> int:

@@ -21,9 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from abmail._report_words import Words
-    from abmail.report import ArmReport, Report
+    from abmail.report import ArmReport, CurveReport, Report
 
-__all__ = ["FONTS", "Figure", "Interval", "Layer", "Picture", "figures", "interval_chart", "share_chart"]
+__all__ = [
+    "FONTS",
+    "Figure",
+    "Interval",
+    "Layer",
+    "Line",
+    "Picture",
+    "curve_chart",
+    "figures",
+    "interval_chart",
+    "share_chart",
+]
 
 FONTS = (
     "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, "
@@ -47,6 +58,7 @@ _BARS_WITH_GAPS = 40
 _LABELLED_WAVES = 13
 _CHARTED_INTERVALS = 12
 _FEWEST_WAVES = 2
+_CHARTED_CURVES, _CURVES_HEIGHT, _HOUR = 5, 220, 3_600
 _ROOT = re.compile(r"\A\s*<svg[^>]*>|</svg>\s*\Z")
 _REFERENCE = re.compile(r'(?<= id="|url\(#)[A-Za-z_]+\d+(?=["\)])')
 
@@ -69,6 +81,14 @@ class Layer:
     label: str
     color: str
     shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One variant's curve: hours, share, and the ends of its band at each place, from (0, 0, 0, 0) on."""
+
+    color: str
+    places: tuple[tuple[float, float, float, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +120,10 @@ def figures(report: Report, words: Words) -> tuple[Figure, ...]:
         words: The page's language.
 
     Returns:
-        No, one or two figures.
+        No figure or up to three.
     """
-    return tuple(figure for figure in (_effects(report, words), _shares(report, words)) if figure)
+    drawn = (_effects(report, words), _shares(report, words), _curves(report, words))
+    return tuple(figure for figure in drawn if figure)
 
 
 def _effects(report: Report, words: Words) -> Figure | None:
@@ -126,6 +147,41 @@ def _interval(arm: ArmReport, words: Words, *, digits: int) -> Interval:
     effect, lower, upper = (100 * (x or 0.0) for x in (arm.effect, arm.ci_lower, arm.ci_upper))
     text = f"{signed(effect, digits)} {words.range_in_points(lower / 100, upper / 100, digits=digits)}"
     return Interval(label=arm.name, text=text, effect=effect, lower=lower, upper=upper)
+
+
+def _curves(report: Report, words: Words) -> Figure | None:
+    """How soon the mails of the control and of the largest variants have the event that decides."""
+    drawn = [curve for curve in report.curves if curve.metric == report.metric and len(curve.points) > 1]
+    if not drawn:
+        return None
+    arms = {arm.name: arm for arm in report.arms}
+    others = [arms[curve.arm] for curve in drawn if curve.arm != report.control]
+    shown = _heaviest(others, {arm.name: arm.weight or 0.0 for arm in others}, _CHARTED_CURVES - 1)
+    names = [name for name in (report.control, *(arm.name for arm in shown)) if any(c.arm == name for c in drawn)]
+    colors = [_CONTROL_COLOR if name == report.control else _PALETTE[i % len(_PALETTE)]
+              for i, name in enumerate(names, start=-1 if names[0] == report.control else 0)]  # fmt: skip
+    of_name = {curve.arm: curve for curve in drawn}
+    last = (f"{name} {words.rate(of_name[name].points[-1].share)}" for name in names)
+    cut = words.chart_cut.format(shown=len(names), all=len(drawn)) if len(names) < len(drawn) else ""
+    return Figure(
+        key="curves",
+        title=words.chart_curves[report.metric],
+        note=words.join(words.chart_curves_note, cut),
+        summary=words.join(words.comma.join(last)),
+        picture=curve_chart(
+            [Line(color=color, places=_places(of_name[name])) for name, color in zip(names, colors, strict=True)],
+            axis=words.chart_curves_axis,
+        ),
+        legend=tuple(zip(colors, names, strict=True)),
+    )
+
+
+def _places(curve: CurveReport) -> tuple[tuple[float, float, float, float], ...]:
+    start = ((0.0, 0.0, 0.0, 0.0),)
+    return start + tuple(
+        (p.seconds / _HOUR, p.share, p.share if p.lower is None else p.lower, p.share if p.upper is None else p.upper)
+        for p in curve.points
+    )
 
 
 def _heaviest(arms: Sequence[ArmReport], weights: Mapping[str, float], limit: int) -> list[ArmReport]:
@@ -259,6 +315,39 @@ def share_chart(waves: Sequence[int], layers: Sequence[Layer], *, axis: str, hei
         )
     )
     return _draw(chart, width=_WIDTH - 46 - _SIDE, height=height, top=10, left=46, bottom=44)
+
+
+def curve_chart(lines: Sequence[Line], *, axis: str) -> Picture:
+    """Draw shares that rise with the age of the mail, each with its band.
+
+    Args:
+        lines: At least one.
+        axis: Title of the axis, hours.
+
+    Returns:
+        The picture; colours are those of the lines.
+    """
+    values = [
+        {"line": i, "hours": hours, "share": share, "lower": lower, "upper": upper, "color": line.color}
+        for i, line in enumerate(lines)
+        for hours, share, lower, upper in line.places
+    ]
+    longest = max(line.places[-1][0] for line in lines)
+    x = alt.X(
+        "hours:Q", scale=alt.Scale(domain=[0, longest], nice=False),
+        axis=alt.Axis(title=axis, tickCount=_TICKS, grid=False, ticks=False, domainColor=_RULE),
+    )  # fmt: skip
+    share_axis = alt.Axis(
+        title=None, tickCount=_TICKS, labelExpr="format(datum.value, '.3~p')", ticks=False, domain=False
+    )
+    base = alt.Chart(alt.InlineData(values=values)).encode(x=x, color=alt.Color("color:N", scale=None), detail="line:N")
+    chart = alt.layer(
+        base.mark_area(opacity=0.18, interpolate="step-after").encode(
+            y=alt.Y("lower:Q", axis=share_axis, scale=alt.Scale(zero=True, nice=True)), y2="upper:Q"
+        ),
+        base.mark_line(interpolate="step-after", strokeWidth=2).encode(y="share:Q"),
+    )
+    return _draw(chart, width=_WIDTH - 46 - _SIDE, height=_CURVES_HEIGHT, top=10, left=46, bottom=44)
 
 
 def _bottoms(layers: Sequence[Layer], wave: int) -> list[float]:

@@ -17,6 +17,7 @@ from abmail._report_parts import (
     moment,
     points_digits,
     row_name,
+    status_words,
     table,
     versus_control,
 )
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
         SecondOpinion,
         SegmentArmReport,
         SegmentReport,
+        ValueArmReport,
     )
 
-__all__ = ["factors", "guardrails", "machine_table", "more", "second", "segments", "waves"]
+__all__ = ["factors", "guardrails", "machine_table", "more", "second", "segments", "values", "waves"]
 
 _WAVE_COLUMNS: Final = 7
 
@@ -174,6 +176,57 @@ def _best_guess(arm: SegmentArmReport, words: Words, *, digits: int) -> Cell:
     if arm.shrunk_lower is None or arm.shrunk_upper is None:
         return Cell(text=text)
     return Cell(text=text, detail=words.range_in_points(arm.shrunk_lower, arm.shrunk_upper, digits=digits))
+
+
+def values(report: Report, words: Words) -> tuple[Section, ...]:
+    """What the variants bring in per mail, beside the primary metric."""
+    found = report.value
+    if found is None or not report.sent:
+        return ()
+    columns = (
+        Column(label=words.variant, number=False),
+        Column(label=words.sent),
+        Column(label=words.valued[found.event]),
+        Column(label=words.total, spare=True),
+        Column(label=words.per_mail),
+        Column(label=words.difference),
+        Column(label=words.relative, spare=True),
+    )
+    lead = words.values_lead[found.event].format(window=words.duration(report.window_seconds))
+    young = words.values_open if report.mature_share < 1 else ""
+    cap = "" if found.limit is None else words.values_cap.format(
+        limit=words.amount(found.limit, found.unit), capped=words.count(found.capped)
+    )  # fmt: skip
+    return (
+        Section(
+            key="values",
+            title=words.values,
+            lead=words.join(lead, localized(words, found.sentence, found.sentence_ja)),
+            tables=(table(columns, [_value_row(arm, report, found.unit, words) for arm in found.arms]),),
+            notes=tuple(words.join(note) for note in (cap, young) if note),
+        ),
+    )
+
+
+def _value_row(arm: ValueArmReport, report: Report, unit: str, words: Words) -> tuple[Cell, ...]:
+    base = arm.name == report.control
+    return (
+        Cell(text=arm.name, detail=words.control if base else ""),
+        Cell(text=words.count(arm.n)),
+        Cell(text=words.count(arm.valued)),
+        Cell(text=words.amount(arm.total, unit)),
+        Cell() if arm.mean is None else Cell(text=words.amount(arm.mean, unit)),
+        Cell(text=words.baseline, tone="muted") if base else _value_difference(arm, unit, words),
+        Cell() if base or arm.lift is None else Cell(text=words.signed_percent(arm.lift)),
+    )
+
+
+def _value_difference(arm: ValueArmReport, unit: str, words: Words) -> Cell:
+    if arm.effect is None or arm.ci_lower is None or arm.ci_upper is None:
+        return Cell(text=status_words(arm.status, words), tone="muted")
+    tone: Tone = "good" if arm.ci_lower > 0 else "bad" if arm.ci_upper < 0 else "plain"
+    ends = {name: words.amount(end, "", sign=True) for name, end in (("lower", arm.ci_lower), ("upper", arm.ci_upper))}
+    return Cell(text=words.amount(arm.effect, unit, sign=True), detail=words.interval.format(**ends), tone=tone)
 
 
 def second(report: Report, words: Words) -> tuple[Section, ...]:

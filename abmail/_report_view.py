@@ -53,6 +53,7 @@ def view(report: Report, language: Language) -> View:
         sections.guardrails(report, words),
         sections.factors(report, words),
         *sections.segments(report, words),
+        *sections.values(report, words),
         *sections.second(report, words),
         Section(key="actions", title=words.next_steps, items=_actions(report, words)),
         sections.waves(report, words),

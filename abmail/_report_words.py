@@ -122,6 +122,13 @@ class Words:
     note_segment: str
     note_best_guess: str
     note_attributes: str
+    values: str
+    values_lead: Mapping[str, str]
+    valued: Mapping[str, str]
+    total: str
+    per_mail: str
+    values_cap: str
+    values_open: str
     second: str
     second_lead: str
     verdicts: Mapping[str, str]
@@ -154,6 +161,9 @@ class Words:
     chart_weights: str
     chart_weights_note: str
     chart_weights_axis: str
+    chart_curves: Mapping[str, str]
+    chart_curves_note: str
+    chart_curves_axis: str
     other_variants: str
     chart_cut: str
 
@@ -201,6 +211,13 @@ class Words:
     def signed_percent(self, fraction: float) -> str:
         """A relative change in whole percent: 0.234 -> "+23%"."""
         return signed(100 * fraction, 0) + "%"
+
+    def amount(self, value: float, unit: str, *, sign: bool = False) -> str:
+        """An amount with the digits that matter, and its unit: 1234.5 -> "1,234.50 EUR", 0.0123 -> "0.0123"."""
+        size = abs(value)
+        digits = 0 if size >= 10_000 or value == 0 else 2 if size >= 1 else 4
+        text = _minus(f"{value:{'+' if sign and value else ''},.{digits}f}")
+        return f"{text} {unit}".rstrip()
 
     def duration(self, seconds: int) -> str:
         """A span in its largest whole unit: 259200 -> "3 days"."""
@@ -366,6 +383,16 @@ EN = Words(
     note_best_guess="Best guess: the difference drawn towards the other segments by as much as they agree; small "
     "segments are drawn most",
     note_attributes="Who tries one attribute after another will find one that seems to matter, by chance alone",
+    values="What each mail brings in",
+    values_lead={
+        "converted": "Conversions within {window} of the send, summed per mail; mails without one count as 0",
+        "replied": "Replies within {window} of the send, summed per mail; mails without one count as 0",
+    },
+    valued={"converted": "Converted", "replied": "Replied"},
+    total="Total",
+    per_mail="Per mail",
+    values_cap="One mail counts at most {limit} ({capped} brought in more); the totals are uncapped",
+    values_open="Mails whose window is still open take part: the amounts will rise",
     second="A second look, not registered beforehand: it decides nothing",
     second_lead="Method {method}, level {alpha}, {verdicts}",
     verdicts={"human-likely": "machine traffic left out", "all": "machine traffic included"},
@@ -396,6 +423,10 @@ EN = Words(
     chart_weights="Share of each wave",
     chart_weights_note="How the mails of each wave were shared out.",
     chart_weights_axis="wave",
+    chart_curves={"opened": "How soon mails are opened", "clicked": "How soon mails are clicked"},
+    chart_curves_note="Share of all mails by their age; the shaded band is uncertainty at each age by itself. A bandit "
+    "sends its variants at different hours, so let the table say which is better.",
+    chart_curves_axis="hours since the mail was sent",
     other_variants="{count} others",
     chart_cut="Shown: the {shown} variants with the largest current share; the table has all {all}.",
 )
@@ -531,6 +562,16 @@ JA = Words(
     "セグメント間の違いが確認できたときだけ勝者を示します",
     note_best_guess="補正後の差：ほかのセグメントと一致する度合いに応じて、全体に近づけた差です。小さいセグメントほど強く近づけます",
     note_attributes="属性を次々に試すと、偶然だけで効いているように見えるものが見つかります",
+    values="1通あたりの成果額",
+    values_lead={
+        "converted": "送信後{window}以内のコンバージョンを1通ごとに合計しました。ないメールは0として数えます",
+        "replied": "送信後{window}以内の返信を1通ごとに合計しました。ないメールは0として数えます",
+    },
+    valued={"converted": "コンバージョン", "replied": "返信"},
+    total="合計",
+    per_mail="1通あたり",
+    values_cap="1通の上限は{limit}です（超えたメールは{capped}通）。合計には上限を適用していません",
+    values_open="計測期間が終わっていないメールも含むため、金額はまだ増えます",
     second="もう一つの見方（事前に登録されていないため、判定には使いません）",
     second_lead="方法 {method}、有意水準 {alpha}、{verdicts}",
     verdicts={"human-likely": "機械による反応を除く", "all": "機械による反応を含む"},
@@ -561,6 +602,10 @@ JA = Words(
     chart_weights="回ごとの配信比率",
     chart_weights_note="各回のメールをどう割り振ったかを示します。",
     chart_weights_axis="配信回",
+    chart_curves={"opened": "開封されるまでの時間", "clicked": "クリックされるまでの時間"},
+    chart_curves_note="送信からの経過時間ごとの、全メールに占める割合です。色の帯は各時点での不確かさを表します。"
+    "パターンごとに送信時刻が異なるため、優劣は表で判断してください。",
+    chart_curves_axis="送信からの時間（時間）",
     other_variants="ほか{count}件",
     chart_cut="配信比率が大きい{shown}パターンを図示しています。全{all}パターンは表にあります。",
 )

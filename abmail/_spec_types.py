@@ -55,6 +55,9 @@ __all__ = [
     "StopReasons",
     "Text",
     "Unit",
+    "ValueCap",
+    "ValueUnit",
+    "Valued",
     "Version",
     "Waves",
     "Weekday",
@@ -74,6 +77,7 @@ Outcome = Literal["clicked", "opened"]
 Policy = Literal["thompson", "uniform", "fixed"]
 StopReason = Literal["winner", "futile"]
 Unit = Literal["recipient", "company"]
+Valued = Literal["converted", "replied"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 T = TypeVar("T")
@@ -103,6 +107,25 @@ def _whole(least: int, most: int) -> Kind[int]:
         return value
 
     return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
+
+
+_MOST_UNIT: Final = 12
+_MOST_CAP: Final = 1e12
+
+
+def _unit(value: object) -> str:
+    unit = require_line(_text(value))
+    if len(unit) > _MOST_UNIT:
+        raise BadValue(f"{shown(value)} is too long for a unit, at most {_MOST_UNIT} characters", hint="write EUR, say")
+    return unit
+
+
+def _cap(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise WrongType("a number", value)
+    if not 0 < value <= _MOST_CAP:
+        raise BadValue(f"{shown(value)} is no cap: it must be more than 0 and at most {_MOST_CAP:g}")
+    return float(value)
 
 
 def _version(value: object) -> int:
@@ -274,6 +297,10 @@ Days = Annotated[tuple[Weekday, ...], _names(Weekday, least=1)]
 StopReasons = Annotated[tuple[StopReason, ...], _names(StopReason, least=0)]
 Waves = Annotated[int, _whole(2, 500)]
 Seed = Annotated[int, _whole(0, 2**63 - 1)]
+ValueUnit = Annotated[str, Kind(_unit, {"type": "string", "maxLength": _MOST_UNIT, "examples": ["EUR", "points"]})]
+ValueCap = Annotated[
+    float, Kind(_cap, {"type": "number", "exclusiveMinimum": 0, "maximum": _MOST_CAP, "examples": [500]})
+]
 Weights = Annotated[
     Mapping[str, float],
     Kind(_shares(None), {"type": "object", "additionalProperties": _SHARE.schema}, dict[str, float]),

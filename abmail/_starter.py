@@ -96,6 +96,7 @@ metrics:
   primary: clicked                      # opens are reported beside it, but machines open mail, too
   window: 72h                           # how long after its mail a click counts
   guardrails: {unsubscribed: 0.005, complained: 0.001, bounced: 0.05}
+  # value: {event: converted, unit: EUR, winsorize: 500}    # what mails bring in, at most 500 a mail
 
 # alpha: chance of a false alarm. mde: smallest difference worth finding, here 4 % against 5 %, found with chance power.
 analysis: {alpha: 0.05, mde: 0.01, power: 0.8, baseline: 0.04}

@@ -25,6 +25,7 @@ from abmail._planning import Change, Plan
 from abmail._power_report import Baseline, PowerReport, past_rate, past_spread, power_report
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
+from abmail._value_report import curves_of, value_report
 from abmail.decide import epoch_due, is_due, next_epoch, verdict_due
 from abmail.dkim import Dkim
 from abmail.errors import StoreError, mask_address
@@ -461,7 +462,9 @@ class Engine:
         """
         evidence = self._evidence(self.store.experiment(name), now or self._clock(), by)
         second = second_opinion(evidence, SecondLook(method, alpha, verdicts))
-        report = replace(report_on(evidence), second_opinion=second)
+        report = replace(
+            report_on(evidence), second_opinion=second, value=value_report(evidence), curves=curves_of(evidence)
+        )
         if by is None:
             return report
         segments, summary = breakdown(evidence, by)
@@ -502,7 +505,12 @@ class Engine:
 
     def _evidence(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
         """What is known of an experiment now; all of one moment, so that an epoch is in all of its parts or in none."""
-        found = self.store.snapshot(stored.name, n_cells=len(self._definitions.of(stored).cells), by=by)
+        experiment = self._definitions.of(stored)
+        valued = experiment.metrics.value
+        found = self.store.snapshot(
+            stored.name, n_cells=len(experiment.cells), by=by, valued=None if valued is None else valued.event,
+            window=experiment.metrics.window.total_seconds(),
+        )  # fmt: skip
         return Evidence(
             stored=found.stored,
             experiment=self._definitions.of(found.stored),
@@ -514,6 +522,7 @@ class Engine:
             waves=found.waves,
             now=now,
             segments=found.segments,
+            values=found.values,
         )
 
     def stop(self, name: str, *, ship: str | None = None, why: str = "", now: datetime | None = None) -> int:

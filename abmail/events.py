@@ -40,6 +40,7 @@ TokenKind = Literal["o", "c", "u", "v", "b"]
 """What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe, ``v`` hosted copy, ``b`` bounces."""
 
 MAX_LINK: Final = 0xFFFF
+_MOST_VALUE: Final = 1e12
 _FUTURE = timedelta(days=1)
 
 
@@ -96,9 +97,12 @@ class Event:
         key: Two events with the same key are one event; when empty, made from source, type, message, link and second.
         detail: Text for people, such as a bounce's diagnostic; characters that a database refuses are replaced.
         hard: For a bounce: the address is dead for good.
+        value: What a conversion is worth, in the unit of the definition's ``metrics.value``: money, or points of a lead
+            score; negative for a refund. None counts as 1. Give each order a ``key`` of its own: two without one in
+            the same second are taken for one.
 
     Raises:
-        ValueError: ``at`` is not aware UTC, no message is named, or a field cannot be stored.
+        ValueError: ``at`` is not aware UTC, no message is named, or a field cannot be stored or is out of range.
     """
 
     type: EventType
@@ -113,6 +117,7 @@ class Event:
     key: str = ""
     detail: str = ""
     hard: bool = False
+    value: float | None = None
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() != timedelta(0):
@@ -121,6 +126,8 @@ class Event:
             raise ValueError("an event names its message: give message_id, or both experiment and recipient")
         if self.link is not None and not 0 <= self.link <= MAX_LINK:
             raise ValueError(f"link is {self.link}, must be in 0..{MAX_LINK}")
+        if self.value is not None and not abs(self.value) <= _MOST_VALUE:
+            raise ValueError(f"value is {self.value:g}, must be a number from -{_MOST_VALUE:g} to {_MOST_VALUE:g}")
         for name in ("message_id", "experiment", "recipient", "source", "key"):
             _require_storable(name, getattr(self, name))
         for reason in self.reasons:
@@ -148,6 +155,7 @@ class Event:
             "key": self.key,
             "detail": self.detail,
             "hard": self.hard,
+            "value": self.value,
         }
 
     @classmethod
@@ -269,6 +277,12 @@ def _read_link(name: str, value: object) -> int | None:
     return value
 
 
+def _read_number(name: str, value: object) -> float | None:
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+        raise _wrong_kind(repr(name), "a number or null", value)
+    return None if value is None else float(value)
+
+
 def _read_reasons(name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise _wrong_kind(repr(name), "a list of texts", value)
@@ -294,6 +308,7 @@ _READERS: Final = {
     "key": _read_text,
     "detail": _read_text,
     "hard": _read_flag,
+    "value": _read_number,
 }
 
 

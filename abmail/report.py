@@ -16,6 +16,8 @@ from abmail._report_codec import Part, decode, encode
 __all__ = [
     "ArmReport",
     "BotSensitivity",
+    "CurvePoint",
+    "CurveReport",
     "DecisionReport",
     "EpochReport",
     "FactorReport",
@@ -31,6 +33,8 @@ __all__ = [
     "SegmentSummary",
     "SendTimeReport",
     "SrmReport",
+    "ValueArmReport",
+    "ValueReport",
 ]
 
 Language = Literal["en", "ja"]
@@ -480,6 +484,104 @@ class GuardrailReport(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ValueArmReport(Part):
+    """What one variant brought in; differences are per mail, from control.
+
+    Attributes:
+        name: The variant.
+        n: Mails.
+        valued: Mails that brought something in.
+        total: Sum of all values, uncapped.
+        mean: Value per mail, capped where a cap was set.
+        effect: Difference of the means, compared within waves.
+        lift: The same, relative to control.
+        ci_lower: Lower end of the interval for ``effect``.
+        ci_upper: Upper end of the interval for ``effect``.
+        p_value: Corrected for several variants.
+        status: ``ok``, or why there is no answer.
+    """
+
+    name: str
+    n: int
+    valued: int
+    total: float
+    mean: float | None = None
+    effect: float | None = None
+    lift: float | None = None
+    ci_lower: float | None = None
+    ci_upper: float | None = None
+    p_value: float | None = None
+    status: str = "ok"
+
+    def _check(self) -> None:
+        _require_counts(self.name, n=self.n, valued=self.valued)
+        _require_interval(self.name, self.ci_lower, self.ci_upper)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueReport(Part):
+    """What mails bring in, beside the primary metric; it decides nothing.
+
+    Attributes:
+        event: The event that carries the value.
+        unit: What it is counted in; may be empty.
+        limit: Cap on one mail's value, None without.
+        capped: Mails whose value was above it.
+        arms: The variants in the order of the definition.
+        method: How the comparison was made.
+        sentence: The result in one plain English sentence.
+        sentence_ja: The same in Japanese.
+    """
+
+    event: str
+    unit: str = ""
+    limit: float | None = None
+    capped: int = 0
+    arms: tuple[ValueArmReport, ...]
+    method: MethodReport
+    sentence: str = ""
+    sentence_ja: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint(Part):
+    """One place of a curve.
+
+    Attributes:
+        seconds: Age of the mail.
+        share: Share of all mails with the event by then, fraction in [0, 1].
+        lower: Lower end of its band, for this place by itself.
+        upper: Upper end of its band.
+    """
+
+    seconds: float
+    share: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveReport(Part):
+    """How soon one variant's mails were opened or clicked (Kaplan-Meier, mails of any age).
+
+    Attributes:
+        metric: ``opened`` or ``clicked``.
+        arm: The variant.
+        n: Mails.
+        events: Mails with the event.
+        median: Seconds until half of all mails have it; None where fewer than half do.
+        points: The curve, by age.
+    """
+
+    metric: Literal["opened", "clicked"]
+    arm: str
+    n: int
+    events: int
+    median: float | None = None
+    points: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Part):
     """The result of one experiment at one moment.
 
@@ -518,6 +620,8 @@ class Report(Part):
         guardrails: Limits, per metric and variant.
         segment_summary: What the segments say together; None where none were asked for.
         second_opinion: Another analysis beside the registered one; None where none was asked for.
+        value: What mails bring in, where the definition asks for it.
+        curves: How soon each variant's mails are opened and clicked.
     """
 
     format_version: Literal[1] = 1
@@ -554,6 +658,8 @@ class Report(Part):
     guardrails: tuple[GuardrailReport, ...] = ()
     segment_summary: SegmentSummary | None = None
     second_opinion: SecondOpinion | None = None
+    value: ValueReport | None = None
+    curves: tuple[CurveReport, ...] = ()
 
     def _check(self) -> None:
         _require_counts(

@@ -58,6 +58,9 @@ from abmail._spec_types import (
     StopReasons,
     Text,
     Unit,
+    ValueCap,
+    Valued,
+    ValueUnit,
     Version,
     Waves,
     Weekday,
@@ -92,6 +95,7 @@ __all__ = [
     "StopReason",
     "TimeWindow",
     "Unit",
+    "ValueMetric",
     "Weekday",
     "decode",
     "decode_file",
@@ -196,6 +200,21 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ValueMetric:
+    """What mails bring in: the values of later events, summed per mail and compared beside the primary metric.
+
+    Attributes:
+        event: The event that carries the value; one without a value counts as 1.
+        unit: What it is counted in, such as EUR; for the page alone.
+        winsorize: Cap on what one mail can bring in, fixed before the test: a single huge order then decides nothing.
+    """
+
+    event: Annotated[Valued, choice(Valued)] = "converted"
+    unit: ValueUnit = ""
+    winsorize: ValueCap | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
     """What is measured.
 
@@ -203,11 +222,13 @@ class Metrics:
         primary: The event that decides.
         window: Time after the send in which the event counts.
         guardrails: Highest accepted rate of each unwanted event, fraction in [0, 1].
+        value: What mails bring in, such as revenue; nothing where it is absent.
     """
 
     primary: Annotated[Outcome, choice(Outcome)] = "clicked"
     window: Duration = timedelta(hours=72)
     guardrails: Guardrails = field(default_factory=FrozenDict)
+    value: ValueMetric | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ of their epoch, outcomes by their delay after the send; from it come the totals,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -42,6 +43,7 @@ from abmail._records import (
     StoredExperiment,
     StoredMessage,
     Tally,
+    ValuedMail,
     bin_of,
     counted_anew,
     epoch_row,
@@ -56,6 +58,7 @@ from abmail._records import (
 )
 from abmail._soft_bounces import soft_bouncer
 from abmail._strata import tallies_by
+from abmail._valued import values_of
 from abmail.errors import StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event
 from abmail.recipient import Recipient
@@ -72,6 +75,7 @@ __all__ = [
     "StoredExperiment",
     "StoredMessage",
     "Tally",
+    "ValuedMail",
     "upgrade",
     "worker_name",
 ]
@@ -535,10 +539,13 @@ class Store(People):
         with self._read() as db:
             return _tally(db, name, n_cells)
 
-    def snapshot(self, name: str, *, n_cells: int, by: str | None = None) -> Snapshot:
+    def snapshot(
+        self, name: str, *, n_cells: int, by: str | None = None, valued: str | None = None, window: float = math.inf
+    ) -> Snapshot:
         """All that is known of an experiment at one moment; what others write meanwhile does not show in it.
 
-        With ``by``, the counts also for each value of that attribute of the recipients (or ``domain``).
+        With ``by``, the counts also for each value of that attribute of the recipients (or ``domain``). With
+        ``valued``, a type of event, what each mail brought in by such events within ``window`` seconds.
 
         Raises:
             UnknownExperiment: None of that name was applied.
@@ -556,6 +563,7 @@ class Store(People):
                 last_send=dict(db.execute(sql.LAST_SEND, known).all()),
                 unsettled=dict(db.execute(sql.UNSETTLED, known).all()),
                 segments={} if by is None else tallies_by(db, name, by, n_epochs=len(epochs), n_cells=n_cells),
+                values=() if valued is None else values_of(db, name, valued, window=window),
             )
 
     def recount(self, name: str, *, n_cells: int) -> Tally:

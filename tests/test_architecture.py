@@ -57,14 +57,15 @@ PRIVATE: dict[str, str] = {
     "_report_parts": "report", "_report_checks": "report", "_report_sections": "report",
     "_tables": "store", "_statements": "store", "_records": "store", "_database": "store", "migrations": "store",
     "_strata": "store", "_bulk": "store", "_claims": "store", "_connection": "store", "_people": "store",
-    "_soft_bounces": "store",
+    "_soft_bounces": "store", "_valued": "store",
     "_refusals": "bounces", "_mailboxes": "bounces",
     "_truth": "simulate", "_world": "simulate", "_mailing": "simulate", "_simulation_words": "simulate",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "decide", "_planning": "decide",
     "_power_report": "engine", "_power_words": "engine",
-    "_second_look": "engine", "_breakdown": "engine", "_engine_values": "engine", "_signing": "engine",
+    "_second_look": "engine", "_breakdown": "engine", "_value_report": "engine",
+    "_engine_values": "engine", "_signing": "engine",
     "_delivery": "engine",
 }  # fmt: skip
 """Private siblings, and the module whose room they belong to."""
