@@ -237,7 +237,7 @@ def from_rates(
 
 def _arm(k: Floats, n: Floats, weight: Floats, rate: Floats, counted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Sums over an arm's own sends of (outcome - rate) / weight and of its square."""
-    safe = np.where(counted, weight, 1.0)
+    safe = np.where(counted, np.maximum(weight, _ROUNDING), 1.0)  # smaller shares are no logged ones
     extra = np.where(counted, (k - n * rate) / safe, 0.0)
     square = np.where(counted, (k * (1 - rate) ** 2 + (n - k) * rate**2) / safe**2, 0.0)
     return extra, square

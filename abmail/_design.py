@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from abmail._aipw import average_effect
 from abmail._boundary import Boundary, check_alpha, obrien_fleming
 from abmail._drift import drift_crossing
+from abmail._exact import exact
 from abmail._fixed import ScoreTest
 from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
 from abmail._trials import Allocation, Even, FixedShares, ThompsonShares, run_trials
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_MAILS", "Design", "Method", "Power", "Waves"]
 
-Method = Literal["sequential", "fixed", "anytime"]
+Method = Literal["sequential", "fixed", "anytime", "exact", "aipw"]
+_METHODS: tuple[Method, ...] = ("sequential", "fixed", "anytime", "exact", "aipw")
+_OPEN: tuple[Method, ...] = ("anytime", "exact", "aipw")  # no planned end: simulated
 Claim = Literal["best", "control"]
 Waves: TypeAlias = int | Sequence[float] | Callable[[int], Sequence[float]]
 
@@ -109,7 +113,7 @@ class Design:
         """Successes, and failures, that a pair needs for a claim."""
         if self.fewest is not None:
             return self.fewest
-        return 0 if self.method == "fixed" else FEWEST_SUCCESSES
+        return FEWEST_SUCCESSES if self.method in ("sequential", "anytime") else 0
 
     @cached_property
     def affordable(self) -> int:
@@ -145,7 +149,7 @@ class Design:
         n = int(n)
         sizes, clock = self.waves(n)
         shares = np.full(self.n_arms, 1 / self.n_arms) if self._never_learns(sizes) else self.shares
-        if shares is not None and self.method != "anytime" and (self.n_arms == 2 or self.claim == "control"):
+        if shares is not None and self.method not in _OPEN and (self.n_arms == 2 or self.claim == "control"):
             return self._closed(effect, n, clock, shares)
         return self._simulated(effect, n, sizes, clock)
 
@@ -234,8 +238,9 @@ class Design:
             rng=np.random.default_rng(seed),
             delay=self.delay,
         )
-        n, k = (np.moveaxis(counts, 1, 2).astype(np.float64) for counts in (trials.n, trials.successes))
-        found, wrong, look = self._outcome(n, k, clock, best)
+        parts = (trials.n, trials.successes, trials.weights)
+        n, k, weights = (np.moveaxis(part, 1, 2).astype(np.float64) for part in parts)
+        found, wrong, look = self._outcome(n, k, weights, clock, best)
         gap = rates[best] - rates
         path = np.einsum("rat,a->rt", n, gap).cumsum(axis=1)
         left = 1 - np.asarray(clock)[look]
@@ -244,10 +249,16 @@ class Design:
         shipped = np.where(ended, np.take_along_axis(path, look[:, None], 1)[:, 0] + wasted, at_end)
         return np.stack((found.astype(np.float64), np.where(ended, 1 - left, 1.0), at_end, shipped))
 
-    def _outcome(self, n: Floats, k: Floats, clock: tuple[float, ...], best: int) -> tuple[Bools, Bools, Integers]:
+    def _outcome(
+        self, n: Floats, k: Floats, weights: Floats, clock: tuple[float, ...], best: int
+    ) -> tuple[Bools, Bools, Integers]:
         """Whether the best arm was named or (where there is but one pair) the other one, and at which look."""
         rivals = [0] if self.claim == "control" and best else [i for i in range(self.n_arms) if i != best]
-        sign = self._signs(_pair(n, k, best, rivals), clock, float(n[0].sum()))
+        pair = _pair(n, k, best, rivals)
+        if self.method == "aipw":
+            sign = self._average_signs(pair, n, weights, best, rivals)
+        else:
+            sign = self._signs(pair, clock, float(n[0].sum()))
         first = (sign != 0).argmax(axis=-1)
         verdict = np.take_along_axis(sign, first[..., None], -1)[..., 0]
         found, wrong = verdict.min(axis=-1) > 0, (verdict.min(axis=-1) < 0) & (len(rivals) == 1)
@@ -261,9 +272,24 @@ class Design:
         elif self.method == "anytime":
             mixture = mix(pair, self.alpha, 2 * mails / self.n_arms)
             z, outside = mixture.score.sum, mixture.path() <= self.level
+        elif self.method == "exact":
+            sign = exact(pair, self.alpha, 2 * mails / self.n_arms, self.baseline).proved(self.level)
+            return self._claimed(pair, sign, sign != 0)
         else:
             walk = combine(pair, np.diff(np.array((0.0, *clock))), Boundary(clock))
             z, outside = walk.z, walk.distance() >= obrien_fleming(clock, self.level)
+        return self._claimed(pair, z, outside)
+
+    def _average_signs(self, pair: Pair, n: Floats, weights: Floats, best: int, rivals: list[int]) -> Floats:
+        """`_signs` of the average effect over all mail sent, from the weights that each epoch was opened with."""
+        shape = pair.n_a.shape
+        sends = np.broadcast_to(n.sum(axis=1, keepdims=True), shape)
+        mine = np.broadcast_to(weights[:, [best]], shape)
+        sign = average_effect(pair, sends, weights[:, rivals], mine, self.alpha, float(n[0].sum())).proved(self.level)
+        return self._claimed(pair, sign, sign != 0)
+
+    def _claimed(self, pair: Pair, z: NDArray[np.float64] | NDArray[np.int8], outside: Bools) -> Floats:
+        """The sign of what is proved, where the pair has successes and failures enough."""
         successes = pair.k.cumsum(axis=-1)
         rarer = np.minimum(successes, pair.n.cumsum(axis=-1) - successes)
         signs: Floats = np.where(outside & (rarer >= self.needed), np.sign(z), 0.0)
@@ -292,8 +318,8 @@ def _check(design: Design) -> None:
         raise ValueError(f"baseline is {design.baseline:g}, must be in (0, 1)")
     if not 2 <= design.n_arms <= 1_000:
         raise ValueError(f"n_arms is {design.n_arms}, must be from 2 to 1,000")
-    if design.method not in ("sequential", "fixed", "anytime"):
-        raise ValueError(f"method is '{design.method}', must be sequential, fixed or anytime")
+    if design.method not in _METHODS:
+        raise ValueError(f"method is '{design.method}', must be {', '.join(_METHODS[:-1])} or {_METHODS[-1]}")
     if design.claim not in ("best", "control"):
         raise ValueError(f"claim is '{design.claim}', must be best or control")
     if design.replications < 1:

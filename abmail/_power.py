@@ -112,8 +112,8 @@ def power(
         n: Mails to all arms.
         n_arms: Number of arms with the control.
         alpha: Two-sided level of the whole comparison, fraction in (0, 1).
-        method: ``sequential`` looks after every epoch, ``fixed`` once at the end, ``anytime`` after every epoch
-            without a planned end.
+        method: ``sequential`` looks after every epoch, ``fixed`` once at the end; ``anytime``, ``exact`` and ``aipw``
+            after every epoch without a planned end, as in `compare`.
         claim: ``best``: the arm beats every other, at 2 alpha / n_arms a pair, and is named winner; ``control``: it
             beats the control, at alpha / (n_arms - 1).
         allocation: ``even``, or how the shares move: `ThompsonShares` with its floor, `FixedShares`.
@@ -122,7 +122,7 @@ def power(
         delay: How late answers come, which slows a bandit's learning: an int for whole epochs, or the shares that have
             come in at the end of the mails' own epoch, one epoch later and so on.
         fewest: Successes, and failures, that a pair needs before a claim. 30 by default, as `compare` has it; 0 for
-            ``fixed``, as textbooks have it.
+            ``fixed``, as textbooks have it, and for ``exact`` and ``aipw``, which have rules of their own.
         replications: Simulated experiments, where there is no closed form.
         rng: Seed or generator of the simulation.
 
