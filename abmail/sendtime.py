@@ -19,13 +19,16 @@ from abmail._capacity import Fitted, fit_capacity, spread
 from abmail._choice import Arm, Choices, Why, control_group, draw_slots, pick
 from abmail._hazard import COLUMNS, WEEK, exposure_table
 from abmail._history import Events, History, HistoryCode, HistoryProblem, Labels, prepare
+from abmail._history_file import HistoryImport, read_history
 from abmail._holidays import public_holidays, read_holidays
+from abmail._judgement import HistoryGap, HistoryReport, judge_history
 from abmail._learning import Population, appeals, learn, with_random_sends
 from abmail._memory import CHUNK, Memory, Tables, absorb
 from abmail._model_file import read_model, write_model
 from abmail._profile import Habits, Profiler, decided_by
 from abmail._send_plan import Other, SendPlan, plan_sends
 from abmail._slots import Caps, Rules, Slots, cap_mask, open_slots
+from abmail._uplift import HourCurve, Uplift, UpliftStatus, hour_curve, open_rate_before, uplift
 from abmail._zones import Shifts, ZoneGuess, country_zones, infer_shifts, zone_of
 
 if TYPE_CHECKING:
@@ -45,7 +48,11 @@ __all__ = [
     "Fitted",
     "History",
     "HistoryCode",
+    "HistoryGap",
+    "HistoryImport",
     "HistoryProblem",
+    "HistoryReport",
+    "HourCurve",
     "Other",
     "Population",
     "Rules",
@@ -53,6 +60,8 @@ __all__ = [
     "SendTime",
     "Shifts",
     "Slots",
+    "Uplift",
+    "UpliftStatus",
     "Why",
     "ZoneGuess",
     "cap_mask",
@@ -60,12 +69,17 @@ __all__ = [
     "country_zones",
     "draw_slots",
     "fit_capacity",
+    "hour_curve",
     "infer_shifts",
+    "judge_history",
+    "open_rate_before",
     "open_slots",
     "plan_sends",
     "public_holidays",
+    "read_history",
     "read_holidays",
     "spread",
+    "uplift",
     "zone_of",
 ]
 

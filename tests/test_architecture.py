@@ -30,11 +30,12 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 
 PRIVATE: dict[str, str] = {
-    "_hash": "recipient",
+    "_hash": "recipient", "_table": "recipient",
     "_hazard": "sendtime", "_classes": "sendtime", "_calendar": "sendtime", "_history": "sendtime",
     "_memory": "sendtime", "_learning": "sendtime", "_profile": "sendtime", "_choice": "sendtime",
     "_model_file": "sendtime", "_slots": "sendtime", "_capacity": "sendtime", "_zones": "sendtime",
-    "_holidays": "sendtime", "_send_plan": "sendtime",
+    "_holidays": "sendtime", "_send_plan": "sendtime", "_uplift": "sendtime", "_history_file": "sendtime",
+    "_judgement": "sendtime",
     "_values": "spec", "_yaml": "spec", "_spec_problems": "spec",
      "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
     "_starter": "spec", "_document": "spec",
@@ -72,7 +73,7 @@ PRIVATE: dict[str, str] = {
 
 HOMES: dict[str, frozenset[str]] = {
     "numpy": frozenset({"recipient", "sendtime", "stats"})
-    | frozenset({"bandit", "assign", "store", "decide", "simulate", "engine", "demo"}),
+    | frozenset({"bandit", "assign", "store", "decide", "send", "simulate", "engine", "demo"}),
     "scipy": frozenset({"sendtime", "stats", "bandit", "simulate"}),
     "sqlalchemy": frozenset({"store"}),
     "alembic": frozenset({"store"}),

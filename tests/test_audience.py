@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abmail.audience import MAX_CELL, Import, ProblemCode, in_segment, read_recipients, read_suppressions
+from abmail._table import MAX_CELL
+from abmail.audience import Import, ProblemCode, in_segment, read_recipients, read_suppressions
 from abmail.errors import AudienceError
 from abmail.recipient import Recipient
 from abmail.segment import Segment
