@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from abmail.dkim import Dkim
 from abmail.errors import ConfigError
 from abmail.events import Signer
 from abmail.recipient import Recipient
-from abmail.render import RenderedMessage, Renderer, read_template
+from abmail.render import RenderedMessage, Renderer, read_files, read_template
 from abmail.send import RateLimiter, Transport
 from abmail.spec import Experiment
 from abmail.store import Claimed, Epoch, Store, StoredExperiment, worker_name
@@ -124,6 +124,33 @@ class Delivery:
         """
         return read_template(self._project, path)
 
+    def files(self, experiment: Experiment, template: str, text_template: str | None) -> dict[str, bytes]:
+        """What the mails of a definition need beside their templates: path in the project -> content.
+
+        Raises:
+            RenderError: A file cannot be read.
+        """
+        message = experiment.message
+        texts = [
+            (source, f"factors.{f}.{n}") for f, levels in experiment.factors.items() for n, source in levels.items()
+        ]
+        texts += [(message.subject or "", "message.subject"), (message.preheader or "", "message.preheader")]
+        sources = [(template, message.template), (text_template or "", message.text_template or "text"), *texts]
+        return read_files(self._project, message, sources)
+
+    def hosted(self, message_id: str) -> str | None:
+        """A sent mail as a page for a browser; None where there is no such mail.
+
+        Raises:
+            RenderError: It cannot be made any more, such as after a column of the list is gone.
+        """
+        claimed = self._store.assigned(message_id)
+        if claimed is None:
+            return None
+        experiment, renderer = self._renderer(claimed.experiment, claimed.version)
+        cell = experiment.cells[claimed.cell]
+        return renderer.hosted(cell=cell, recipient=claimed.recipient, message_id=claimed.id)
+
     def _outbox(self) -> Outbox:
         if self._transport is None:
             raise ConfigError(
@@ -140,11 +167,14 @@ class Delivery:
         if (name, version) not in self._renderers:
             stored = self._store.version(name, version)
             experiment = self._definitions.of(stored)
-            renderer = self.renderer_for(experiment, stored.template, stored.text_template)
+            files = self._store.files(name, version)
+            renderer = self.renderer_for(experiment, stored.template, stored.text_template, files)
             self._renderers[name, version] = (experiment, renderer)
         return self._renderers[name, version]
 
-    def renderer_for(self, experiment: Experiment, template: str, text_template: str | None) -> Renderer:
+    def renderer_for(
+        self, experiment: Experiment, template: str, text_template: str | None, files: Mapping[str, bytes]
+    ) -> Renderer:
         """What makes the mails of a definition.
 
         Raises:
@@ -152,7 +182,8 @@ class Delivery:
             ConfigError: The DKIM key is not for the sender's domain.
         """
         renderer = Renderer(
-            experiment=experiment, template=template, text_template=text_template, tracker_url=self._tracker_url,
+            experiment=experiment, template=template, text_template=text_template, files=files,
+            tracker_url=self._tracker_url,
             signer=self._signer, clock=time.thread_time, sign=self._dkim.sign if self._dkim else None,
         )  # fmt: skip
         if self._dkim:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["address_header", "boundary", "message_bytes", "structured_header", "text_header"]
 
@@ -90,27 +90,51 @@ def boundary(message_id: str) -> str:
     return "=_" + blake2b(b"boundary", key=message_id.encode()[:64], digest_size=12).hexdigest()
 
 
-def message_bytes(headers: Iterable[bytes], *, text: str, html: str, separator: str) -> bytes:
+def message_bytes(
+    headers: Iterable[bytes],
+    *,
+    text: str,
+    html: str,
+    separator: str,
+    images: Sequence[bytes] = (),
+    attached: Sequence[bytes] = (),
+) -> bytes:
     """A whole multipart/alternative message, CRLF line ends throughout, no line over 998 octets.
+
+    Pictures make it a part of multipart/related (RFC 2387), attachments of multipart/mixed.
 
     Args:
         headers: Lines as the header functions give them.
         text: Plain part.
         html: HTML part.
         separator: See `boundary`.
+        images: MIME parts that the HTML shows.
+        attached: MIME parts that stand beside the mail.
 
     Raises:
         ValueError: A part holds half of a surrogate pair.
     """
     line = f"--{separator}".encode()
-    return b"".join([
-        *headers,
-        b"MIME-Version: 1.0\r\n",
+    body = b"".join([
         f'Content-Type: multipart/alternative; boundary="{separator}"\r\n\r\n'.encode(),
         line, b"\r\n", _part("plain", text), b"\r\n",
         line, b"\r\n", _part("html", html), b"\r\n",
         line, b"--\r\n",
     ])  # fmt: skip
+    # A letter after "=_" keeps the boundaries apart, of which none may begin with another (RFC 2046, section 5.1.1).
+    if images:
+        kind = 'related; type="multipart/alternative"'
+        body = _around(body, images, kind=kind, separator=separator.replace("=_", "=_r", 1))
+    if attached:
+        body = _around(body, attached, kind="mixed", separator=separator.replace("=_", "=_m", 1))
+    return b"".join([*headers, b"MIME-Version: 1.0\r\n", body])
+
+
+def _around(body: bytes, parts: Iterable[bytes], *, kind: str, separator: str) -> bytes:
+    """A part with others behind it in one multipart."""
+    line = f"\r\n--{separator}".encode()
+    head = f'Content-Type: multipart/{kind}; boundary="{separator}"\r\n'.encode()
+    return b"".join([head, *(piece for part in (body, *parts) for piece in (line, b"\r\n", part)), line, b"--\r\n"])
 
 
 def _header(name: str, value: str) -> bytes:

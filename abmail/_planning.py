@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -52,6 +52,7 @@ _HORIZON: Final = 16  # days: a weekly window that a clock change swallows comes
 _FROZEN: Final = (
     "factors", "control", "salt", "audience.holdout", "audience.unit", "metrics.primary", "metrics.window",
     "analysis.alpha", "message.template", "message.text_template", "template",
+    "message.attachments", "message.images", "message.inline_css", "file ",
 )  # fmt: skip
 """Settings that cannot change while an experiment runs: they move people between variants or change the question."""
 
@@ -98,6 +99,7 @@ class Plan:
         experiment: The definition.
         template: Source of the HTML template.
         text_template: Source of the text template, None where the text is made from the HTML.
+        files: What they include, the attachments and pictures: path in the project -> content.
         selection: The audience.
         new: Number of recipients of the audience who have no row in the ledger yet, held out ones included.
         waves: Planned number of mails in each epoch.
@@ -117,11 +119,14 @@ class Plan:
     changes: tuple[Change, ...] = ()
     recipients: tuple[Recipient, ...] | None = None
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def content_hash(self) -> str:
-        """Hash of the definition and the templates."""
-        parts = [self.experiment.spec_hash, self.template, self.text_template]
+        """Hash of the definition, the templates and the files."""
+        parts: list[object] = [self.experiment.spec_hash, self.template, self.text_template]
+        if self.files:
+            parts.append({path: _digest(content) for path, content in sorted(self.files.items())})
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @property
@@ -291,15 +296,30 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
 
 
 def changes_to(
-    stored: StoredExperiment | None, experiment: Experiment, template: str, text_template: str | None
+    stored: StoredExperiment | None,
+    experiment: Experiment,
+    template: str,
+    text_template: str | None,
+    *,
+    files: tuple[Mapping[str, bytes], Mapping[str, bytes]],
 ) -> tuple[Change, ...]:
-    """What differs from the stored version, the mail's own sources included."""
+    """What differs from the stored version, the mail's own sources included; ``files`` are those of both, old first."""
     if stored is None:
         return ()
     found = changes(stored.definition, experiment.resolved())
     texts = (("template", stored.template, template), ("text_template", stored.text_template, text_template))
     mails = (Change(path=p, before=b, after=a, risky=True) for p, b, a in texts if b != a)
-    return (*found, *mails)
+    before, after = ({path: _digest(content) for path, content in each.items()} for each in files)
+    changed = [path for path in sorted({*before, *after}) if before.get(path) != after.get(path)]
+    return (
+        *found,
+        *mails,
+        *(Change(path=f"file {p}", before=before.get(p), after=after.get(p), risky=True) for p in changed),
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:

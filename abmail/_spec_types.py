@@ -34,6 +34,7 @@ __all__ = [
     "Expression",
     "Factor",
     "FallBack",
+    "Flag",
     "Guardrail",
     "Guardrails",
     "Holdout",
@@ -48,6 +49,7 @@ __all__ = [
     "Policy",
     "PositiveShare",
     "ProjectPath",
+    "ProjectPaths",
     "Seed",
     "Sender",
     "Share",
@@ -188,6 +190,27 @@ def _local_zone(value: object) -> str:
     return value if value == "recipient" and isinstance(value, str) else _zone(value)
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise WrongType("true or false", value)
+    return value
+
+
+def _paths(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise WrongType("a list", value)
+    problems: list[Refusal] = []
+    paths = tuple(path for index, item in enumerate(value) for path in _item(_PATH, index, item, problems))
+    problems += [((index,), BadValue("the file is in the list twice")) for index in _repeated(paths)]
+    if problems:
+        raise Refused(problems)
+    return paths
+
+
+def _repeated(items: tuple[str, ...]) -> list[int]:
+    return [index for index, item in enumerate(items) if item in items[:index]]
+
+
 def _names(literal: object, *, least: int) -> Kind[tuple[str, ...]]:
     """Make the kind of a list of fixed names whose order has no meaning: equal lists are equal values."""
     one = choice(literal)
@@ -272,6 +295,7 @@ _WINDOW: Final = Kind(
 )
 _SEGMENT_EXAMPLE: Final = "stage in ['warm', 'hot'] and industry == 'manufacturing'"
 _ANY_TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+_PATH: Final = Kind(_texts(require_path), {"type": "string", "examples": ["mails/webinar.html.j2"]})
 _MAILBOX: Final = Kind(
     _texts(require_mailbox), {"type": "string", "examples": ["Sales <news@example.com>", "news@example.com"]}
 )
@@ -280,7 +304,9 @@ Version = Annotated[int, Kind(_version, {"const": 1})]
 Name = Annotated[str, Kind(_texts(require_name), {"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 Text = Annotated[str, Kind(_text, _ANY_TEXT)]
 Line = Annotated[str, Kind(_texts(require_line), _ANY_TEXT)]
-ProjectPath = Annotated[str, Kind(_texts(require_path), {"type": "string", "examples": ["mails/webinar.html.j2"]})]
+ProjectPath = Annotated[str, _PATH]
+ProjectPaths = Annotated[tuple[str, ...], Kind(_paths, {"type": "array", "items": _PATH.schema}, list)]
+Flag = Annotated[bool, Kind(_flag, {"type": "boolean"})]
 Mailbox = Annotated[str, _MAILBOX]
 Sender = Annotated[str, _MAILBOX, Key("from")]
 Share = Annotated[float, _SHARE]

@@ -34,6 +34,7 @@ __all__ = [
     "STATES",
     "TALLY",
     "UNSETTLED",
+    "VERSION_FILES",
     "Upserts",
 ]
 
@@ -122,6 +123,12 @@ EXPERIMENT = (
     .where(t.experiments.c.name == _e, t.versions.c.version == sa.bindparam("v"))
 )
 """An experiment with its version ``v``."""
+
+VERSION_FILES = (
+    sa.select(t.version_files.c.path, t.version_files.c.content)
+    .where(t.version_files.c.experiment == _e, t.version_files.c.version == sa.bindparam("v"))
+    .order_by(t.version_files.c.path)
+)
 
 EPOCHS = sa.select(t.epochs).where(t.epochs.c.experiment == _e).order_by(t.epochs.c.number)
 N_EPOCHS = sa.select(sa.func.count()).select_from(t.epochs).where(t.epochs.c.experiment == _e)

@@ -22,7 +22,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -97,6 +97,16 @@ versions = sa.Table(
     sa.Column("text_template", sa.Text),
     sa.Column("waves", sa.JSON, nullable=False),  # planned size of each epoch
     sa.Column("applied_at", UTCDateTime, nullable=False),
+)
+
+version_files = sa.Table(
+    "version_files",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),  # in the project
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.ForeignKeyConstraint(["experiment", "version"], ["versions.experiment", "versions.version"]),
 )
 
 epochs = sa.Table(

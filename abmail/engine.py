@@ -122,7 +122,8 @@ class Engine:
             template = self._delivery.template(message.template)
         if text_template is None and message.text_template:
             text_template = self._delivery.template(message.text_template)
-        self._delivery.renderer_for(experiment, template, text_template)
+        files = self._delivery.files(experiment, template, text_template)
+        self._delivery.renderer_for(experiment, template, text_template, files)
         given = None if recipients is None else tuple(recipients)
         everybody = self.store.recipients() if given is None else given
         selection = planning.select(experiment, everybody, suppressed=self.store.suppressed())
@@ -136,8 +137,15 @@ class Engine:
             new=sum(r.id not in known for r in (*selection.chosen, *selection.held_out)),
             waves=planning.waves(experiment, len(selection.chosen)),
             against_version=stored.version if stored else 0,
-            changes=planning.changes_to(stored, experiment, template, text_template),
+            changes=planning.changes_to(
+                stored,
+                experiment,
+                template,
+                text_template,
+                files=(self.store.files(stored.name, stored.version) if stored else {}, files),
+            ),
             recipients=given,
+            files=files,
         )
         return replace(plan, warnings=tuple(planning.warnings(plan)))
 
@@ -164,6 +172,7 @@ class Engine:
             definition=experiment.resolved(),
             template=plan.template,
             text_template=plan.text_template,
+            files=plan.files,
             waves=plan.waves,
             messages=(row for row in self._ledger_rows(plan) if row["recipient"] not in barred),
             after_version=plan.against_version,
@@ -212,8 +221,10 @@ class Engine:
             who = "recipient" if email is None else f"recipient {mask_address(email)}"
             raise StoreError(f"there is no {who} in the audience of {experiment.name}", hint="import a list first")
         message = experiment.message
-        texts = message.text_template and self._delivery.template(message.text_template)
-        renderer = self._delivery.renderer_for(experiment, self._delivery.template(message.template), texts or None)
+        template = self._delivery.template(message.template)
+        texts = self._delivery.template(message.text_template) if message.text_template else None
+        files = self._delivery.files(experiment, template, texts)
+        renderer = self._delivery.renderer_for(experiment, template, texts, files)
         ident = self.signer.message_id(f"preview of {experiment.name}", recipient.id)
         moment = now or self._clock()
         return tuple(
@@ -433,6 +444,14 @@ class Engine:
             definition = self._definitions.of(self.store.experiment(message.experiment))
             self._languages[message.experiment] = definition.message.language or "en"
         return self._languages[message.experiment]
+
+    def hosted(self, message_id: str) -> str | None:
+        """A sent mail as a page for a browser; None where there is no such mail.
+
+        Raises:
+            RenderError: It cannot be made any more.
+        """
+        return self._delivery.hosted(message_id)
 
     def unsubscribe(self, message_id: str, *, at: datetime, reason: str) -> None:
         """Suppress the message's recipient for good; committed when this returns, and harmless when repeated."""

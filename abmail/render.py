@@ -6,6 +6,7 @@ Pure: the same definition, template, cell, recipient, message id and time give t
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -13,16 +14,17 @@ from email.utils import format_datetime
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from abmail._guard import MAX_OUTPUT
+from abmail._layout import is_mjml, layout
 from abmail._links import TextCutter, link_target
 from abmail._mime import address_header, boundary, message_bytes, structured_header, text_header
 from abmail._page import Page, PageCutter
+from abmail._sources import attached_parts, included, inline_parts, read_files, read_template
 from abmail._templates import Attributes, Templates, readable_text
 from abmail.errors import ConfigError, RenderError
 from abmail.recipient import email_domain, normalise_email
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from abmail.recipient import Recipient
     from abmail.spec import Cell, Experiment
 
-__all__ = ["MAX_OUTPUT", "RenderedMessage", "Renderer", "read_template", "readable_text", "starter_template"]
+__all__ = [
+    "MAX_OUTPUT", "RenderedMessage", "Renderer", "read_files", "read_template", "readable_text", "starter_template",
+]  # fmt: skip
 
 _TRACKER = re.compile(r"(?i:https?)://[A-Za-z0-9.\-_:\[\]]+(?:/[A-Za-z0-9._~\-/%]*)?")
 _MAILTO = re.compile(r"[A-Za-z0-9!#$&'*+\-./=^_`{|}~]+@[A-Za-z0-9.\-]+")
@@ -44,6 +48,14 @@ _MAILBOX = re.compile(
 _LABEL = re.compile(r"[A-Za-z0-9_+.\-]+")
 _TAG = re.compile(r"</?[A-Za-z]")
 _FOOTERS = {"en": "Unsubscribe", "ja": "配信停止"}
+# Filled up so that mail programs don't go on with the first words of the mail.
+_PREHEADER = (
+    '<div style="display:none;max-height:0;overflow:hidden;mso-hide:all">{}' + "&#8199;&#65279;&#847; " * 40 + "</div>"
+)
+_SHOWN_CID = re.compile(
+    r"""(?:src|background)\s*=\s*["']?cid:([A-Za-z0-9._\-]+)|url\(["']?cid:([A-Za-z0-9._\-]+)""", re.IGNORECASE
+)
+_CID = re.compile(r"(?<=[\"'(=])cid:([A-Za-z0-9._\-]+)")
 _FOOTER = '<p style="margin:24px 0;font-size:12px;text-align:center"><a href="{url}">{label}</a></p>'
 _SHOWN_LINK = 80  # characters
 
@@ -78,9 +90,10 @@ class Renderer:
 
     Templates see `subject`, `cta`, `preheader`, `from_name` and `body` where the definition has them, `recipient`
     (`recipient.email`, and any column of the list: `recipient.name`, `recipient["会社名"]`), `unsubscribe_url`,
-    `language`, and the names `experiment` and `cell`. A name that is not defined is an error unless guarded by
-    `is defined` or `default`. Factor texts may use the last five themselves. Texts are escaped in HTML; only a
-    `body` that holds tags is taken as HTML (what it inserts is escaped), any other as paragraphs of text.
+    `view_url` (the mail in a browser), `language`, and the names `experiment` and `cell`. A name that is not defined is
+    an error unless guarded by `is defined` or `default`. Factor texts may use the last six themselves. Texts are
+    escaped in HTML; only a `body` that holds tags is taken as HTML (what it inserts is escaped), any other as
+    paragraphs of text. A preheader that no template writes is put at the beginning of the mail.
 
     Args:
         experiment: The definition.
@@ -88,6 +101,7 @@ class Renderer:
         text_template: Source of the template of the text part; without it, the text is made from the HTML.
         tracker_url: Public http or https address of the tracker, such as `https://t.example.com`.
         signer: Signs the tokens in links.
+        files: What the templates include, the attachments and pictures, see `read_files`.
         unsubscribe_mailto: Address that takes unsubscribe requests by mail, offered beside the link.
         clock: Seconds of processor time that the calling thread has used, such as `time.thread_time`, for a time limit
             on templates; without it, only what they do is counted.
@@ -106,6 +120,7 @@ class Renderer:
         text_template: str | None = None,
         tracker_url: str,
         signer: Signer,
+        files: Mapping[str, bytes] | None = None,
         unsubscribe_mailto: str | None = None,
         clock: Callable[[], float] | None = None,
         sign: Callable[[bytes, datetime], bytes] | None = None,
@@ -119,7 +134,11 @@ class Renderer:
         self._language = message.language or "en"
         self._from_name, self._sender = _mailbox("message.from", message.sender)
         self._reply_to = _mailbox("message.reply_to", message.reply_to) if message.reply_to else None
-        self._templates = templates = Templates(clock=clock)
+        self._attached = attached_parts(files or {}, message)
+        self._images = inline_parts(files or {}, message)
+        self._layout = layout(mjml=is_mjml(message.template), inline_css=bool(message.inline_css))
+        includes = included(files or {}, message)
+        self._templates = templates = Templates(includes, clock=clock)
         self._html = templates.html(template, message.template)
         self._text = None if text_template is None else templates.text(text_template, message.text_template or "text")
         self._fixed = {
@@ -133,6 +152,9 @@ class Renderer:
             for factor, levels in experiment.factors.items()
             for level, source in levels.items()
         }
+        used = [self._html, *(templates.html(source, name) for name, source in includes.items())]
+        self._shows_preheader = any("preheader" in each.variables for each in used)
+        self._require_images(template, *includes.values())
         self._page_cutter = PageCutter(self._html.fixed)
         self._text_cutter = TextCutter(self._text.fixed if self._text else ())
 
@@ -164,14 +186,50 @@ class Renderer:
             html, text = self._parts(cell, {**shared, **texts}, links)
             return self._message(cell, recipient, links, now, texts, html, text)
         except ValueError as error:
-            raise RenderError(
-                f"{self._html.name}, variant {cell.name!r}: {error}", template=self._html.name or "", variant=cell.name
-            ) from error
+            raise self._failed(cell, error) from error
+
+    def hosted(self, *, cell: Cell, recipient: Recipient, message_id: str) -> str:
+        """The HTML of a mail for a browser: without the open pixel, its pictures inside.
+
+        Args:
+            cell: The cell that the recipient got.
+            recipient: Who got it.
+            message_id: Our id of the message.
+
+        Raises:
+            RenderError: A template fails, or a link cannot be tracked.
+        """
+        links = _Links(self._signer.of(message_id), self._tracker_url)
+        self._templates.start()
+        shared = self._shared(cell, recipient, links)
+        try:
+            page, hrefs = self._page(cell, {**shared, **self._texts(cell, shared)}, links)
+        except ValueError as error:
+            raise self._failed(cell, error) from error
+        return _CID.sub(self._as_data, page.html(hrefs))
+
+    def _as_data(self, found: re.Match[str]) -> str:
+        kind, content, _ = self._images.get(found[1], ("", b"", b""))
+        return f"data:{kind};base64,{b64encode(content).decode()}" if kind else found[0]
+
+    def _failed(self, cell: Cell, error: ValueError) -> RenderError:
+        name = self._html.name
+        return RenderError(f"{name}, variant {cell.name!r}: {error}", template=name, variant=cell.name)
+
+    def _require_images(self, *sources: str) -> None:
+        for source in sources:
+            for found in _SHOWN_CID.finditer(source):
+                name = found[1] or found[2]
+                if name not in self._images:
+                    near = get_close_matches(name, list(self._images), 1)
+                    hint = f"did you mean cid:{near[0]}?" if near else "list the picture in message.images"
+                    raise RenderError(f"{self._html.name}: there is no picture for cid:{name}", hint=hint)
 
     def _shared(self, cell: Cell, recipient: Recipient, links: _Links) -> dict[str, object]:
         return {
             "recipient": Attributes({"id": recipient.id, "email": recipient.email, **recipient.attributes}),
             "unsubscribe_url": links.unsubscribe_url,
+            "view_url": links.view_url,
             "language": self._language,
             "experiment": self._name,
             "cell": cell.name,
@@ -189,21 +247,27 @@ class Renderer:
                 texts[factor] = Markup(texts[factor])  # noqa: S704 - rendered with escaping just before
         return texts
 
+    def _page(self, cell: Cell, variables: Mapping[str, object], links: _Links) -> tuple[Page, dict[int, str]]:
+        """The filled HTML template, and its links."""
+        pieces = self._html.pieces({**variables, **_as_html(variables.get("body"))}, cell.name)
+        page = self._page_cutter.cut(pieces) if self._layout is None else Page.of(self._layout("".join(pieces)))
+        return page, links.in_page(page)
+
     def _parts(self, cell: Cell, variables: Mapping[str, object], links: _Links) -> tuple[str, str]:
         """The HTML and the text part, links tracked, with footer and pixel."""
-        body = variables.get("body")
-        page = self._page_cutter.cut(self._html.pieces({**variables, **_as_html(body)}, cell.name))
-        hrefs = links.in_page(page)
+        page, hrefs = self._page(cell, variables, links)
         if self._text is None:
             text = page.text(hrefs)
         else:
-            pieces = self._text.pieces({**variables, **_as_text(body)}, cell.name)
+            pieces = self._text.pieces({**variables, **_as_text(variables.get("body"))}, cell.name)
             text = self._text_cutter.replace(pieces, links.in_text())
         label = _FOOTERS[self._language]
         if links.unsubscribe_url not in text:
             text = f"{text.rstrip()}\n\n{label}: {links.unsubscribe_url}\n"
         footer = "" if links.offered else _FOOTER.format(url=links.unsubscribe_url, label=label)
-        return page.html(hrefs, last=footer + links.pixel), text
+        preheader = "" if self._shows_preheader else str(variables["preheader"])
+        first = _PREHEADER.format(escape(preheader)) if preheader else ""
+        return page.html(hrefs, first=first, last=footer + links.pixel), text
 
     def _message(
         self,
@@ -233,7 +297,10 @@ class Renderer:
             structured_header("Feedback-ID", _feedback_id(cell, self._name, self._sender)),
             structured_header("X-Abmail-Message", links.message_id),
         ]
-        raw = message_bytes(headers, text=text, html=html, separator=boundary(links.message_id))
+        images = tuple(part for _, _, part in self._images.values())
+        raw = message_bytes(
+            headers, text=text, html=html, separator=boundary(links.message_id), images=images, attached=self._attached
+        )
         return RenderedMessage(
             message_id=links.message_id,
             header_id=header_id,
@@ -246,40 +313,6 @@ class Renderer:
         )
 
 
-def read_template(project_root: Path | str, name: str) -> str:
-    """Read a mail template of a project.
-
-    Args:
-        project_root: The project's folder.
-        name: Path of the template inside it, as the definition writes it.
-
-    Raises:
-        RenderError: There is no such file in the folder, or it is not UTF-8, or too large.
-    """
-    root = Path(project_root).resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root):
-        raise RenderError(f"template {name!r} lies outside the project folder {root}", template=name)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        near = get_close_matches(path.name, sorted(each.name for each in path.parent.glob("*")), 1)
-        hint = f"did you mean {near[0]}?" if near else "`message.template` is a path inside the project folder"
-        raise RenderError(
-            f"template {name!r} cannot be read in {root}: {error.strerror}", template=name, hint=hint
-        ) from error
-    if len(content) > MAX_OUTPUT:
-        raise RenderError(
-            f"template {name!r} has {len(content)} bytes, at most {MAX_OUTPUT} are possible", template=name
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        message = f"template {name!r} is not UTF-8 (byte {error.start}, line {line})"
-        raise RenderError(message, template=name, line=line, hint="save it as UTF-8 in your editor") from error
-
-
 def starter_template() -> str:
     """The HTML template that a new definition starts with."""
     return (files("abmail") / "templates" / "mail.html.j2").read_text(encoding="utf-8")
@@ -288,7 +321,8 @@ def starter_template() -> str:
 class _Links:
     """The addresses in one message: each tracked link is numbered, from 1, in the order of the HTML, then the text."""
 
-    __slots__ = ("_clicks", "_count", "_kept", "_signer", "_tracker_url", "message_id", "offered", "unsubscribe_url")
+    __slots__ = ("_clicks", "_count", "_kept", "_signer", "_tracker_url", "message_id", "offered", "unsubscribe_url",
+                 "view_url")  # fmt: skip
 
     def __init__(self, signer: MessageSigner, tracker_url: str) -> None:
         self._signer = signer
@@ -298,6 +332,7 @@ class _Links:
         self._count = 0
         self.message_id = signer.message_id
         self.unsubscribe_url = f"{tracker_url}/u/{signer.sign('u')}"
+        self.view_url = f"{tracker_url}/v/{signer.sign('v')}"
         self.offered = False  # whether the HTML shows the unsubscribe link
 
     @property
@@ -314,7 +349,7 @@ class _Links:
         for number, link in enumerate(page.links):
             if link.href.startswith(self.unsubscribe_url):
                 self.offered |= link.shown
-            elif not link.tracked:
+            elif not link.tracked or link.href.startswith(self.view_url):
                 self._kept.add(link.href)
             elif found := _target(link.href):
                 hrefs[number] = self._click(*found)
@@ -325,12 +360,12 @@ class _Links:
 
         The function raises a ValueError where a link cannot be tracked.
         """
-        clicks, kept, leave = self._clicks, self._kept, self.unsubscribe_url
+        clicks, kept, leave, view = self._clicks, self._kept, self.unsubscribe_url, self.view_url
 
         def replaced(url: str) -> str:
             if url in clicks:
                 return clicks[url]
-            if url.startswith(leave) or url in kept or (found := _target(url)) is None:
+            if url.startswith((leave, view)) or url in kept or (found := _target(url)) is None:
                 return url
             return clicks.get(found[0]) or self._click(*found)
 

@@ -37,6 +37,7 @@ from abmail._spec_types import (
     Expression,
     Factor,
     FallBack,
+    Flag,
     Guardrail,
     Guardrails,
     Holdout,
@@ -51,6 +52,7 @@ from abmail._spec_types import (
     Policy,
     PositiveShare,
     ProjectPath,
+    ProjectPaths,
     Seed,
     Sender,
     Share,
@@ -124,6 +126,9 @@ class Message:
         preheader: Preview text where it is not a factor.
         reply_to: Where answers go.
         language: Language of the fixed texts (footer, unsubscribe page).
+        attachments: Files that come with the mail, paths from the project folder; at most 5 MB in all.
+        images: Pictures shown inside the mail as ``cid:name.png``, paths from the project folder.
+        inline_css: Write the style sheet into the tags, for mail programs that drop it.
     """
 
     template: ProjectPath
@@ -133,6 +138,9 @@ class Message:
     preheader: Line | None = None
     reply_to: Mailbox | None = None
     language: Annotated[Language, choice(Language)] | None = None
+    attachments: ProjectPaths | None = None
+    images: ProjectPaths | None = None
+    inline_css: Flag | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,11 @@ class Store(People):
         with self._read() as db:
             return _experiment(db, name, number)
 
+    def files(self, name: str, version: int) -> dict[str, bytes]:
+        """What the mails of a version are made of beside its templates: path in the project -> content."""
+        with self._read() as db:
+            return {row.path: row.content for row in db.execute(sql.VERSION_FILES, {"e": name, "v": version})}
+
     def apply(
         self,
         name: str,
@@ -134,6 +139,7 @@ class Store(People):
         messages: Iterable[Mapping[str, Any]],
         after_version: int,
         now: datetime,
+        files: Mapping[str, bytes] | None = None,
     ) -> tuple[int, int]:
         """Store a version and its outbox rows, all or nothing.
 
@@ -148,6 +154,7 @@ class Store(People):
             messages: Rows with id, recipient, state, position, zone and propensity; those already in the ledger stay.
             after_version: The version that the plan was made against, 0 for none.
             now: Time of the deed.
+            files: What the templates include, and what is attached: path in the project -> content.
 
         Returns:
             The version in force and the number of new ledger rows.
@@ -174,6 +181,9 @@ class Store(People):
                         waves=list(waves), applied_at=now,
                     )
                 )  # fmt: skip
+                for path, content in (files or {}).items():
+                    kept = {"experiment": name, "version": version, "path": path, "content": content}
+                    db.execute(t.version_files.insert(), kept)
             added = sum(
                 self._insert_new(db, t.messages, [{"experiment": name, "step": 0, **row} for row in batch])
                 for batch in _batches(messages)
@@ -322,7 +332,7 @@ class Store(People):
                     id=row.message, experiment=row.experiment, version=row.version, epoch=row.epoch, cell=row.cell,
                     attempts=row.attempts, recipient=to_recipient(row),
                 )  # fmt: skip
-        return [found[i] for i in ids]
+        return [found[i] for i in ids if i in found]
 
     def mark_sending(self, message: str, *, worker: str, now: datetime) -> bool:
         """Commit the intent to send, before the transport is called.
@@ -430,6 +440,11 @@ class Store(People):
         with self._read() as db:
             row = _message(db, message)
             return None if row is None else to_message(row)
+
+    def assigned(self, message: str) -> Claimed | None:
+        """What a message that has a cell is made of, whoever holds it; None where there is none."""
+        with self._read() as db:
+            return next(iter(self._claimed(db, [message])), None)
 
     def messages(self, name: str, *, states: Sequence[State] | None = None) -> Iterator[StoredMessage]:
         """Rows of the ledger of one experiment, in the order of the waves."""

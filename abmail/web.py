@@ -74,6 +74,9 @@ class Tracking(Protocol):
     def message(self, message_id: str, /) -> SentMessage | None:
         """Look a message up; None where it is not known."""
 
+    def hosted(self, message_id: str, /) -> str | None:
+        """A sent mail as a page; None where there is none."""
+
     def record(self, event: Event, /) -> bool:
         """Store an event; False where one with the same key was stored before."""
 
@@ -90,6 +93,7 @@ def create_app(tracking: Tracking, *, clock: Callable[[], datetime]) -> Starlett
     GET /o/{token}.gif    200, a GIF of 43 bytes                                       ``opened`` with a verdict
     GET /c/{token}?u=URL  302 to the signed URL                                        ``clicked`` with link and verdict
     GET /u/{token}        200, a page with a form                                      none
+    GET /v/{token}        200, the mail as a page                                      none
     POST /u/{token}       200, never a redirect or cookie (RFC 8058)                   unsubscribed before the answer
     GET /health           200                                                          none
     ====================  ===========================================================  ==============================
@@ -106,6 +110,7 @@ def create_app(tracking: Tracking, *, clock: Callable[[], datetime]) -> Starlett
     routes = [
         Route("/o/{token}.gif", tracker.open, methods=["GET"]),
         Route("/c/{token}", tracker.click, methods=["GET"]),
+        Route("/v/{token}", tracker.view, methods=["GET"]),
         Route("/u/{token}", tracker.unsubscribe, methods=["GET", "POST"]),
         Route("/health", _health, methods=["GET"]),
     ]
@@ -142,6 +147,17 @@ class _Tracker:
         # Byte for byte the author's URL: only what no header can hold is encoded.
         location = quote(target, safe=_HEADER_SAFE)
         return Response(status_code=302, headers={**_PRIVATE, "Location": location})
+
+    def view(self, request: Request) -> Response:
+        token = self._token("v", request)
+        try:
+            html = token and self.tracking.hosted(token.message_id)
+        except Exception:
+            _log.exception("a mail could not be shown")
+            return _page(request, "try_later", status=503, headers=_RETRY)
+        if not html:
+            return _page(request, "bad_link", status=404)
+        return Response(html, headers=_MAIL_HEADERS, media_type="text/html; charset=utf-8")
 
     async def unsubscribe(self, request: Request) -> Response:
         if request.method != "POST":
@@ -311,6 +327,16 @@ _PAGE_HEADERS: Final = {
     **_PRIVATE,
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+_MAIL_HEADERS: Final = {
+    **_PRIVATE,
+    # A mail is its author's, with values of a list in it: it may show pictures and styles, and do nothing.
+    "Content-Security-Policy": "default-src 'none'; img-src * data:; style-src * 'unsafe-inline'; font-src *; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "sandbox allow-popups allow-top-navigation-by-user-activation",
     "X-Content-Type-Options": "nosniff",
 }
 

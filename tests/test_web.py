@@ -63,6 +63,11 @@ class FakeTracking:
             raise OSError("the database is away")
         return self.messages.get(message_id)
 
+    def hosted(self, message_id: str, /) -> str | None:
+        if self.broken:
+            raise OSError("the database is away")
+        return "<p>日本語</p>" if message_id in self.messages else None
+
     def record(self, event: Event, /) -> bool:
         return self.events.setdefault(event.key, event) is event
 
@@ -610,3 +615,22 @@ def test_without_a_server_the_application_works_and_serving_names_the_extra(monk
     app = create_app(FakeTracking(), clock=lambda: NOW)
     with pytest.raises(MissingExtra, match="needs the extra 'web'"), contextlib.ExitStack() as stack:
         stack.enter_context(BackgroundServer(app))
+
+
+def test_a_mail_is_shown_in_a_browser_without_being_counted_and_can_do_nothing_there(browser: Browser) -> None:
+    url = f"/v/{SIGNER.sign('v', KNOWN)}"
+    answer = browser.request("GET", url)
+    assert (answer.status, answer.text) == (200, "<p>日本語</p>")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "script" not in policy
+    assert answer.headers["cache-control"] == "no-store"
+    assert browser.request("HEAD", url).status == 200
+    assert not browser.tracking.events
+    for wrong in (tampered(url), f"/v/{SIGNER.sign('u', KNOWN)}", f"/v/{SIGNER.sign('v', UNKNOWN)}", "/v/x"):
+        assert browser.request("GET", wrong).status == 404
+    assert browser.request("POST", url).status == 405
+    browser.tracking.broken = True
+    assert browser.request("GET", url).status == 503
