@@ -26,6 +26,7 @@ _TAIL = 40.0  # exp(-40) is nothing beside 1
 _STEP = 1.25  # panel width in standard deviations near a posterior's centre
 _GROWTH = 0.35  # panel width as a share of the distance to that centre
 _NODES = 8
+_NO_MATTER = 1e-10  # chance to be the best of all the arms that are left out of the value remaining
 _FARTHEST_GAIN = 200.0  # log of the largest factor that the value remaining is looked for
 
 
@@ -118,13 +119,27 @@ def value_remaining(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> float
     if best[champion] >= level:
         return 0.0
 
+    kept = _in_the_race(best, champion)
+    a_kept, b_kept, champion = first[kept], second[kept], int(np.flatnonzero(kept == champion)[0])
+
     def uncovered(gain: float) -> float:
-        return level - _chance_within(first, second, champion, float(np.expm1(gain)))
+        return level - _chance_within(a_kept, b_kept, champion, float(np.expm1(gain)))
 
     far = 0.01
     while uncovered(far) > 0 and far < _FARTHEST_GAIN:
         far *= 2
     return float(np.expm1(falling_root(uncovered, 0.0, far, 1e-10)))
+
+
+def _in_the_race(best: Floats, champion: int) -> NDArray[np.intp]:
+    """Arms that may matter: together the others are the best with a chance that no digit of the answer shows.
+
+    An arm beyond 1 + v times the champion's rate while no other is so must be the best, so leaving arms out moves the
+    chance by no more than their chances to be the best add up to.
+    """
+    order = np.argsort(best, kind="stable")
+    out = order[best[order].cumsum() < _NO_MATTER]
+    return np.setdiff1d(np.arange(len(best)), out[out != champion])
 
 
 def _chance_within(a: Floats, b: Floats, champion: int, v: float) -> float:

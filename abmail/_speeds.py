@@ -15,6 +15,7 @@ the second wave for the sign of a very slow arm and promise answers that never c
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -70,7 +71,7 @@ def speeds(table: Floats, clock: Floats, spread: float, *, alike: float, draws: 
     order = np.lexsort((table.sum(axis=1) @ bins, table.sum(axis=(1, 2))))  # whatever the order of the arms
     table = table[order]
     seen, up_to = reverse_counts(table)
-    hazard = _hazards(clock, spread)
+    hazard = _hazards(tuple(clock.tolist()), spread)
     fits, level = _fits(_with_sum(seen), _with_sum(up_to), hazard)
     near = _nearness()
     chance = _chances(fits, level, near, alike)
@@ -90,13 +91,15 @@ class _Pick:
         self.sd, self.stretch, self.common = picture.clip(max=len(_ARM_SDS) - 1), stretch, common
 
 
-def _hazards(clock: Floats, spread: float) -> Floats:
+@lru_cache(maxsize=8)
+def _hazards(clock: tuple[float, ...], spread: float) -> Floats:
     """(n_stretches, n_shifts, n_bins) reverse hazards of the prior's curve, moved and stretched."""
     from scipy.special import log_ndtr
 
-    share = log_ndtr((clock - _SHIFTS[:, None]) / (spread * _STRETCHES)[:, None, None])
+    share = log_ndtr((np.array(clock) - _SHIFTS[:, None]) / (spread * _STRETCHES)[:, None, None])
     before = np.concatenate([np.full((*share.shape[:2], 1), -np.inf), share[..., :-1]], axis=2)
     hazard: Floats = np.clip(-np.expm1(before - share), _LEAST, 1 - _LEAST)
+    hazard.setflags(write=False)
     return hazard
 
 
@@ -114,15 +117,26 @@ def _fits(seen: Floats, up_to: Floats, hazard: Floats) -> tuple[Floats, Floats]:
     k, n, g = seen[:, told], up_to[:, told], hazard[..., told]
     tight = np.einsum("aj,smj->asm", k, np.log(g)) + np.einsum("aj,smj->asm", n - k, np.log1p(-g))
     fits = [tight]
+    coarse = g[:, ::2]
     for worth in _LOOSE:
-        a, b = worth * g, worth * (1 - g)
+        a, b = worth * coarse, worth * (1 - coarse)
         alone = (gammaln(a) + gammaln(b)).sum(axis=2)
         total = (gammaln(worth) - gammaln(worth + n)).sum(axis=1)
         together = [(gammaln(a + hit) + gammaln(b + miss)).sum(axis=2) for hit, miss in zip(k, n - k, strict=True)]
-        fits.append(np.stack(together) - alone + total[:, None, None])
+        fits.append(_refined(np.stack(together) - alone + total[:, None, None]))
     stacked = np.stack(fits)
     best: Floats = stacked.max(axis=(0, 2, 3))
     return np.exp(stacked - best[:, None, None]), best
+
+
+def _refined(coarse: Floats) -> Floats:
+    """Values at all shifts from those at every second one, by cubic interpolation."""
+    fine = np.empty((*coarse.shape[:-1], 2 * coarse.shape[-1] - 1))
+    fine[..., ::2] = coarse
+    fine[..., 1::2] = (coarse[..., :-1] + coarse[..., 1:]) / 2
+    outer = coarse[..., :-3] + coarse[..., 3:]
+    fine[..., 3:-3:2] = (9 * (coarse[..., 1:-2] + coarse[..., 2:-1]) - outer) / 16
+    return fine
 
 
 def _chances(fits: Floats, level: Floats, near: Floats, alike: float) -> Floats:

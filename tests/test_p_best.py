@@ -1,0 +1,71 @@
+"""Chances to be best and what a choice may lose: exact for few arms and for two hundred, whatever the counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from abmail.stats import expected_loss, p_best, value_remaining
+
+
+def powers(n_arms: int, seed: int = 0) -> NDArray[np.float64]:
+    """First parameters a; with b = 1 a rate's distribution is x^a, and the maximum of the rates has x^(sum of a)."""
+    return np.random.default_rng(seed).uniform(0.5, 60.0, n_arms)
+
+
+@pytest.mark.parametrize("n_arms", [2, 4, 84, 200])
+def test_powers_have_closed_forms(n_arms: int) -> None:
+    a = powers(n_arms)
+    assert p_best(a, np.ones(n_arms)) == pytest.approx(a / a.sum(), abs=1e-12)
+    assert expected_loss(a, np.ones(n_arms)) == pytest.approx(a.sum() / (a.sum() + 1) - a / (a + 1), abs=1e-10)
+    mirrored = 1 / (a + 1)  # Beta(1, b): the minimum of 1 - rate, whose survival functions are powers
+    loss = expected_loss(np.ones(n_arms), a)
+    assert np.ptp(loss + mirrored) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_arms", [2, 4, 84, 200])
+@pytest.mark.parametrize("level", [0.9, 0.99])
+def test_the_value_remaining_of_powers_has_a_closed_form(n_arms: int, level: float) -> None:
+    """P(no arm above 1 + v times the champion) = 1 - (1 + v)^-a (1 - a / sum), solved for the level."""
+    a = powers(n_arms)
+    top = a.max()
+    exact = max(0.0, ((1 - top / a.sum()) / (1 - level)) ** (1 / top) - 1)
+    assert value_remaining(a, np.ones(n_arms), level=level) == pytest.approx(exact, abs=1e-4)
+
+
+@pytest.mark.parametrize("n_arms", [3, 84, 200])
+def test_arms_that_are_alike_share_the_chance_and_the_loss(n_arms: int) -> None:
+    for a, b in ((1.0, 1.0), (0.01, 5.0), (4e6, 9e9), (1e12, 1e12)):
+        best = p_best(np.full(n_arms, a), np.full(n_arms, b))
+        assert best == pytest.approx(1 / n_arms, abs=1e-12)
+        assert np.ptp(expected_loss(np.full(n_arms, a), np.full(n_arms, b))) < 1e-12
+
+
+def test_ten_million_draws_agree() -> None:
+    a, b = np.array([41.0, 37.0, 45.0, 12.0]), np.array([361.0, 265.0, 457.0, 100.0])
+    rng, rounds, size = np.random.default_rng(2), 20, 500_000
+    wins, lost = np.zeros(4), np.zeros(4)
+    for _ in range(rounds):
+        drawn = rng.beta(a[:, None], b[:, None], (4, size))
+        wins += np.bincount(drawn.argmax(axis=0), minlength=4)
+        lost += (drawn.max(axis=0) - drawn).mean(axis=1) / rounds
+    assert p_best(a, b) == pytest.approx(wins / (rounds * size), abs=5.5 * 0.5 / np.sqrt(rounds * size))
+    assert expected_loss(a, b) == pytest.approx(lost, abs=6e-5)
+
+
+logs = st.floats(-6, 15)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(logs, logs), min_size=1, max_size=12), st.sampled_from([1, 17]))
+def test_no_counts_are_too_absurd(pairs: list[tuple[float, float]], copies: int) -> None:
+    a, b = 10.0 ** np.array(pairs * copies).T
+    best, loss = p_best(a, b), expected_loss(a, b)
+    assert np.isfinite(best).all()
+    assert best.sum() == pytest.approx(1, abs=1e-12)
+    assert best.min() >= 0
+    assert np.isfinite(loss).all()
+    assert 0 <= loss.min() <= loss.max() <= 1
