@@ -38,6 +38,7 @@ FEWEST_PER_ARM = 50
 """Successes, and failures, that both arms need for an interval."""
 
 _ROUNDING = 2.0**-19  # weights are logged rounded to multiples of 2 ** -20
+_LEAST_LOGGED = 2.0**-21  # smaller ones are logged as 0
 _DEFAULT_EPOCHS = 25
 _UNEVEN = 1.8  # how much weights that move away from the first ones raise the variance, measured under a floor of 0.10
 _TYPICAL_VARIANCE = 0.05 * 0.95
@@ -101,7 +102,7 @@ class AverageEffect:
 
     def p_value(self) -> Floats:
         """Anytime p-value: the smallest of the looks that have an interval, 1 if none has, (...,)."""
-        smallest: Floats = self._path().min(axis=-1)
+        smallest: Floats = self.path().min(axis=-1)
         return smallest
 
     def proved(self, level: float) -> NDArray[np.int8]:
@@ -109,7 +110,7 @@ class AverageEffect:
 
         Of the average up to the look of that proof: a later look takes nothing back.
         """
-        return first_sign(self.sum_b - self.sum_a, self._path() <= check_alpha(level, "level"))
+        return first_sign(self.sum_b - self.sum_a, self.path() <= check_alpha(level, "level"))
 
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Confidence sequence for the average effect up to each look; (-1, 1) where it is not offered."""
@@ -149,7 +150,8 @@ class AverageEffect:
         low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
         return low, high, lift_low, lift_high
 
-    def _path(self) -> Floats:
+    def path(self) -> Floats:
+        """Inverse of the mixture martingale at every look, at most 1; 1 where no interval is offered."""
         ones = np.ones_like(self.n)
         path = mixture_p_value(self.sum_b - self.sum_a, self._variance(ones), self._rho(ones))
         return np.where(self.supported, path, 1.0)
@@ -204,7 +206,7 @@ def from_rates(
     pair: Pair, sends: Floats, weights: tuple[Floats, Floats], rates: tuple[Floats, Floats], spread: Floats
 ) -> AverageEffect:
     """The estimate for given predicted rates; ``spread`` is the tuning per unit of 1 / weight, (..., 1)."""
-    counted = (weights[0] > 0) & (weights[1] > 0)
+    counted = np.minimum(*weights) > _LEAST_LOGGED
     n = np.where(counted, sends, 0.0)
     (extra_a, square_a), (extra_b, square_b) = (
         _arm(k, arm_n, weight, rate, counted)
@@ -237,7 +239,7 @@ def from_rates(
 
 def _arm(k: Floats, n: Floats, weight: Floats, rate: Floats, counted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Sums over an arm's own sends of (outcome - rate) / weight and of its square."""
-    safe = np.where(counted, np.maximum(weight, _ROUNDING), 1.0)  # smaller shares are no logged ones
+    safe = np.where(counted, weight, 1.0)
     extra = np.where(counted, (k - n * rate) / safe, 0.0)
     square = np.where(counted, (k * (1 - rate) ** 2 + (n - k) * rate**2) / safe**2, 0.0)
     return extra, square

@@ -14,35 +14,37 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from abmail._aipw import average_effect
+from abmail._aipw import LOWEST_WEIGHT, average_effect
 from abmail._boundary import Boundary, check_alpha, obrien_fleming
 from abmail._drift import drift_crossing
 from abmail._exact import exact
 from abmail._fixed import ScoreTest
 from abmail._sequential import FEWEST_SUCCESSES, Pair, combine, mix
-from abmail._trials import Allocation, Even, FixedShares, ThompsonShares, run_trials
+from abmail._trials import Allocation, Even, FixedShares, ThompsonShares, run_trials, split_trials
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from abmail._drift import Crossing
+    from abmail._trials import Trials
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-__all__ = ["MOST_MAILS", "Design", "Method", "Power", "Waves"]
+__all__ = ["MOST_MAILS", "Design", "Method", "Power", "Strata", "Waves"]
 
 Method = Literal["sequential", "fixed", "anytime", "exact", "aipw"]
-_METHODS: tuple[Method, ...] = ("sequential", "fixed", "anytime", "exact", "aipw")
-_OPEN: tuple[Method, ...] = ("anytime", "exact", "aipw")  # no planned end: simulated
 Claim = Literal["best", "control"]
 Waves: TypeAlias = int | Sequence[float] | Callable[[int], Sequence[float]]
+Strata: TypeAlias = Sequence[tuple[float, float]]
 
 MOST_MAILS = 1_000_000_000
 _BATCH = 1_000_000  # replications x arms x epochs that are worked on at a time
 _AFFORDABLE = 200_000  # replications x arms x epochs of one step of a search, quadrature counted twelvefold
 _FEWEST_REPLICATIONS, _SEARCH_REPLICATIONS = 60, 1_000
+_EXTRA_WORK = {"exact": 100, "aipw": 2}  # for each stratum, measured against `sequential`
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ class Design:
     epochs: Waves = 10
     delay: ArrayLike | None = None
     fewest: int | None = None
+    strata: Strata | None = None
     replications: int = 2_000
     seed: int = 0
 
@@ -116,10 +119,20 @@ class Design:
         return FEWEST_SUCCESSES if self.method in ("sequential", "anytime") else 0
 
     @cached_property
+    def parts(self) -> tuple[Floats, Floats]:
+        """Share of the mails and rate of each stratum, (n_strata,) each; one of the baseline's rate without strata."""
+        if self.strata is None:
+            return np.ones(1), np.array([self.baseline])
+        given = np.asarray(self.strata, dtype=np.float64)
+        shares = given[:, 0] / given[:, 0].sum()
+        return shares, self.baseline * given[:, 1] / float(shares @ given[:, 1])
+
+    @cached_property
     def affordable(self) -> int:
         """Replications with which a simulation takes about half a second."""
         learning = self.shares is None
-        cells = self.n_arms * len(self.waves(MOST_MAILS)[0]) * (1 + learning * (1 if self.n_arms == 2 else 12))
+        work = 1 + learning * (1 if self.n_arms == 2 else 12) + _EXTRA_WORK.get(self.method, 0) * len(self.parts[0])
+        cells = self.n_arms * len(self.waves(MOST_MAILS)[0]) * work
         return int(np.clip(_AFFORDABLE // cells, _FEWEST_REPLICATIONS, _SEARCH_REPLICATIONS))
 
     def waves(self, n: int) -> tuple[Integers, tuple[float, ...]]:
@@ -145,11 +158,13 @@ class Design:
             ValueError: The effect or the number is out of range.
         """
         check_effect(effect, self.baseline, self.n_arms)
+        _check_stratum_rates(effect, self.parts[1])
         check_mails(n)
         n = int(n)
         sizes, clock = self.waves(n)
         shares = np.full(self.n_arms, 1 / self.n_arms) if self._never_learns(sizes) else self.shares
-        if shares is not None and self.method not in _OPEN and (self.n_arms == 2 or self.claim == "control"):
+        one_pair = self.n_arms == 2 or self.claim == "control"
+        if shares is not None and one_pair and self.method in ("fixed", "sequential"):
             return self._closed(effect, n, clock, shares)
         return self._simulated(effect, n, sizes, clock)
 
@@ -185,16 +200,28 @@ class Design:
         )
 
     def _crossing(self, effect: float, n: float, clock: tuple[float, ...], rates: Floats, shares: Floats) -> Crossing:
-        """The pair's score: mean sqrt(h) d / sigma, variance that of d by that under the hypothesis, at time 1."""
+        """The pair's score: mean sqrt(h) d / sigma, variance that of d by that under the hypothesis, at time 1.
+
+        Each stratum brings its share of the clock, in units of its own sigma.
+        """
         c = obrien_fleming(clock, self.level)
         both: float = shares.sum()
-        pooled = float(shares @ rates) / both
+        parts, of_part = self._parts_seen(rates)
+        pooled = of_part @ shares / both
         null = pooled * (1 - pooled)
-        if not null or not shares.all():
+        if not null.all() or not shares.all():
             return drift_crossing(c, clock, 0.0, ready=np.zeros(len(clock)))
-        drift = math.sqrt(n * shares.prod() / both / null) * effect
-        variance = float(shares[::-1] @ (rates * (1 - rates))) / both / null
-        return drift_crossing(c, clock, drift, variance=variance, ready=self._ready(n, clock, both * pooled, both))
+        drift = math.sqrt(n * shares.prod() / both) * effect * float(parts @ null**-0.5)
+        variance = float(parts @ ((of_part * (1 - of_part)) @ shares[::-1] / null)) / both
+        ready = self._ready(n, clock, float(shares @ rates), both)
+        return drift_crossing(c, clock, drift, variance=variance, ready=ready)
+
+    def _parts_seen(self, rates: Floats) -> tuple[Floats, Floats]:
+        """Shares of the strata that the method compares within, and the arms' rates in each, (n_strata, n_arms)."""
+        if self.method == "fixed":
+            return np.ones(1), rates[None, :]
+        shares, levels = self.parts
+        return shares, np.clip(levels[:, None] + (rates - self.baseline), 0.0, 1.0)
 
     def _ready(self, n: float, clock: tuple[float, ...], hit: float, both: float) -> Floats:
         """Chance that the pair has successes and failures enough by each look; so few of each exclude one another."""
@@ -205,7 +232,7 @@ class Design:
     # -- simulation -------------------------------------------------------------------------------------------------
 
     def _simulated(self, effect: float, n: int, sizes: Integers, clock: tuple[float, ...]) -> Power:
-        most = max(1, _BATCH // (self.n_arms * len(sizes)))
+        most = max(1, _BATCH // (self.n_arms * len(sizes) * (1 + _EXTRA_WORK.get(self.method, 0)) * len(self.parts[0])))
         starts = range(0, self.replications, most)
         parts = [
             self._batch(effect, sizes, clock, min(most, self.replications - start), [self.seed, i])
@@ -238,9 +265,8 @@ class Design:
             rng=np.random.default_rng(seed),
             delay=self.delay,
         )
-        parts = (trials.n, trials.successes, trials.weights)
-        n, k, weights = (np.moveaxis(part, 1, 2).astype(np.float64) for part in parts)
-        found, wrong, look = self._outcome(n, k, weights, clock, best)
+        n = np.moveaxis(trials.n, 1, 2).astype(np.float64)
+        found, wrong, look = self._outcome(self._as_compared(trials, rates, seed), clock, best)
         gap = rates[best] - rates
         path = np.einsum("rat,a->rt", n, gap).cumsum(axis=1)
         left = 1 - np.asarray(clock)[look]
@@ -249,47 +275,42 @@ class Design:
         shipped = np.where(ended, np.take_along_axis(path, look[:, None], 1)[:, 0] + wasted, at_end)
         return np.stack((found.astype(np.float64), np.where(ended, 1 - left, 1.0), at_end, shipped))
 
-    def _outcome(
-        self, n: Floats, k: Floats, weights: Floats, clock: tuple[float, ...], best: int
-    ) -> tuple[Bools, Bools, Integers]:
-        """Whether the best arm was named or (where there is but one pair) the other one, and at which look."""
+    def _as_compared(self, trials: Trials, rates: Floats, seed: list[int]) -> Trials:
+        """The trials with the rows that the method compares within: an epoch's strata after one another."""
+        shares, of_part = self._parts_seen(rates)
+        return trials if len(shares) == 1 else split_trials(trials, shares, of_part, np.random.default_rng([*seed, 1]))
+
+    def _outcome(self, trials: Trials, clock: tuple[float, ...], best: int) -> tuple[Bools, Bools, Integers]:
+        """Whether the best arm was named or (where there is but one pair) the other one, and after which epoch."""
         rivals = [0] if self.claim == "control" and best else [i for i in range(self.n_arms) if i != best]
-        pair = _pair(n, k, best, rivals)
-        if self.method == "aipw":
-            sign = self._average_signs(pair, n, weights, best, rivals)
-        else:
-            sign = self._signs(pair, clock, float(n[0].sum()))
+        sign = self._signs(trials, best, rivals, clock)
         first = (sign != 0).argmax(axis=-1)
         verdict = np.take_along_axis(sign, first[..., None], -1)[..., 0]
         found, wrong = verdict.min(axis=-1) > 0, (verdict.min(axis=-1) < 0) & (len(rivals) == 1)
-        return found, wrong, np.where(found | wrong, first.max(axis=-1), 0)
+        return found, wrong, np.where(found | wrong, first.max(axis=-1) * len(clock) // sign.shape[-1], 0)
 
-    def _signs(self, pair: Pair, clock: tuple[float, ...], mails: float) -> Floats:
-        """At each look, +1 where the best arm stands beyond the boundary, -1 where the other does; (..., n_looks)."""
-        if self.method == "fixed":
-            z = ScoreTest(pair).z
-            outside = np.abs(z) >= obrien_fleming(1, self.level)
-        elif self.method == "anytime":
-            mixture = mix(pair, self.alpha, 2 * mails / self.n_arms)
-            z, outside = mixture.score.sum, mixture.path() <= self.level
-        elif self.method == "exact":
-            sign = exact(pair, self.alpha, 2 * mails / self.n_arms, self.baseline).proved(self.level)
-            return self._claimed(pair, sign, sign != 0)
-        else:
-            walk = combine(pair, np.diff(np.array((0.0, *clock))), Boundary(clock))
-            z, outside = walk.z, walk.distance() >= obrien_fleming(clock, self.level)
-        return self._claimed(pair, z, outside)
-
-    def _average_signs(self, pair: Pair, n: Floats, weights: Floats, best: int, rivals: list[int]) -> Floats:
-        """`_signs` of the average effect over all mail sent, from the weights that each epoch was opened with."""
-        shape = pair.n_a.shape
-        sends = np.broadcast_to(n.sum(axis=1, keepdims=True), shape)
-        mine = np.broadcast_to(weights[:, [best]], shape)
-        sign = average_effect(pair, sends, weights[:, rivals], mine, self.alpha, float(n[0].sum())).proved(self.level)
-        return self._claimed(pair, sign, sign != 0)
-
-    def _claimed(self, pair: Pair, z: NDArray[np.float64] | NDArray[np.int8], outside: Bools) -> Floats:
-        """The sign of what is proved, where the pair has successes and failures enough."""
+    def _signs(self, trials: Trials, best: int, rivals: list[int], clock: tuple[float, ...]) -> Floats:
+        """At each row, +1 where the best arm stands beyond the boundary, -1 where the other does; (..., n_rows)."""
+        n, k, weights = (_by_arm(part) for part in (trials.n, trials.successes, trials.weights))
+        pair, mails = _pair(n, k, best, rivals), float(n[0].sum())
+        horizon = 2 * mails / self.n_arms
+        match self.method:
+            case "fixed":
+                z = ScoreTest(pair).z
+                outside = np.abs(z) >= obrien_fleming(1, self.level)
+            case "anytime":
+                mixture = mix(pair, self.alpha, horizon)
+                z, outside = mixture.score.sum, mixture.path() <= self.level
+            case "exact":
+                process = exact(pair, self.alpha, horizon)
+                z, outside = process.excess, process.log_e >= -math.log(self.level)
+            case "aipw":
+                sends, mine = (np.broadcast_to(part, pair.n_a.shape) for part in (_all_arms(n), weights[:, [best]]))
+                average = average_effect(pair, sends, weights[:, rivals], mine, self.alpha, mails)
+                z, outside = average.sum_b - average.sum_a, average.path() <= self.level
+            case _:
+                walk = combine(pair, _spent(n, clock), Boundary(clock))
+                z, outside = walk.z, walk.distance() >= obrien_fleming(clock, self.level)
         successes = pair.k.cumsum(axis=-1)
         rarer = np.minimum(successes, pair.n.cumsum(axis=-1) - successes)
         signs: Floats = np.where(outside & (rarer >= self.needed), np.sign(z), 0.0)
@@ -318,8 +339,8 @@ def _check(design: Design) -> None:
         raise ValueError(f"baseline is {design.baseline:g}, must be in (0, 1)")
     if not 2 <= design.n_arms <= 1_000:
         raise ValueError(f"n_arms is {design.n_arms}, must be from 2 to 1,000")
-    if design.method not in _METHODS:
-        raise ValueError(f"method is '{design.method}', must be {', '.join(_METHODS[:-1])} or {_METHODS[-1]}")
+    if design.method not in ("sequential", "fixed", "anytime", "exact", "aipw"):
+        raise ValueError(f"method is '{design.method}', must be sequential, fixed, anytime, exact or aipw")
     if design.claim not in ("best", "control"):
         raise ValueError(f"claim is '{design.claim}', must be best or control")
     if design.replications < 1:
@@ -328,22 +349,50 @@ def _check(design: Design) -> None:
         raise ValueError(f"fewest is {design.fewest}, must be at least 0")
     _check_allocation(design)
     _check_epochs(design.epochs)
+    _check_strata(design.strata)
 
 
 def _check_allocation(design: Design) -> None:
     allocation = design.allocation
-    if isinstance(allocation, str):
-        if allocation != "even":
-            raise ValueError(f"allocation is '{allocation}', must be even, or shares such as ThompsonShares()")
-        return
-    if design.method == "fixed" and not isinstance(allocation, Even | FixedShares):
+    if isinstance(allocation, str) and allocation != "even":
+        raise ValueError(f"allocation is '{allocation}', must be even, or shares such as ThompsonShares()")
+    if design.method == "fixed" and not isinstance(allocation, Even | FixedShares | str):
         raise ValueError("method is 'fixed', but the shares may move: use 'sequential' or 'anytime'")
+    if design.method == "aipw" and _least_share(design) < LOWEST_WEIGHT - _ROUNDING:
+        raise ValueError(
+            f"method is 'aipw', but an arm's share may fall to {_least_share(design):.3g}: it needs {LOWEST_WEIGHT:g} "
+            "in every epoch"
+        )
     if isinstance(allocation, FixedShares) and len(allocation.shares) != design.n_arms:
         raise ValueError(f"allocation has {len(allocation.shares)} shares for {design.n_arms} arms")
     if isinstance(allocation, ThompsonShares) and allocation.min_weight * design.n_arms > 1 + 1e-6:
         raise ValueError(
             f"min_weight is {allocation.min_weight:g} for {design.n_arms} arms, must be at most {1 / design.n_arms:g}"
         )
+
+
+def _least_share(design: Design) -> float:
+    """What every arm gets at least, as far as the allocation says so."""
+    allocation = design.allocation
+    if isinstance(allocation, ThompsonShares):
+        return allocation.min_weight
+    return 1.0 if design.shares is None else float(design.shares.min())
+
+
+def _check_strata(strata: Strata | None) -> None:
+    if strata is None:
+        return
+    given = np.asarray(strata, dtype=np.float64)
+    if given.ndim != 2 or given.shape[1] != 2 or not len(given):
+        raise ValueError("strata hold no pairs: give (share of the mails, rate) for each")
+    if not (np.isfinite(given) & (given > 0)).all():
+        raise ValueError("strata hold a share or a rate that is not a positive number")
+
+
+def _check_stratum_rates(effect: float, rates: Floats) -> None:
+    for rate in (rates.min(), rates.max()):
+        if not (0 < rate < 1 and -_ROUNDING <= rate + effect <= 1 + _ROUNDING):
+            raise ValueError(f"a stratum has the rate {rate:.3g}, with the effect {rate + effect:.3g}: no rate")
 
 
 def _check_epochs(epochs: Waves) -> None:
@@ -380,3 +429,23 @@ def _pair(n: Floats, k: Floats, best: int, rivals: list[int]) -> Pair:
     mine = (np.broadcast_to(counts[:, [best]], shape) for counts in (n, k))
     n_b, k_b = mine
     return Pair(n_a=n[:, rivals], k_a=k[:, rivals], n_b=n_b, k_b=k_b)
+
+
+def _by_arm(counts: Floats | Integers) -> Floats:
+    """(replications, n_rows, n_arms) as (replications, n_arms, n_rows)."""
+    return np.moveaxis(counts, 1, 2).astype(np.float64)
+
+
+def _all_arms(n: Floats) -> Floats:
+    total: Floats = n.sum(axis=1, keepdims=True)
+    return total
+
+
+def _spent(n: Floats, clock: tuple[float, ...]) -> Floats:
+    """Share of the plan that each row spends: its epoch's, in proportion to the row's sends; (..., n_rows)."""
+    epochs = np.diff(np.array((0.0, *clock)))
+    if n.shape[-1] == len(epochs):
+        return epochs
+    sends = _all_arms(n).reshape(len(n), 1, len(epochs), -1)
+    rows: Floats = sends / np.maximum(sends.sum(axis=-1, keepdims=True), 1.0) * epochs[:, None]
+    return rows.reshape(len(n), 1, n.shape[-1])

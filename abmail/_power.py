@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from abmail._boundary import check_alpha
-from abmail._design import MOST_MAILS, Claim, Design, Method, Power, Waves, check_effect, check_mails
+from abmail._design import MOST_MAILS, Claim, Design, Method, Power, Strata, Waves, check_effect, check_mails
 from abmail._trials import Allocation
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     epochs: Waves
     delay: ArrayLike | None
     fewest: int | None
+    strata: Strata | None
     replications: int
     rng: int | np.random.Generator
 
@@ -97,6 +98,7 @@ def power(
     epochs: Waves = 10,
     delay: ArrayLike | None = None,
     fewest: int | None = None,
+    strata: Strata | None = None,
     replications: int = 2_000,
     rng: int | np.random.Generator = 0,
 ) -> Power:
@@ -112,8 +114,9 @@ def power(
         n: Mails to all arms.
         n_arms: Number of arms with the control.
         alpha: Two-sided level of the whole comparison, fraction in (0, 1).
-        method: ``sequential`` looks after every epoch, ``fixed`` once at the end; ``anytime``, ``exact`` and ``aipw``
-            after every epoch without a planned end, as in `compare`.
+        method: ``sequential`` looks after every epoch, ``fixed`` once at the end, ``anytime`` after every epoch
+            without a planned end, ``exact`` likewise for few successes, ``aipw`` for the plain average effect. The last
+            two are always simulated.
         claim: ``best``: the arm beats every other, at 2 alpha / n_arms a pair, and is named winner; ``control``: it
             beats the control, at alpha / (n_arms - 1).
         allocation: ``even``, or how the shares move: `ThompsonShares` with its floor, `FixedShares`.
@@ -122,7 +125,9 @@ def power(
         delay: How late answers come, which slows a bandit's learning: an int for whole epochs, or the shares that have
             come in at the end of the mails' own epoch, one epoch later and so on.
         fewest: Successes, and failures, that a pair needs before a claim. 30 by default, as `compare` has it; 0 for
-            ``fixed``, as textbooks have it, and for ``exact`` and ``aipw``, which have rules of their own.
+            ``fixed``, as textbooks have it, and for ``exact`` and ``aipw``, which know for themselves.
+        strata: Pairs of share of the mails and rate, one for each segment within which the arms are compared. Both on
+            any scale: the rates are scaled so that their mean is the baseline. The effect is the same in each.
         replications: Simulated experiments, where there is no closed form.
         rng: Seed or generator of the simulation.
 
@@ -145,6 +150,7 @@ def power(
         epochs=epochs,
         delay=delay,
         fewest=fewest,
+        strata=strata,
         replications=replications,
         seed=_seed(rng),
     )
@@ -312,7 +318,7 @@ def _bracket_mails(design: Design, effect: float, power: float) -> tuple[Power, 
 
 def _bracket_effects(design: Design, n: int, power: float) -> tuple[Power, Power]:
     """An effect that is too small, and the next larger one that shows (or the one that shows best)."""
-    most = 1 - design.baseline
+    most = 1 - float(design.parts[1].max())
     low = high = best = design.power(min(_score_test_effect(design, n, power), most), n)
     while high.power < power and high.effect < most:
         low, high = high, design.power(min(most, high.effect * _EFFECT_GROWTH), n)

@@ -363,7 +363,7 @@ def combine(pair: Pair, planned: Floats, boundary: Boundary) -> Combination:
 
     Args:
         pair: Counts per epoch.
-        planned: Share of each planned epoch, (n_planned,), sum at most 1.
+        planned: Share of each planned epoch, (n_planned,) or one row for each pair, sum at most 1.
         boundary: Where the walk stops. Looks off its clock carry no claim: one comes about when an arm got nobody in
             an epoch of uneven shares, until the share that was kept is spent.
     """
@@ -403,17 +403,17 @@ def spend(planned: Floats, present: NDArray[np.bool_]) -> Floats:
     own, and epochs past the plan at most an average share. So a thin epoch never decides alone, and equal shares keep
     the clock on the planned times.
     """
-    n_epochs, average = present.shape[-1], 1 / len(planned)
-    own = np.zeros(n_epochs)
-    own[: len(planned)] = planned[:n_epochs]
+    n_epochs, n_planned = present.shape[-1], planned.shape[-1]
+    own = np.zeros((*planned.shape[:-1], n_epochs))
+    own[..., :n_planned] = planned[..., :n_epochs]
     if present.all():
         return np.broadcast_to(own, present.shape)
     spent = np.zeros(present.shape)
     kept = np.zeros(present.shape[:-1])
     for t in range(n_epochs):
-        again = np.minimum(kept, own[t] if t < len(planned) else average)
-        spent[..., t] = np.where(present[..., t], own[t] + again, 0.0)
-        kept = kept + own[t] - spent[..., t]
+        again = np.minimum(kept, own[..., t] if t < n_planned else 1 / n_planned)
+        spent[..., t] = np.where(present[..., t], own[..., t] + again, 0.0)
+        kept = kept + own[..., t] - spent[..., t]
         kept = np.where(kept < _ROUNDING, 0.0, kept)
     return spent
 

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-__all__ = ["Allocation", "Even", "FixedShares", "ThompsonShares", "Trials", "chance_of_best", "run_trials"]
+__all__ = [
+    "Allocation",
+    "Even",
+    "FixedShares",
+    "ThompsonShares",
+    "Trials",
+    "chance_of_best",
+    "run_trials",
+    "split_trials",
+]
 
 _TOLERANCE = 1e-6
 _NODES = np.array([-5, *np.arange(-3.5, 3.1, 0.5), 4, 6])  # in standard deviations of an arm's log odds
@@ -219,6 +228,41 @@ def run_trials(
         if ages is not None and curve is not None:
             ages[:, t] = _arrivals(successes[:, t], curve, generator)
     return partial
+
+
+def split_trials(trials: Trials, shares: Floats, rates: Floats, rng: int | np.random.Generator) -> Trials:
+    """Tell the strata of trials apart whose allocation did not look at them.
+
+    Each mail goes to somebody drawn from the whole list. Given the arms' sends and successes, those of the strata are
+    multinomial: a stratum's part in them is its share of the list times its rate (or what that leaves to 1).
+
+    Args:
+        trials: Replications at the rates of the whole list, ``shares @ rates``.
+        shares: Shares of the strata in the list, (n_strata,) positive fractions that sum to 1.
+        rates: True rates, (n_strata, n_arms) fractions.
+        rng: Seed or generator.
+
+    Returns:
+        The same experiments with a row for each epoch and stratum, the strata of an epoch after one another.
+
+    Raises:
+        ValueError: The shapes do not agree.
+    """
+    if rates.shape != (len(shares), trials.n_arms):
+        raise ValueError(f"rates have shape {rates.shape}, must be ({len(shares)}, {trials.n_arms})")
+    generator = np.random.default_rng(rng)
+    hits, misses = (
+        generator.multinomial(counts, _normalised(shares[:, None] * part).T)
+        for counts, part in ((trials.successes, rates), (trials.n - trials.successes, 1 - rates))
+    )
+    n, k = (np.swapaxes(counts, 2, 3).reshape(len(counts), -1, trials.n_arms) for counts in (hits + misses, hits))
+    return Trials(n=n, successes=k, weights=np.repeat(trials.weights, len(shares), axis=1))
+
+
+def _normalised(parts: Floats) -> Floats:
+    """Columns that sum to 1, even ones where all is 0."""
+    total = parts.sum(axis=0)
+    return np.where(total > 0, parts / np.where(total > 0, total, 1.0), 1 / len(parts))
 
 
 def chance_of_best(a: Floats, b: Floats) -> Floats:

@@ -209,6 +209,16 @@ def test_epochs_in_which_an_arm_was_closed_do_not_count() -> None:
     assert with_closed.status[-1] == "low_weight"
 
 
+@pytest.mark.parametrize("weight", [1e-7, 1e-200, 5e-324])
+def test_a_weight_that_no_log_could_hold_closes_an_arm(weight: float) -> None:
+    pair = pair_of([200, 300], [40, 99], [200, 0], [50, 0])
+    tiny, closed = answer(pair, [0.5, weight]), answer(pair, [0.5, 0.0])
+
+    assert tiny.n.tolist() == closed.n.tolist()
+    assert tiny.effect.tolist() == closed.effect.tolist()
+    assert tiny.standard_error.tolist() == closed.standard_error.tolist()
+
+
 @pytest.mark.parametrize(
     ("pair", "weight"),
     [
@@ -267,7 +277,7 @@ def test_difference_lift_and_p_value_agree(rows: list[tuple[int, float, float, f
     got = answer(pair, share)
     low, high = got.difference(level)
     down, up = got.lift(level)
-    here = np.where(got._path() <= level, np.sign(got.sum_b - got.sum_a), 0)
+    here = np.where(got.path() <= level, np.sign(got.sum_b - got.sum_a), 0)
 
     assert ((low > 0) == (here > 0)).all()
     assert ((high < 0) == (here < 0)).all()

@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import power_proportions_2indep
 
 from abmail._design import Design
 from abmail._drift import drift_crossing
-from abmail._trials import run_trials
+from abmail._trials import Even, run_trials
 from abmail.stats import (
     Counts,
     FixedShares,
@@ -256,6 +256,8 @@ def test_a_good_arm_of_four_beats_the_control_more_often_than_all_the_others() -
         ([1_200, 500, 500, 600, 600, 600], "sequential", 4_000),
         (6, "anytime", 6_000),
         (1, "fixed", 2_000),
+        (5, "exact", 5_000),
+        (5, "aipw", 6_000),
     ],
 )
 def test_a_winner_is_counted_where_compare_names_it(epochs: Any, method: Any, mails: int) -> None:
@@ -263,27 +265,83 @@ def test_a_winner_is_counted_where_compare_names_it(epochs: Any, method: Any, ma
     design = Design(baseline=0.2, n_arms=3, epochs=epochs, method=method, allocation=allocation, fewest=30)
     sizes, clock = design.waves(mails)
     trials = run_trials([0.2, 0.26, 0.2], sizes=sizes, allocation=allocation, replications=12, rng=2)
-    parts = (trials.n, trials.successes, trials.weights)
-    n, k, weights = (np.moveaxis(part, 1, 2).astype(np.float64) for part in parts)
-    found, _, look = design._outcome(n, k, weights, clock, 1)
+    found, _, look = design._outcome(trials, clock, 1)
 
     assert 0 < found.sum() < 12
-    for r in range(12):
-        assert (named_by_compare(trials, r, len(sizes), method, sizes) == "B") == found[r]
+    assert_compare_agrees(trials, found, look, method, sizes, strata=1)
+
+
+@pytest.mark.parametrize(("method", "mails"), [("sequential", 3_000), ("anytime", 4_500), ("exact", 3_500)])
+def test_a_winner_within_strata_is_counted_where_compare_names_it(method: Any, mails: int) -> None:
+    strata = [(0.6, 0.1), (0.3, 0.3), (0.1, 0.5)]
+    design = Design(baseline=0.2, epochs=4, method=method, allocation=ThompsonShares(), fewest=30, strata=strata)
+    sizes, clock = design.waves(mails)
+    rates, _ = design._rates(0.05)
+    pooled = run_trials(rates, sizes=sizes, allocation=ThompsonShares(), replications=12, rng=5)
+    trials = design._as_compared(pooled, rates, [5])
+    found, wrong, look = design._outcome(trials, clock, 1)
+
+    assert 0 < found.sum() < 12
+    assert not wrong.any()
+    assert_compare_agrees(trials, found, look, method, sizes, strata=3)
+
+
+def assert_compare_agrees(trials: Any, found: Any, look: Any, method: Any, sizes: Any, *, strata: int) -> None:
+    for r in range(len(found)):
+        assert (named_by_compare(trials, r, len(sizes), method, sizes, strata) == "B") == found[r]
         if found[r] and look[r]:
-            assert named_by_compare(trials, r, look[r] + 1, method, sizes) == "B"
-            assert named_by_compare(trials, r, look[r], method, sizes) is None
+            assert named_by_compare(trials, r, look[r] + 1, method, sizes, strata) == "B"
+            assert named_by_compare(trials, r, look[r], method, sizes, strata) is None
 
 
-def named_by_compare(trials: Any, replication: int, epochs: int, method: Any, sizes: Any) -> str | None:
-    counts = Counts(trials.n[replication, :epochs], trials.successes[replication, :epochs])
+def named_by_compare(
+    trials: Any, replication: int, epochs: int, method: Any, sizes: Any, strata: int = 1
+) -> str | None:
+    rows = slice(0, epochs * strata)
+    counts = Counts(
+        trials.n[replication, rows],
+        trials.successes[replication, rows],
+        weights=trials.weights[replication, rows] if method == "aipw" else None,
+        strata=["abc"[i % strata] for i in range(epochs * strata)] if strata > 1 else None,
+        epochs=[i // strata for i in range(epochs * strata)],
+    )
     planned: dict[str, Any] = {"weights": sizes} if method == "sequential" else {"horizon": int(sizes.sum())}
     decision = compare(counts, method=method, **planned).decision
     return decision.arm if decision.state == "winner" else None
 
 
+STRATA = [(0.5, 0.05), (0.3, 0.20), (0.2, 0.575)]
+
+
+def test_the_closed_form_within_strata_is_that_of_the_simulation() -> None:
+    cell: dict[str, Any] = {"baseline": 0.2, "effect": 0.02, "n": 10_000, "strata": STRATA}
+    closed = power(**cell)
+    simulated = power(**cell, allocation=ThompsonShares(min_weight=0.5), replications=4_000)
+
+    assert (closed.how, simulated.how) == ("closed form", "simulation")
+    assert closed.power == pytest.approx(simulated.power, abs=0.008 + ONE_IN_A_MILLION * simulated.se)
+
+
+def test_segments_that_differ_much_make_a_comparison_within_them_stronger() -> None:
+    cell: dict[str, Any] = {"baseline": 0.2, "effect": 0.02, "n": 10_000}
+    alike = power(**cell, strata=[(3, 0.7), (1, 0.7), (1, 0.7)])
+
+    assert alike.power == pytest.approx(power(**cell).power, abs=1e-9)
+    assert power(**cell, strata=STRATA).power > alike.power + 0.15
+    # the summed counts of a fixed test know of no segment
+    assert power(**cell, strata=STRATA, method="fixed") == power(**cell, method="fixed")
+
+
+def test_only_the_ratios_of_the_strata_count() -> None:
+    cell: dict[str, Any] = {"baseline": 0.1, "effect": 0.01, "n": 20_000}
+
+    assert power(**cell, strata=STRATA).power == pytest.approx(
+        power(**cell, strata=[(50, 0.5), (30, 2.0), (20, 5.75)]).power, abs=1e-12
+    )
+
+
 @pytest.mark.parametrize("method", ["exact", "aipw"])
-@pytest.mark.parametrize("allocation", [ThompsonShares(min_weight=0.2), ThompsonShares(min_weight=0.05)])
+@pytest.mark.parametrize("allocation", ["even", ThompsonShares(min_weight=0.2), ThompsonShares(min_weight=0.1)])
 def test_methods_without_a_planned_end_count_a_winner_where_compare_names_it(method: Any, allocation: Any) -> None:
     mails, epochs, replications = 4_000, 8, 150
     found = power(
@@ -291,15 +349,14 @@ def test_methods_without_a_planned_end_count_a_winner_where_compare_names_it(met
         replications=replications, rng=5,
     )  # fmt: skip
     trials = run_trials(
-        [0.2, 0.26], sizes=[mails // epochs] * epochs, allocation=allocation, replications=replications,
+        [0.2, 0.26], sizes=[mails // epochs] * epochs, allocation=Even() if allocation == "even" else allocation,
+        replications=replications,
         rng=np.random.default_rng([5, 0]),
     )  # fmt: skip
-    compared = compare_many(
-        trials.n, trials.successes, epoch_weights=trials.weights, method=method, horizon=mails, baseline=0.2
-    )
+    compared = compare_many(trials.n, trials.successes, epoch_weights=trials.weights, method=method, horizon=mails)
     assert found.how == "simulation"
     assert found.power == (compared.winner == 1).mean()
-    assert 0.02 < found.power < 0.98 or allocation.min_weight == 0.05
+    assert 0.02 < found.power < 0.98
 
 
 def test_the_power_of_the_exact_and_of_the_average_method_is_the_measured_one() -> None:
@@ -438,6 +495,25 @@ def test_a_bandit_needs_more_mails_than_an_even_split() -> None:
     assert 1.3 * even < bandit < 4 * even
 
 
+@pytest.mark.parametrize("options", [{"method": "exact"}, {"method": "aipw"}, {"strata": STRATA, "method": "anytime"}])
+def test_searches_end_soon_for_every_method(options: dict[str, Any]) -> None:
+    begun = time.process_time()
+    needed = sample_size(baseline=0.2, effect=0.05, epochs=5, **options)
+    smallest = mde(baseline=0.2, n=needed.n or 0, epochs=5, **options)
+
+    assert time.process_time() - begun < 10
+    assert smallest.effect == pytest.approx(0.05, rel=0.15)
+    more = power_curve(baseline=0.2, effect=0.05, n=[1_000, 6_000], epochs=5, replications=100, **options)
+    assert more[0]["power"] + 0.4 < more[1]["power"]
+
+
+def test_the_largest_effect_leaves_the_rate_of_every_stratum_a_rate() -> None:
+    found = mde(baseline=0.2, n=40, epochs=3, strata=STRATA)
+
+    assert (found.effect, found.status) == (None, "out_of_reach")
+    assert found.found.effect <= 1 - 0.575 + 1e-9
+
+
 def test_a_search_with_eight_arms_ends_soon() -> None:
     begun = time.process_time()
     found = sample_size(baseline=0.2, effect=0.1, n_arms=8, epochs=3, allocation=ThompsonShares(min_weight=0.05))
@@ -516,6 +592,20 @@ def test_a_test_lasts_as_long_as_its_mails_and_the_last_ones_window() -> None:
         ({"n_arms": 1}, "n_arms is 1, must be from 2 to 1,000"),
         ({"alpha": 5}, r"alpha is 5, must be in \(0, 1\)"),
         ({"method": "bayes"}, "method is 'bayes', must be sequential, fixed, anytime, exact or aipw"),
+        (
+            {"method": "aipw", "allocation": ThompsonShares(min_weight=0.05)},
+            "an arm's share may fall to 0.05: it needs",
+        ),
+        ({"method": "aipw", "n_arms": 12}, "share may fall to 0.0833: it needs 0.1 in every epoch"),
+        ({"strata": []}, "strata hold no pairs"),
+        ({"strata": [0.2, 0.3]}, "strata hold no pairs"),
+        ({"strata": [(1, 0.2), (0, 0.3)]}, "strata hold a share or a rate that is not a positive number"),
+        ({"strata": [(1, float("nan"))]}, "strata hold a share or a rate"),
+        ({"strata": [(0.9, 0.01), (0.1, 0.9)]}, r"a stratum has the rate 1\.82, .*: no rate"),
+        (
+            {"strata": [(0.9, 0.1), (0.1, 1.0)], "effect": 0.05, "baseline": 0.185},
+            r"the rate 0\.974, with .* 1\.02: no rate",
+        ),
         ({"claim": "worst"}, "claim is 'worst', must be best or control"),
         ({"allocation": "odd"}, "allocation is 'odd', must be even, or shares such as"),
         ({"allocation": ThompsonShares(), "method": "fixed"}, "but the shares may move"),

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from abmail._trials import Allocation, Even, FixedShares, ThompsonShares, Trials, chance_of_best, run_trials
+from abmail._trials import (
+    Allocation,
+    Even,
+    FixedShares,
+    ThompsonShares,
+    Trials,
+    chance_of_best,
+    run_trials,
+    split_trials,
+)
 from abmail.stats import p_best
 
 Floats = NDArray[np.float64]
@@ -135,6 +144,36 @@ def test_pending_mails_count_as_parts_of_a_trial() -> None:
     n = trials.n.astype(float)
     assert recording.trials[0] == pytest.approx(np.zeros((5, 2)))
     assert recording.trials[3] == pytest.approx(n[:, 0] + 0.5 * n[:, 1] + 0.25 * n[:, 2])
+
+
+def test_strata_add_up_to_the_trials_they_are_split_from() -> None:
+    trials = run_trials([0.2, 0.26], sizes=[900, 600], allocation=ThompsonShares(), replications=50, rng=3)
+    split = split_trials(trials, np.array([0.7, 0.3]), np.array([[0.1, 0.14], [0.4333, 0.54]]), 1)
+
+    assert split.n.shape == (50, 4, 2)
+    assert (split.n.reshape(50, 2, 2, 2).sum(axis=2) == trials.n).all()
+    assert (split.successes.reshape(50, 2, 2, 2).sum(axis=2) == trials.successes).all()
+    assert (split.successes <= split.n).all()
+    assert (split.weights[:, 2] == trials.weights[:, 1]).all()
+    assert (split.weights[:, 3] == trials.weights[:, 1]).all()
+
+
+def test_every_stratum_has_its_share_and_its_rate() -> None:
+    shares, rates = np.array([0.7, 0.3]), np.array([[0.1, 0.0], [0.4, 1.0]])
+    trials = run_trials(shares @ rates, sizes=[4_000] * 5, allocation=Even(), replications=40, rng=4)
+    n, k = (
+        part.reshape(40, 5, 2, 2).sum(axis=(0, 1))
+        for part in (lambda s: (s.n, s.successes))(split_trials(trials, shares, rates, 2))
+    )
+
+    assert n / n.sum(axis=0) == pytest.approx(np.column_stack((shares, shares)), abs=4.9 * 0.46 / 400_000**0.5)
+    assert k / n == pytest.approx(rates, abs=4.9 * 0.5 / 120_000**0.5)
+
+
+def test_strata_of_another_shape_are_refused_in_words() -> None:
+    trials = run_trials([0.2, 0.3], sizes=[10], allocation=Even(), replications=1, rng=0)
+    with pytest.raises(ValueError, match=r"rates have shape \(2, 1\), must be \(1, 2\)"):
+        split_trials(trials, np.ones(1), np.array([[0.2], [0.3]]), 0)
 
 
 def test_without_delay_everything_is_seen_at_once() -> None:
