@@ -48,6 +48,11 @@ class Connected:
         """The database's URL with the password hidden."""
         return self._engine.url.render_as_string(hide_password=True)
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all is gone when it is closed; then one thread alone may use it."""
+        return self._engine.dialect.name == "sqlite" and self._engine.url.database in {None, "", ":memory:"}
+
     def revision(self) -> str | None:
         """The migration that the database stands at; None where there is none yet."""
         return revision_of(self._engine)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from abmail import _planning as planning
-from abmail._outbox import Outbox, Sent
+from abmail._outbox import Breaker, Outbox, Sent
 from abmail.assign import assign
 from abmail.dkim import Dkim
 from abmail.errors import ConfigError
 from abmail.events import Signer
 from abmail.recipient import Recipient
 from abmail.render import RenderedMessage, Renderer, read_files, read_template
-from abmail.send import RateLimiter, Transport
+from abmail.send import Throttle, Transport
 from abmail.spec import Experiment
 from abmail.store import Claimed, Epoch, Store, StoredExperiment, worker_name
 
 __all__ = ["Definitions", "Delivery", "cells_of"]
 
-_BATCH: Final = 100
+_RECONCILED: Final = timedelta(days=1)  # a sign of a mail that arrived has come by then
 
 
 class Definitions:
@@ -52,8 +51,12 @@ class Delivery:
         tracker_url: Public address of the tracker.
         project: Folder in which the mail templates are found.
         definitions: Of the applied versions.
-        limiter: Slows sending down.
+        throttle: Slows sending down.
+        connections: How many mails are handed over at the same time, each over a connection of its own.
         dkim: Signs the mails; None leaves that to the relay.
+
+    Raises:
+        ValueError: ``connections`` is below 1, or more than a database in memory can serve.
     """
 
     def __init__(
@@ -65,25 +68,33 @@ class Delivery:
         tracker_url: str,
         project: Path,
         definitions: Definitions,
-        limiter: RateLimiter | None,
+        throttle: Throttle | None,
+        connections: int,
         dkim: Dkim | None = None,
     ) -> None:
+        if connections < 1:
+            raise ValueError(f"connections is {connections}, must be 1 or more")
+        if connections > 1 and store.is_in_memory:
+            raise ValueError("a database in memory serves one connection: use a file, or connections=1")
         self._store = store
-        self._transport = transport
+        self._transports = [] if transport is None else [transport]
+        self._connections = connections
         self._signer = signer
         self._tracker_url = tracker_url
         self._project = project
         self._definitions = definitions
-        self._limiter = limiter
         self._dkim = dkim
+        self._throttle = throttle or Throttle()
         self._worker = worker_name()
+        self._clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self._breaker = Breaker(lambda name, reason: store.pause(name, reason=reason, now=self._clock()))
         self._renderers: dict[tuple[str, int], tuple[Experiment, Renderer]] = {}
 
     def close(self) -> None:
-        """Give back what this process holds, and close the transport."""
+        """Give back what this process holds, and close the transports."""
         self._store.release(self._worker)
-        if self._transport is not None:
-            self._transport.close()
+        for transport in self._transports:
+            transport.close()
 
     def deliver(
         self,
@@ -94,22 +105,33 @@ class Delivery:
         stopping: Callable[[], bool],
     ) -> Sent:
         """Send what is due; see `Engine.tick`."""
-        total = Sent()
-        while (limit is None or total.total < limit) and not stopping():
+
+        def claim(n: int) -> list[Claimed]:
             now = clock()
-            zones = {s.name: self.open_zones(s, now) for s in running}
-            size = _BATCH if limit is None else min(_BATCH, limit - total.total)
-            claimed = self._store.claim(worker=self._worker, limit=size, now=now, open_zones=zones)
-            if not claimed:
-                break
-            outbox = self._outbox()
-            try:
-                for message in itertools.takewhile(lambda _: not stopping(), claimed):
-                    total += outbox.deliver(message, now=clock)
-                    on_progress(total)
-            finally:
-                self._store.release(self._worker)
-        return total
+            zones = {stored.name: self.open_zones(stored, now) for stored in running}
+            return self._store.claim(worker=self._worker, limit=n, now=now, open_zones=zones)
+
+        if limit == 0 or not running:
+            return Sent()
+        self._clock = clock
+        try:
+            return self._outbox().run(claim, now=clock, limit=limit, on_progress=on_progress, stopping=stopping)
+        finally:
+            self._store.release(self._worker)
+
+    def recover(self, running: Sequence[StoredExperiment], now: datetime) -> int:
+        """Settle what dead workers left, and send again what the definitions want sent again.
+
+        Returns:
+            The number of messages that became uncertain.
+        """
+        lost = self._store.recover(now=now)
+        for stored in running:
+            policy = self._definitions.of(stored).message.uncertain
+            if policy in {"resend", "reconcile"}:
+                before = now if policy == "resend" else now - _RECONCILED
+                self._store.resend(stored.name, before=before, now=now)
+        return lost
 
     def open_zones(self, stored: StoredExperiment, now: datetime) -> tuple[str, ...]:
         """The time zones of an experiment's waiting messages in which mail may go out now."""
@@ -152,11 +174,16 @@ class Delivery:
         return renderer.hosted(cell=cell, recipient=claimed.recipient, message_id=claimed.id)
 
     def _outbox(self) -> Outbox:
-        if self._transport is None:
+        if not self._transports:
             raise ConfigError(
                 "there is no transport to send with", hint="give the engine a transport, such as SMTP(host)"
             )
-        return Outbox(self._store, self._transport, render=self._render, worker=self._worker, limiter=self._limiter)
+        while len(self._transports) < self._connections:
+            self._transports.append(self._transports[0].another())
+        return Outbox(
+            self._store, self._transports, render=self._render, worker=self._worker, throttle=self._throttle,
+            breaker=self._breaker,
+        )  # fmt: skip
 
     def _render(self, claimed: Claimed, now: datetime) -> RenderedMessage:
         experiment, renderer = self._renderer(claimed.experiment, claimed.version)

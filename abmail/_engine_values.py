@@ -100,6 +100,7 @@ class Status:
         epochs: Epochs opened so far.
         planned_epochs: Epochs that were planned.
         next_at: When there is something to send next, aware UTC; None when all is done.
+        paused: Why no mail goes out until it is resumed; None where mails do.
     """
 
     experiment: str
@@ -109,3 +110,9 @@ class Status:
     epochs: int
     planned_epochs: int
     next_at: datetime | None
+    paused: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every message has come to its end: none waits, is under way or is uncertain."""
+        return not any(self.messages.get(state) for state in ("queued", "assigned", "sending", "uncertain"))

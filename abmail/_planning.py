@@ -6,8 +6,8 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,16 +21,19 @@ from abmail.errors import StalePlan, StoreError
 from abmail.recipient import Recipient, email_domain
 from abmail.spec import Experiment, SendTimes
 from abmail.stats import FEWEST_SUCCESSES, Decision, Futility
-from abmail.store import StoredExperiment
+from abmail.store import Candidate, State, StoredExperiment
 
 __all__ = [
     "Change",
     "Plan",
+    "Portion",
     "Selection",
+    "audience",
     "changes",
     "changes_to",
     "expected_mails",
     "is_open",
+    "ledger_rows",
     "next_opening",
     "order_of",
     "positions",
@@ -45,6 +48,7 @@ __all__ = [
     "zone_of",
 ]
 
+_PORTION: Final = 5_000
 _SMALLEST_WAVE: Final = 200
 _DAY: Final = timedelta(days=1)
 _MINUTE: Final = timedelta(minutes=1)
@@ -76,19 +80,50 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The audience of an experiment among the recipients.
+    """The audience of an experiment among the recipients, in numbers.
 
     Attributes:
-        chosen: Who gets a mail.
-        held_out: Who belongs to the audience and deliberately gets none.
+        chosen: Who get a mail.
+        held_out: Who belong to the audience and deliberately get none.
+        suppressed: Those in the segment who must never be mailed.
+        outside: Those outside the segment.
+        new: Those of the audience who have no row in the ledger yet, held out ones included.
+    """
+
+    chosen: int = 0
+    held_out: int = 0
+    suppressed: int = 0
+    outside: int = 0
+    new: int = 0
+
+    def __add__(self, other: Selection) -> Selection:
+        return Selection(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portion:
+    """A part of the audience, small enough for memory.
+
+    Attributes:
+        members: Who are in the segment and may be mailed.
+        held: For each of them, whether mail is withheld deliberately.
         suppressed: Number of those in the segment who must never be mailed.
         outside: Number of those outside the segment.
     """
 
-    chosen: tuple[Recipient, ...]
-    held_out: tuple[Recipient, ...]
+    members: tuple[Candidate, ...]
+    held: tuple[bool, ...]
     suppressed: int
     outside: int
+
+    @property
+    def selection(self) -> Selection:
+        """It in numbers."""
+        held = sum(self.held)
+        return Selection(
+            chosen=len(self.members) - held, held_out=held, suppressed=self.suppressed, outside=self.outside,
+            new=sum(not each.known for each in self.members),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +136,6 @@ class Plan:
         text_template: Source of the text template, None where the text is made from the HTML.
         files: What they include, the attachments and pictures: path in the project -> content.
         selection: The audience.
-        new: Number of recipients of the audience who have no row in the ledger yet, held out ones included.
         waves: Planned number of mails in each epoch.
         against_version: The stored version that the plan was made against, 0 for none.
         changes: What differs from that version.
@@ -113,13 +147,17 @@ class Plan:
     template: str
     text_template: str | None
     selection: Selection
-    new: int
     waves: tuple[int, ...]
     against_version: int
     changes: tuple[Change, ...] = ()
     recipients: tuple[Recipient, ...] | None = None
     warnings: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def new(self) -> int:
+        """Number of recipients of the audience who have no row in the ledger yet, held out ones included."""
+        return self.selection.new
 
     @property
     def content_hash(self) -> str:
@@ -141,8 +179,8 @@ class Plan:
             "format_version": 1,
             "experiment": self.experiment.name,
             "spec_hash": self.experiment.spec_hash,
-            "mails": len(self.selection.chosen),
-            "held_out": len(self.selection.held_out),
+            "mails": self.selection.chosen,
+            "held_out": self.selection.held_out,
             "suppressed": self.selection.suppressed,
             "outside_segment": self.selection.outside,
             "new": self.new,
@@ -158,30 +196,53 @@ def units(experiment: Experiment, recipients: Sequence[Recipient]) -> list[str]:
     return [unit_of(r.id, email_domain(r.email), experiment.audience.unit) for r in recipients]
 
 
-def select(experiment: Experiment, recipients: Iterable[Recipient], *, suppressed: Mapping[str, str]) -> Selection:
-    """Find an experiment's audience.
+def audience(experiment: Experiment, everybody: Iterable[Candidate]) -> Iterator[Portion]:
+    """Find an experiment's audience, some thousands at a time.
 
     Args:
         experiment: The definition with its segment and holdout.
-        recipients: Everybody.
-        suppressed: Addresses that must never be mailed.
+        everybody: All recipients, with what bars a mail.
     """
-    inside: list[Recipient] = []
-    outside = barred = 0
-    for recipient in recipients:
-        if not in_segment(experiment.audience.segment, recipient):
-            outside += 1
-        elif recipient.email in suppressed:
-            barred += 1
-        else:
-            inside.append(recipient)
-    held = assign_array(experiment, units(experiment, inside), weights=[1.0]) == HOLDOUT
-    return Selection(
-        chosen=tuple(r for r, out in zip(inside, held, strict=True) if not out),
-        held_out=tuple(r for r, out in zip(inside, held, strict=True) if out),
-        suppressed=barred,
-        outside=outside,
-    )
+    source = iter(everybody)
+    while page := list(itertools.islice(source, _PORTION)):
+        inside = [each for each in page if in_segment(experiment.audience.segment, each.recipient)]
+        members = tuple(each for each in inside if not each.suppressed)
+        names = units(experiment, [each.recipient for each in members])
+        held = assign_array(experiment, names, weights=[1.0]) == HOLDOUT
+        yield Portion(
+            members=members, held=tuple(held.tolist()), suppressed=len(inside) - len(members),
+            outside=len(page) - len(inside),
+        )  # fmt: skip
+
+
+def select(experiment: Experiment, everybody: Iterable[Candidate]) -> Selection:
+    """Count an experiment's audience."""
+    return sum((portion.selection for portion in audience(experiment, everybody)), Selection())
+
+
+def ledger_rows(
+    experiment: Experiment, everybody: Iterable[Candidate], *, message_id: Callable[[str], str]
+) -> Iterator[dict[str, object]]:
+    """The rows of the ledger for those of the audience who have none yet.
+
+    Args:
+        experiment: The definition.
+        everybody: All recipients, with what bars a mail.
+        message_id: Gives the message's id for a recipient's.
+    """
+    holdout = experiment.audience.holdout
+    for portion in audience(experiment, everybody):
+        people = [each.recipient for each in portion.members]
+        places = positions(experiment, people)
+        for candidate, held, position in zip(portion.members, portion.held, places, strict=True):
+            if candidate.known:
+                continue
+            recipient = candidate.recipient
+            yield {
+                "id": message_id(recipient.id), "recipient": recipient.id, "position": position,
+                "state": State.HELD_OUT.value if held else State.QUEUED.value,
+                "zone": zone_of(experiment, recipient), "propensity": holdout if held else None,
+            }  # fmt: skip
 
 
 def positions(experiment: Experiment, recipients: Sequence[Recipient]) -> list[int]:
@@ -272,7 +333,7 @@ def _verdict(experiment: Experiment, state: str, arm: str | None, reason: str, t
 
 def warnings(plan: Plan) -> Iterator[str]:
     """What a marketer should know before applying."""
-    mails = len(plan.selection.chosen)
+    mails = plan.selection.chosen
     if not mails:
         yield "nobody would get a mail: check the segment and the imported list"
     if mails and (reason := too_few(plan.experiment, mails)):

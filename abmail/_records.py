@@ -43,6 +43,7 @@ class State(StrEnum):
     HELD_OUT = "held_out"
     SUPPRESSED = "suppressed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 class Recorded(StrEnum):
@@ -63,6 +64,15 @@ class Imported:
     conflicts: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A recipient as a plan looks at it: may it be mailed at all, and does it have a row in the ledger already."""
+
+    recipient: Recipient
+    suppressed: bool
+    known: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredExperiment:
     """An applied experiment with its newest version."""
@@ -79,6 +89,13 @@ class StoredExperiment:
     template: str
     text_template: str | None
     waves: tuple[int, ...]
+    paused_at: datetime | None = None
+    pause_reason: str | None = None
+
+    @property
+    def sends(self) -> bool:
+        """Whether its mails may go out: it runs, and is not paused."""
+        return self.state == "running" and self.paused_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +128,33 @@ class Claimed:
     cell: int
     attempts: int
     recipient: Recipient
+    first_attempt_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a message that a worker held.
+
+    Attributes:
+        message: Its id.
+        state: ``sent``, ``failed``, ``uncertain``, or ``assigned`` where it is to be tried again.
+        at: When that was known, aware UTC.
+        error: Why, in words.
+        code: The server's reply code.
+        refusal: ``hard``, ``soft``, ``policy`` or ``other`` where it was refused for good.
+        due_at: When it is to be tried again.
+        attempted: Whether this counts as a try.
+    """
+
+    message: str
+    state: State
+    at: datetime
+    error: str | None = None
+    code: int | None = None
+    refusal: str = ""
+    due_at: datetime | None = None
+    attempted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +306,14 @@ def epoch_row(epoch: Epoch, *, size: int, remaining: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def to_claimed(row: sa.Row[Any]) -> Claimed:
+    return Claimed(
+        id=row.message, experiment=row.experiment, version=row.version, epoch=row.epoch, cell=row.cell,
+        attempts=row.attempts, recipient=to_recipient(row), first_attempt_at=row.first_attempt_at,
+        expires_at=row.expires_at,
+    )  # fmt: skip
+
+
 def to_epoch(row: sa.Row[Any]) -> Epoch:
     return Epoch(
         number=row.number, version=row.version, opened_at=row.opened_at, size=row.size, planned=row.planned,
@@ -273,7 +325,8 @@ def to_experiment(row: sa.Row[Any]) -> StoredExperiment:
     return StoredExperiment(
         name=row.name, state=row.state, started_at=row.started_at, ended_at=row.ended_at, verdict=row.verdict,
         version=row.version, spec_hash=row.spec_hash, content_hash=row.content_hash, definition=row.definition,
-        template=row.template, text_template=row.text_template, waves=tuple(row.waves),
+        template=row.template, text_template=row.text_template, waves=tuple(row.waves), paused_at=row.paused_at,
+        pause_reason=row.pause_reason,
     )  # fmt: skip
 
 

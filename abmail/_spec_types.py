@@ -56,6 +56,7 @@ __all__ = [
     "StopReason",
     "StopReasons",
     "Text",
+    "Uncertain",
     "Unit",
     "ValueCap",
     "ValueUnit",
@@ -78,6 +79,7 @@ Mode = Literal["fixed", "learn", "test"]
 Outcome = Literal["clicked", "opened"]
 Policy = Literal["thompson", "uniform", "fixed"]
 StopReason = Literal["winner", "futile"]
+Uncertain = Literal["hold", "reconcile", "resend"]
 Unit = Literal["recipient", "company"]
 Valued = Literal["converted", "replied"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

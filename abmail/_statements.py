@@ -15,46 +15,105 @@ from abmail import _tables as t
 from abmail._records import State
 
 __all__ = [
+    "ASSIGN",
+    "BEGIN",
     "BODIES",
     "CLAIMED",
+    "DUE",
+    "EMAIL",
+    "END",
     "EPOCHS",
     "EXPERIMENT",
-    "EXPERIMENT_STATE",
+    "EXPERIMENT_STATES",
+    "EXPIRE",
     "FIRST",
+    "GIVE_BACK",
+    "IN_HAND",
     "LAST_SEND",
+    "LEASE",
     "LOCKED",
-    "MARK_SENDING",
+    "LOSE",
     "MARK_SENT",
     "MARK_SUPPRESSED",
     "MESSAGE",
     "MOVE_FIRST",
     "NEWEST_VERSION",
     "NEXT_IN_QUEUE",
+    "NEXT_ZONE",
     "N_EPOCHS",
+    "PAUSE",
+    "PUT_BACK",
+    "RELEASE",
+    "RENEW",
+    "RESEND",
+    "RESUME",
+    "SOFT_BOUNCES",
     "STATES",
     "TALLY",
     "UNSETTLED",
     "VERSION_FILES",
+    "WORKERS",
     "Upserts",
 ]
 
 _m: sa.BindParameter[str] = sa.bindparam("m")
+_ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _suppressed = sa.exists().where(
     t.recipients.c.id == t.messages.c.recipient, t.suppressions.c.email == t.recipients.c.email
 )
+_sends = sa.exists().where(
+    t.experiments.c.name == t.messages.c.experiment,
+    t.experiments.c.state == "running",
+    t.experiments.c.paused_at.is_(None),
+)
 _mine = (
-    (t.messages.c.id == _m) & (t.messages.c.worker == sa.bindparam("w")) & (t.messages.c.state == State.ASSIGNED.value)
+    t.messages.c.id.in_(_ids)
+    & (t.messages.c.worker == sa.bindparam("w"))
+    & (t.messages.c.state == State.ASSIGNED.value)
 )
 
-MARK_SENDING = (
+_free = t.messages.c.lease_until.is_(None) | (t.messages.c.lease_until <= sa.bindparam("now"))
+DUE = (
+    sa.select(t.messages.c.id, t.messages.c.expires_at)
+    .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.ASSIGNED.value)
+    .where(t.messages.c.zone == sa.bindparam("z"), t.messages.c.due_at <= sa.bindparam("now"), _free)
+    .where(
+        sa.exists().where(
+            t.experiments.c.name == sa.bindparam("e"),
+            t.experiments.c.state == "running",
+            t.experiments.c.paused_at.is_(None),
+        )
+    )
+    .order_by(t.messages.c.due_at, t.messages.c.position)
+    .limit(sa.bindparam("n"))
+    .with_for_update(skip_locked=True, of=t.messages)
+)
+"""The first messages of an experiment that are due in a zone and that nobody holds.
+
+Those of one epoch fall due together, and then come in the order of a hash that knows nothing of the variants: where
+sending is slow or stops, all variants are hit alike.
+"""
+
+LEASE = (
     t.messages.update()
-    .where(_mine & ~_suppressed)
+    .where(t.messages.c.id.in_(_ids))
+    .values(worker=sa.bindparam("w"), lease_until=sa.bindparam("until"))
+)
+EXPIRE = (
+    t.messages.update().where(t.messages.c.id.in_(_ids)).values(state=State.EXPIRED.value, error=sa.bindparam("why"))
+)
+BEGIN = (
+    t.messages.update()
+    .where(_mine & ~_suppressed & _sends)
+    .where(t.messages.c.expires_at.is_(None) | (t.messages.c.expires_at > sa.bindparam("now")))
     .values(
         state=State.SENDING.value,
         attempted_at=sa.bindparam("now"),
+        first_attempt_at=sa.func.coalesce(t.messages.c.first_attempt_at, sa.bindparam("now", type_=t.UTCDateTime)),
         lease_until=sa.bindparam("until"),
         attempts=t.messages.c.attempts + 1,
     )
+    .returning(t.messages.c.id)
 )
 MARK_SUPPRESSED = t.messages.update().where(_mine & _suppressed).values(state=State.SUPPRESSED.value)
 MARK_SENT = (
@@ -62,14 +121,77 @@ MARK_SENT = (
     .where(t.messages.c.id == _m)
     .values(state=State.SENT.value, sent_at=sa.bindparam("now"), error=None)
 )
-
-EXPERIMENT_STATE = (
-    sa.select(t.experiments.c.state)
-    .join(t.messages)
+END = (
+    t.messages.update()
     .where(t.messages.c.id == _m)
-    .with_for_update(read=True, of=t.experiments)
+    .values(state=sa.bindparam("s"), error=sa.bindparam("why"), code=sa.bindparam("said"), refusal=sa.bindparam("kind"))
 )
-"""State of a message's experiment, which nobody can change before this transaction ends."""
+PUT_BACK = (
+    t.messages.update()
+    .where(t.messages.c.id == _m)
+    .values(
+        state=sa.bindparam("s"), due_at=sa.bindparam("due"), worker=None, lease_until=None,
+        attempts=t.messages.c.attempts - sa.bindparam("off", type_=sa.Integer),
+        error=sa.func.coalesce(sa.bindparam("why", type_=sa.Text), t.messages.c.error),
+        code=sa.func.coalesce(sa.bindparam("said", type_=sa.Integer), t.messages.c.code),
+    )
+)  # fmt: skip
+
+EXPERIMENT_STATES = (
+    sa.select(t.experiments.c.name, t.experiments.c.state)
+    .where(t.experiments.c.name.in_(sa.bindparam("names", expanding=True)))
+    .order_by(t.experiments.c.name)
+    .with_for_update(read=True)
+)
+"""States of experiments, which nobody can change before this transaction ends."""
+
+EMAIL = sa.select(t.recipients.c.email).where(t.recipients.c.id == sa.bindparam("r"))
+SOFT_BOUNCES = (
+    sa.select(sa.func.count())
+    .select_from(t.messages)
+    .where(t.messages.c.recipient == sa.bindparam("r"), t.messages.c.refusal == "soft")
+    .where(t.messages.c.attempted_at > sa.bindparam("since"))
+)
+
+_held = t.messages.c.worker.is_not(None)
+_gone = _held & (
+    t.messages.c.worker.in_(sa.bindparam("dead", expanding=True)) | (t.messages.c.lease_until <= sa.bindparam("now"))
+)
+WORKERS = (
+    sa.select(t.messages.c.worker)
+    .where(_held, t.messages.c.state.in_([State.ASSIGNED.value, State.SENDING.value]))
+    .distinct()
+)
+LOSE = (
+    t.messages.update()
+    .where(_gone & (t.messages.c.state == State.SENDING.value))
+    .values(state=State.UNCERTAIN.value, error=sa.bindparam("why"))
+)
+GIVE_BACK = (
+    t.messages.update()
+    .where(_gone & (t.messages.c.state == State.ASSIGNED.value))
+    .values(worker=None, lease_until=None)
+)
+RENEW = (
+    t.messages.update()
+    .where(t.messages.c.worker == sa.bindparam("w"))
+    .where(t.messages.c.state.in_([State.ASSIGNED.value, State.SENDING.value]))
+    .values(lease_until=sa.bindparam("until"))
+)
+RELEASE = (
+    t.messages.update()
+    .where(t.messages.c.worker == sa.bindparam("w"), t.messages.c.state == State.ASSIGNED.value)
+    .values(worker=None, lease_until=None)
+)
+RESEND = (
+    t.messages.update()
+    .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.UNCERTAIN.value)
+    .where(t.messages.c.resends == 0, t.messages.c.attempted_at <= sa.bindparam("before"))
+    .values(
+        state=State.ASSIGNED.value, due_at=sa.bindparam("now"), worker=None, lease_until=None,
+        resends=t.messages.c.resends + 1,
+    )
+)  # fmt: skip
 
 _opened_at = (
     sa.select(t.epochs.c.opened_at)
@@ -84,7 +206,18 @@ MESSAGE = (
 """A message with its recipient's address and the time its epoch opened."""
 
 LOCKED = MESSAGE.with_for_update(of=t.messages)
-BODIES = sa.select(t.events.c.body).where(t.events.c.message == _m)
+IN_HAND: sa.Select[Any] = (
+    sa.select(
+        t.messages.c.id, t.messages.c.experiment, t.messages.c.recipient, t.messages.c.epoch, t.messages.c.cell,
+        t.messages.c.state, t.messages.c.worker, t.messages.c.attempted_at, _opened_at.label("opened_at"),
+    )
+    .where(t.messages.c.id.in_(_ids))
+    .order_by(t.messages.c.id)
+    .with_for_update(of=t.messages)
+)  # fmt: skip
+"""The messages ``ids`` as far as their outcome needs them, locked in one order."""
+
+BODIES = sa.select(t.events.c.message, t.events.c.body).where(t.events.c.message.in_(_ids))
 
 _first = (t.outcomes.c.message == _m) & (t.outcomes.c.metric == sa.bindparam("k"))
 FIRST = sa.select(t.outcomes.c.at).where(_first)
@@ -93,14 +226,14 @@ MOVE_FIRST = t.outcomes.update().where(_first).values(at=sa.bindparam("new"))
 CLAIMED = (
     sa.select(
         t.messages.c.id.label("message"), t.messages.c.experiment, t.messages.c.epoch, t.messages.c.cell,
-        t.messages.c.attempts, t.epochs.c.version, t.recipients,
+        t.messages.c.attempts, t.messages.c.first_attempt_at, t.messages.c.expires_at, t.epochs.c.version, t.recipients,
     )
     .select_from(
         t.messages.join(t.recipients).join(
             t.epochs, (t.epochs.c.experiment == t.messages.c.experiment) & (t.epochs.c.number == t.messages.c.epoch)
         )
     )
-    .where(t.messages.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .where(t.messages.c.id.in_(_ids))
 )  # fmt: skip
 """What it takes to send the messages ``ids``."""
 
@@ -109,12 +242,36 @@ _e: sa.BindParameter[str] = sa.bindparam("e")
 NEXT_IN_QUEUE = (
     sa.select(t.messages.c.id.label("message"), t.recipients)
     .join(t.recipients)
-    .where(t.messages.c.experiment == _e, t.messages.c.state == State.QUEUED.value)
+    .where(t.messages.c.experiment == _e, t.messages.c.state == State.QUEUED.value, t.messages.c.due_at.is_(None))
     .where(t.messages.c.zone.in_(sa.bindparam("zones", expanding=True)))
     .order_by(t.messages.c.position, t.messages.c.id)
     .limit(sa.bindparam("n"))
 )
 """The first ``n`` of the queue in some ``zones``, in the order of the waves."""
+
+ASSIGN = (
+    t.messages.update()
+    .where(t.messages.c.id == _m)
+    .values(
+        state=State.ASSIGNED.value, epoch=sa.bindparam("number"), due_at=sa.bindparam("due"),
+        expires_at=sa.bindparam("late"), cell=sa.bindparam("c"), propensity=sa.bindparam("p"),
+    )
+)  # fmt: skip
+NEXT_ZONE = sa.select(sa.func.min(t.messages.c.zone)).where(
+    t.messages.c.experiment == _e, t.messages.c.state == sa.bindparam("s"), t.messages.c.zone > sa.bindparam("after")
+)
+"""The first zone of the messages in a state that comes ``after`` another: a few steps in an index, not a scan."""
+
+PAUSE = (
+    t.experiments.update()
+    .where(t.experiments.c.name == _e, t.experiments.c.state == "running", t.experiments.c.paused_at.is_(None))
+    .values(paused_at=sa.bindparam("now"), pause_reason=sa.bindparam("why"))
+)
+RESUME = (
+    t.experiments.update()
+    .where(t.experiments.c.name == _e, t.experiments.c.paused_at.is_not(None))
+    .values(paused_at=None, pause_reason=None)
+)
 
 NEWEST_VERSION = sa.select(sa.func.coalesce(sa.func.max(t.versions.c.version), 0)).where(t.versions.c.experiment == _e)
 EXPERIMENT = (

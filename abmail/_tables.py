@@ -22,7 +22,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -83,6 +83,8 @@ experiments = sa.Table(
     sa.Column("started_at", UTCDateTime, nullable=False),
     sa.Column("ended_at", UTCDateTime),
     sa.Column("verdict", sa.JSON),  # how the test was settled: {state, arm, reason, then, by}
+    sa.Column("paused_at", UTCDateTime),  # no mail goes out until it is resumed
+    sa.Column("pause_reason", sa.Text),
 )
 
 versions = sa.Table(
@@ -125,6 +127,13 @@ epochs = sa.Table(
     sa.Column("remaining", sa.Integer),  # mails that waited for later epochs when it opened
 )
 
+
+def _where(name: str, condition: str, *columns: str) -> sa.Index:
+    """An index over a few of the rows."""
+    where = sa.text(condition)
+    return sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
 messages = sa.Table(
     "messages",
     metadata,
@@ -145,9 +154,15 @@ messages = sa.Table(
     sa.Column("attempted_at", UTCDateTime),  # the last time that the transport was called
     sa.Column("sent_at", UTCDateTime),
     sa.Column("error", sa.Text),
+    sa.Column("expires_at", UTCDateTime),  # never sent after this
+    sa.Column("first_attempt_at", UTCDateTime),
+    sa.Column("code", sa.Integer),  # the server's last reply code
+    sa.Column("refusal", sa.Text),  # hard, soft, policy or other, where it was refused for good
+    sa.Column("resends", sa.Integer, nullable=False, server_default="0"),  # times it was sent again while uncertain
     sa.UniqueConstraint("experiment", "recipient", "step"),
-    sa.Index("ix_messages_queue", "experiment", "state", "epoch", "position"),
-    sa.Index("ix_messages_worker", "state", "worker"),
+    sa.Index("ix_messages_due", "experiment", "state", "zone", "due_at", "position"),
+    _where("ix_messages_worker", "worker IS NOT NULL", "state", "worker"),
+    _where("ix_messages_soft", "refusal = 'soft'", "recipient"),
 )
 
 events = sa.Table(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["GROUPS", "RateLimiter", "Throttle", "mailbox_group", "retry_delay"]
+__all__ = ["GROUPS", "Throttle", "mailbox_group", "retry_delay"]
 
 _DELAYS: Final = (60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0)  # seconds: 1 m, 5 m, 15 m, 1 h, 4 h, 12 h
 _SEEN: Final = 60.0  # seconds over which a group's own pace is measured
@@ -45,15 +45,15 @@ class _HasRandom(Protocol):
     def random(self) -> float: ...
 
 
-def retry_delay(attempt: int, *, rng: _HasRandom) -> float | None:
-    """How long to wait after a failed attempt: full jitter below 1 m, 5 m, 15 m, 1 h, 4 h, 12 h.
+def retry_delay(attempt: int, *, rng: _HasRandom) -> float:
+    """How long to wait after a failed attempt: full jitter below 1 m, 5 m, 15 m, 1 h, 4 h, then always 12 h.
 
     Args:
         attempt: How many attempts have failed, from 1.
         rng: Source of the jitter (`random.Random` or a numpy generator).
 
     Returns:
-        Seconds, more than zero; None when nothing is to be tried any more.
+        Seconds, more than zero. When to give up is the worker's decision.
 
     Raises:
         ValueError: `attempt` is below 1.
@@ -61,12 +61,10 @@ def retry_delay(attempt: int, *, rng: _HasRandom) -> float | None:
     >>> import random
     >>> 0 < retry_delay(1, rng=random.Random(7)) <= 60
     True
-    >>> retry_delay(7, rng=random.Random(7)) is None
-    True
     """
     if attempt < 1:
         raise ValueError(f"attempt is {attempt}, must be 1 or more")
-    return _DELAYS[attempt - 1] * (1.0 - rng.random()) if attempt <= len(_DELAYS) else None
+    return _DELAYS[min(attempt, len(_DELAYS)) - 1] * (1.0 - rng.random())
 
 
 def mailbox_group(email: str) -> str:
@@ -87,65 +85,6 @@ def mailbox_group(email: str) -> str:
             return _GROUP_OF[domain]
         domain = domain.partition(".")[2]
     return "other"
-
-
-class RateLimiter:
-    """A token bucket: on average so many messages a second, at most `burst` at once. May be shared between threads.
-
-    Args:
-        rate_per_second: Messages a second, more than zero.
-        burst: Size of the bucket, 1 or more; it is full at the start.
-        clock: Seconds, never running backwards.
-        sleep: Waits for so many seconds.
-
-    Raises:
-        ValueError: A rate or burst out of range.
-    """
-
-    __slots__ = ("_clock", "_full_at", "_gap", "_lock", "_slack", "_sleep")
-
-    def __init__(
-        self,
-        rate_per_second: float,
-        *,
-        burst: int = 1,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        if not 0.0 < rate_per_second < float("inf"):
-            raise ValueError(f"rate_per_second is {rate_per_second}, must be more than 0 and finite")
-        if burst < 1:
-            raise ValueError(f"burst is {burst}, must be 1 or more")
-        self._gap = 1.0 / rate_per_second
-        self._slack = (burst - 1) * self._gap
-        self._full_at = float("-inf")  # when the bucket would be full again
-        self._clock = clock
-        self._sleep = sleep
-        self._lock = threading.Lock()
-
-    def reserve(self) -> float:
-        """Take a token now or from the future.
-
-        Returns:
-            Seconds to wait before the message may go, 0.0 when it may go at once.
-        """
-        with self._lock:
-            now = self._clock()
-            self._full_at = max(self._full_at, now)
-            delay = max(0.0, self._full_at - self._slack - now)
-            self._full_at += self._gap
-        return delay
-
-    def wait(self) -> float:
-        """Wait until a message may go.
-
-        Returns:
-            Seconds that were waited.
-        """
-        delay = self.reserve()
-        if delay > 0.0:
-            self._sleep(delay)
-        return delay
 
 
 class _Bucket:

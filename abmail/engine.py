@@ -33,14 +33,15 @@ from abmail.events import Event, EventType
 from abmail.recipient import Recipient
 from abmail.render import RenderedMessage
 from abmail.report import Report
-from abmail.send import RateLimiter, Transport
+from abmail.send import Throttle, Transport
 from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts
-from abmail.store import Epoch, Recorded, State, Store, StoredExperiment, StoredMessage
+from abmail.store import Candidate, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage
 
 __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked", "secret_file"]
 
+_RETRIED: Final = ("failed", "expired", "uncertain")
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
 
 
@@ -55,7 +56,8 @@ class Engine:
         tracker_url: Public address of the tracker; it is part of every mail.
         project: Folder in which the mail templates are found.
         clock: Tells the time, aware UTC, where a verb is called without ``now``.
-        limiter: Slows sending down.
+        throttle: Slows sending down; by default only where servers ask for it.
+        connections: How many mails are handed over at the same time, each over a connection of its own.
         dkim: Signs the mails; by default that is left to the relay.
 
     Raises:
@@ -72,7 +74,8 @@ class Engine:
         tracker_url: str = _DEFAULT_TRACKER,
         project: Path | str = ".",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        limiter: RateLimiter | None = None,
+        throttle: Throttle | None = None,
+        connections: int = 1,
         dkim: Dkim | None = None,
     ) -> None:
         self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
@@ -81,7 +84,7 @@ class Engine:
         self._definitions = Definitions()
         self._delivery = Delivery(
             self.store, transport, signer=self.signer, tracker_url=tracker_url, project=Path(project),
-            definitions=self._definitions, limiter=limiter, dkim=dkim,
+            definitions=self._definitions, throttle=throttle, connections=connections, dkim=dkim,
         )  # fmt: skip
         self._languages: dict[str, str] = {}
 
@@ -125,17 +128,14 @@ class Engine:
         files = self._delivery.files(experiment, template, text_template)
         self._delivery.renderer_for(experiment, template, text_template, files)
         given = None if recipients is None else tuple(recipients)
-        everybody = self.store.recipients() if given is None else given
-        selection = planning.select(experiment, everybody, suppressed=self.store.suppressed())
+        selection = planning.select(experiment, self._everybody(experiment.name, given))
         stored = self._stored_or_none(experiment.name)
-        known = self.store.in_ledger(experiment.name) if stored else frozenset()
         plan = Plan(
             experiment=experiment,
             template=template,
             text_template=text_template,
             selection=selection,
-            new=sum(r.id not in known for r in (*selection.chosen, *selection.held_out)),
-            waves=planning.waves(experiment, len(selection.chosen)),
+            waves=planning.waves(experiment, selection.chosen),
             against_version=stored.version if stored else 0,
             changes=planning.changes_to(
                 stored,
@@ -165,6 +165,13 @@ class Engine:
         barred: frozenset[str] = frozenset()
         if plan.recipients is not None:
             barred = frozenset(self.store.import_recipients(plan.recipients, now=now).conflicts)
+        given = None if plan.recipients is None else [r for r in plan.recipients if r.id not in barred]
+        chosen = None if given is None else list(self._everybody(experiment.name, given))
+
+        def rows(stored_people: Iterator[Candidate]) -> Iterator[Mapping[str, object]]:
+            people = stored_people if chosen is None else chosen
+            return planning.ledger_rows(experiment, people, message_id=partial(self.signer.message_id, experiment.name))
+
         version, added = self.store.apply(
             experiment.name,
             spec_hash=experiment.spec_hash,
@@ -174,7 +181,7 @@ class Engine:
             text_template=plan.text_template,
             files=plan.files,
             waves=plan.waves,
-            messages=(row for row in self._ledger_rows(plan) if row["recipient"] not in barred),
+            messages=rows,
             after_version=plan.against_version,
             now=now,
         )
@@ -182,18 +189,12 @@ class Engine:
             experiment=experiment.name, version=version, new_version=version != plan.against_version, added=added
         )
 
-    def _ledger_rows(self, plan: Plan) -> Iterator[Mapping[str, object]]:
-        experiment = plan.experiment
-        for state, group in ((State.QUEUED, plan.selection.chosen), (State.HELD_OUT, plan.selection.held_out)):
-            for recipient, position in zip(group, planning.positions(experiment, group), strict=True):
-                yield {
-                    "id": self.signer.message_id(experiment.name, recipient.id),
-                    "recipient": recipient.id,
-                    "state": state,
-                    "position": position,
-                    "zone": planning.zone_of(experiment, recipient),
-                    "propensity": experiment.audience.holdout if state == State.HELD_OUT else None,
-                }
+    def _everybody(self, name: str, given: Iterable[Recipient] | None) -> Iterator[Candidate]:
+        """The recipients that were given, or all stored ones, with what bars a mail of an experiment."""
+        if given is None:
+            return self.store.candidates(name)
+        suppressed, known = self.store.suppressed(), self.store.in_ledger(name)
+        return (Candidate(each, each.email in suppressed, each.id in known) for each in given)
 
     def _stored_or_none(self, name: str) -> StoredExperiment | None:
         with suppress(LookupError):
@@ -214,9 +215,10 @@ class Engine:
             RenderError: A template cannot be read, compiled or filled.
             StoreError: There is no such recipient.
         """
-        selection = planning.select(experiment, self.store.recipients(), suppressed={})
-        people = (r for r in (*selection.chosen, *selection.held_out) if email in {None, r.email})
-        recipient = next(people, None)
+        everybody = (Candidate(each, False, False) for each in self.store.recipients())
+        portions = planning.audience(experiment, everybody)
+        people = (each.recipient for portion in portions for each in portion.members)
+        recipient = next((each for each in people if email in {None, each.email}), None)
         if recipient is None:
             who = "recipient" if email is None else f"recipient {mask_address(email)}"
             raise StoreError(f"there is no {who} in the audience of {experiment.name}", hint="import a list first")
@@ -256,8 +258,8 @@ class Engine:
             ValueError: A number is out of range.
         """
         if n is None:
-            selection = planning.select(experiment, self.store.recipients(), suppressed=self.store.suppressed())
-            mails, held = len(selection.chosen), len(selection.held_out)
+            selection = planning.select(experiment, self._everybody(experiment.name, None))
+            mails, held = selection.chosen, selection.held_out
         else:
             mails, held = planning.expected_mails(experiment, n)
         rate = experiment.analysis.baseline
@@ -302,8 +304,8 @@ class Engine:
             ValueError: A number is out of range.
         """
         if n is None:
-            found = planning.select(experiment, self.store.recipients(), suppressed=self.store.suppressed())
-            n = len(found.chosen) + len(found.held_out)
+            found = planning.select(experiment, self._everybody(experiment.name, None))
+            n = found.chosen + found.held_out
             if not n:
                 hint = "import a list, or say how many people it will have: --recipients 20000"
                 raise StoreError(f"there is nobody in the audience of {experiment.name}", hint=hint)
@@ -345,8 +347,8 @@ class Engine:
             UnknownExperiment: ``only`` names none.
         """
         clock = self._clock if now is None else (lambda: now)
-        recovered = self.store.recover(now=clock())
         running = self._running(only)
+        recovered = self._delivery.recover(running, clock())
         opened = [o for stored in running if (o := self._open_due_epoch(stored, clock())) is not None]
         sent = self._delivery.deliver(running, clock, limit, on_progress, stopping)
         next_at = self._next_at(self._running(only), clock())  # read anew: this tick may have noted a verdict
@@ -379,7 +381,7 @@ class Engine:
 
     def _running(self, only: str | None) -> tuple[StoredExperiment, ...]:
         chosen = (self.store.experiment(only),) if only else self.store.experiments()
-        return tuple(stored for stored in chosen if stored.state == "running")
+        return tuple(stored for stored in chosen if stored.sends)
 
     def _open_due_epoch(self, stored: StoredExperiment, now: datetime) -> Opened | None:
         evidence = self._settled(self._evidence(stored, now))
@@ -388,7 +390,8 @@ class Engine:
             return None
         zones = self._delivery.open_zones(stored, now)
         cells = partial(cells_of, experiment, epoch)
-        size = self.store.open_epoch(stored.name, epoch, zones=zones, assign=cells, now=now)
+        expires = experiment.send_time.expires
+        size = self.store.open_epoch(stored.name, epoch, zones=zones, assign=cells, now=now, expires=expires)
         return Opened.of(experiment, epoch, size) if size else None
 
     def _next_epoch(self, evidence: Evidence) -> Epoch | None:
@@ -519,7 +522,8 @@ class Engine:
             messages={str(state): n for state, n in sorted(self.store.states(stored.name).items())},
             epochs=len(self.store.epochs(stored.name)),
             planned_epochs=len(stored.waves),
-            next_at=self._next_at_of(stored, now) if stored.state == "running" else None,
+            next_at=self._next_at_of(stored, now) if stored.sends else None,
+            paused=stored.pause_reason,
         )
 
     def _evidence(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
@@ -543,6 +547,48 @@ class Engine:
             segments=found.segments,
             values=found.values,
         )
+
+    def pause(self, name: str, *, why: str = "", now: datetime | None = None) -> bool:
+        """Let no further mail of an experiment go out until it is resumed; returns False where nothing changed.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+        """
+        self.store.experiment(name)
+        return self.store.pause(name, reason=why or "paused by hand", now=now or self._clock())
+
+    def resume(self, name: str) -> bool:
+        """Let mails of a paused experiment go out again; returns False where it was not paused.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+        """
+        self.store.experiment(name)
+        return self.store.resume(name)
+
+    def retry(
+        self, name: str, *, state: str = "failed", messages: Sequence[str] = (), now: datetime | None = None
+    ) -> int:
+        """Send failed, expired or uncertain mails of a running experiment again; returns how many will be.
+
+        Addresses that were suppressed since get nothing.
+
+        Args:
+            name: The experiment.
+            state: ``failed``, ``expired`` or ``uncertain``.
+            messages: Their ids; all of that state by default.
+            now: From when on they are due.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+            StoreError: The experiment has ended.
+            ValueError: The state is another one.
+        """
+        if state not in _RETRIED:
+            raise ValueError(f"mails that are {state!r} cannot be sent again; {', '.join(_RETRIED)} ones can")
+        if self.store.experiment(name).state != "running":
+            raise StoreError(f"experiment {name} has ended", hint="give the new test a name of its own")
+        return self.store.retry(name, state=State(state), now=now or self._clock(), messages=messages)
 
     def stop(self, name: str, *, ship: str | None = None, why: str = "", now: datetime | None = None) -> int:
         """Stop an experiment by hand; returns the number of mails that will not go out.

@@ -19,7 +19,7 @@ from abmail.dkim import Dkim
 from abmail.engine import Engine, secret_file
 from abmail.errors import ConfigError
 from abmail.render import starter_template
-from abmail.send import File, RateLimiter, Transport, transport_from_url
+from abmail.send import File, Throttle, Transport, transport_from_url
 from abmail.spec import json_schema, starter
 
 __all__ = ["SETTINGS", "Project", "Setting"]
@@ -170,12 +170,13 @@ class Project:
             return f"did you mean {near[0]}?"
         return f"there are: {', '.join(names)}" if names else f"make one with `abmail new {experiment}`"
 
-    def engine(self, *, sending: bool = False, rate: float | None = None) -> Engine:
+    def engine(self, *, sending: bool = False, rate: float | None = None, connections: int = 1) -> Engine:
         """Open the project's database with its signing key.
 
         Args:
             sending: With the transport too; without it nothing can be sent, and its settings are not looked at.
             rate: At most so many mails a second.
+            connections: How many mails are handed over at the same time.
 
         Raises:
             ConfigError: A setting cannot be used.
@@ -187,7 +188,8 @@ class Project:
             secret=self._secret(),
             tracker_url=self.settings["tracker_url"].value,
             project=self.root,
-            limiter=None if rate is None else RateLimiter(rate),
+            throttle=Throttle(rate),
+            connections=connections,
             dkim=self.dkim() if sending else None,
         )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from abmail._resend import Resend
 from abmail._ses import SES
 from abmail._smtp import SMTP, Security
-from abmail._throttle import GROUPS, RateLimiter, Throttle, mailbox_group, retry_delay
+from abmail._throttle import GROUPS, Throttle, mailbox_group, retry_delay
 from abmail.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = [
     "SMTP",
     "File",
     "Memory",
-    "RateLimiter",
     "Resend",
     "Security",
     "Throttle",

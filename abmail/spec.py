@@ -59,6 +59,7 @@ from abmail._spec_types import (
     StopReason,
     StopReasons,
     Text,
+    Uncertain,
     Unit,
     ValueCap,
     Valued,
@@ -129,6 +130,7 @@ class Message:
         attachments: Files that come with the mail, paths from the project folder; at most 5 MB in all.
         images: Pictures shown inside the mail as ``cid:name.png``, paths from the project folder.
         inline_css: Write the style sheet into the tags, for mail programs that drop it.
+        uncertain: Where nobody knows if a mail arrived: ``hold`` it, ``resend`` it once, ``reconcile`` after a day.
     """
 
     template: ProjectPath
@@ -141,6 +143,7 @@ class Message:
     attachments: ProjectPaths | None = None
     images: ProjectPaths | None = None
     inline_css: Flag | None = None
+    uncertain: Annotated[Uncertain, choice(Uncertain)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +172,7 @@ class SendTimes:
         days: Days of the week, Monday first.
         zone: ``recipient`` (each one's own) or an IANA name for everybody.
         default_zone: IANA name for recipients whose zone is unknown.
+        expires: How long after it falls due a mail may still go out; without end where it is absent.
     """
 
     mode: Annotated[Mode, choice(Mode)] = "fixed"
@@ -177,6 +181,7 @@ class SendTimes:
     days: Days = WEEK
     zone: LocalZone = "recipient"
     default_zone: Zone = "UTC"
+    expires: Duration | None = None
 
     @property
     def weekdays(self) -> frozenset[int]:
@@ -418,6 +423,8 @@ def _conflicts(part: type[Any], read: Mapping[str, Any], raw: Mapping[Any, objec
 
 def _conflicts_of_times(read: Mapping[str, Any]) -> Iterator[Refusal]:
     at, between, mode = read.get("at"), read.get("between"), read.get("mode", "fixed")
+    if read.get("expires") == timedelta(0):
+        yield ("expires",), BadValue("no mail could go out in no time", hint="write a time such as 2d, or leave it out")
     if at is not None and mode != "fixed":
         yield ("at",), BadValue(f"has no meaning with mode {mode}", hint="write between: 08:00-20:00, or mode: fixed")
     if at is not None and between is not None and at not in between:

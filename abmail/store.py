@@ -8,7 +8,7 @@ The ledger. A message is a row from the moment an experiment is applied::
     queued -> assigned -> sending -> sent
                  ^           |-> failed | uncertain
                  '-- retry --'
-    held_out | suppressed | cancelled       (never sent)
+    held_out | suppressed | cancelled | expired      (never sent)
 
 ``sending`` is committed before the transport is called, ``sent`` after. A row that is found ``sending`` when its worker
 is gone may or may not have reached the server; it becomes ``uncertain`` and is never sent again on its own.
@@ -22,21 +22,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from abmail import _statements as sql
 from abmail import _tables as t
+from abmail._bulk import candidates, insert_messages
+from abmail._claims import LEASE, Claims
 from abmail._connection import BATCH as _BATCH
-from abmail._connection import batches as _batches
 from abmail._database import is_dead, upgrade, worker_name
 from abmail._people import People
 from abmail._records import (
     BIN_SECONDS,
+    Candidate,
     Claimed,
     Epoch,
     Imported,
+    Outcome,
     Recorded,
     Snapshot,
     State,
@@ -44,10 +47,8 @@ from abmail._records import (
     StoredMessage,
     Tally,
     ValuedMail,
-    bin_of,
     counted_anew,
     epoch_row,
-    metrics_of,
     proves_delivery,
     suppression_reason,
     to_epoch,
@@ -65,9 +66,11 @@ from abmail.recipient import Recipient
 
 __all__ = [
     "BIN_SECONDS",
+    "Candidate",
     "Claimed",
     "Epoch",
     "Imported",
+    "Outcome",
     "Recorded",
     "Snapshot",
     "State",
@@ -80,9 +83,10 @@ __all__ = [
     "worker_name",
 ]
 
-_LEASE: Final = timedelta(minutes=15)
+_EPOCH_BATCH: Final = 20_000
 _TRIES: Final = 5
 _DEADLOCK: Final = "40P01"  # PostgreSQL: two batches met the same counts in another order
+_T = TypeVar("_T")
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 
 
@@ -98,6 +102,10 @@ class Store(People):
         NotMigrated: The database belongs to an older or newer version of abmail.
         StoreError: The database cannot be reached.
     """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._claims = Claims(self._upserts)
 
     # -- experiments and epochs -------------------------------------------------------------------------------------
 
@@ -136,7 +144,7 @@ class Store(People):
         template: str,
         text_template: str | None,
         waves: Sequence[int],
-        messages: Iterable[Mapping[str, Any]],
+        messages: Callable[[Iterator[Candidate]], Iterable[Mapping[str, Any]]],
         after_version: int,
         now: datetime,
         files: Mapping[str, bytes] | None = None,
@@ -151,7 +159,8 @@ class Store(People):
             template: The HTML template's source.
             text_template: The text template's source.
             waves: Planned size of each epoch.
-            messages: Rows with id, recipient, state, position, zone and propensity; those already in the ledger stay.
+            messages: Makes rows with id, recipient, state, position, zone and propensity; it is given everybody,
+                page by page. Rows that are already in the ledger stay.
             after_version: The version that the plan was made against, 0 for none.
             now: Time of the deed.
             files: What the templates include, and what is attached: path in the project -> content.
@@ -184,11 +193,22 @@ class Store(People):
                 for path, content in (files or {}).items():
                     kept = {"experiment": name, "version": version, "path": path, "content": content}
                     db.execute(t.version_files.insert(), kept)
-            added = sum(
-                self._insert_new(db, t.messages, [{"experiment": name, "step": 0, **row} for row in batch])
-                for batch in _batches(messages)
-            )
-            return version, added
+            return version, insert_messages(db, name, messages(candidates(db, name)))
+
+    def candidates(self, name: str) -> Iterator[Candidate]:
+        """Everybody, by id, with what bars a mail of one experiment."""
+        with self._read() as db:
+            yield from candidates(db, name)
+
+    def pause(self, name: str, *, reason: str, now: datetime) -> bool:
+        """Let no further mail of an experiment go out until it is resumed; returns False where it was paused before."""
+        with self._write() as db:
+            return bool(db.execute(sql.PAUSE, {"e": name, "why": reason, "now": now}).rowcount)
+
+    def resume(self, name: str) -> bool:
+        """Let mails go out again; returns False where nothing was paused."""
+        with self._write() as db:
+            return bool(db.execute(sql.RESUME, {"e": name}).rowcount)
 
     def in_ledger(self, name: str) -> frozenset[str]:
         """Ids of the recipients who already have a row in this experiment."""
@@ -234,10 +254,13 @@ class Store(People):
 
     def zones(self, name: str, *, state: State | None = None) -> tuple[str, ...]:
         """Time zones of the messages that still wait: of those in one state, or of all that are queued or assigned."""
+        found: set[str] = set()
         with self._read() as db:
-            waiting = t.messages.c.state.in_([State.QUEUED, State.ASSIGNED] if state is None else [state])
-            query = sa.select(t.messages.c.zone).where((t.messages.c.experiment == name) & waiting).distinct()
-            return tuple(sorted(db.execute(query).scalars()))
+            for each in (State.QUEUED, State.ASSIGNED) if state is None else (state,):
+                zone = ""
+                while zone := db.execute(sql.NEXT_ZONE, {"e": name, "s": each, "after": zone}).scalar() or "":
+                    found.add(zone)
+        return tuple(sorted(found))
 
     def open_epoch(
         self,
@@ -247,6 +270,7 @@ class Store(People):
         zones: Sequence[str],
         assign: Callable[[Sequence[Recipient]], Sequence[tuple[int, float]]],
         now: datetime,
+        expires: timedelta | None = None,
     ) -> int:
         """Open an epoch: take its recipients from the queue and fix their cells, all or nothing.
 
@@ -254,8 +278,9 @@ class Store(People):
             name: The experiment.
             epoch: Number, weights and the rest; ``planned`` is the number of recipients to take at most.
             zones: Only recipients in these zones.
-            assign: Gives (cell, propensity) for each recipient.
+            assign: Gives (cell, propensity) for each recipient; called for some thousands at a time.
             now: When the messages fall due.
+            expires: How long after that they may still be sent; None for ever.
 
         Returns:
             The number of recipients taken; 0 leaves no epoch behind: nobody waits in these zones, or another process
@@ -266,32 +291,28 @@ class Store(People):
             db.execute(sa.select(t.experiments.c.name).where(t.experiments.c.name == name).with_for_update())
             if db.execute(last).scalar_one() != epoch.number - 1:
                 return 0
-            taken = db.execute(sql.NEXT_IN_QUEUE, {"e": name, "zones": list(zones), "n": epoch.planned}).all()
-            if not taken:
-                return 0
-            waiting = _states(db, name).get(State.QUEUED, 0) - len(taken)
-            db.execute(
-                t.epochs.insert().values(experiment=name, **epoch_row(epoch, size=len(taken), remaining=waiting))
-            )
-            cells = assign([to_recipient(row) for row in taken])
-            update = (
-                t.messages.update()
-                .where(t.messages.c.id == sa.bindparam("message"))
-                .values(
-                    state=State.ASSIGNED, epoch=epoch.number, due_at=now,
-                    cell=sa.bindparam("c"), propensity=sa.bindparam("p"),
-                )
-            )  # fmt: skip
-            pairs = zip(taken, cells, strict=True)
-            db.execute(update, [{"message": row.message, "c": c, "p": p} for row, (c, p) in pairs])
-            return len(taken)
+            waiting = _states(db, name).get(State.QUEUED, 0)
+            size = 0
+            while taken := self._next_in_queue(db, name, zones, min(epoch.planned - size, _EPOCH_BATCH)):
+                cells = assign([to_recipient(row) for row in taken])
+                due = {"number": epoch.number, "due": now, "late": None if expires is None else now + expires}
+                pairs = zip(taken, cells, strict=True)
+                db.execute(sql.ASSIGN, [{"m": row.message, "c": c, "p": p, **due} for row, (c, p) in pairs])
+                size += len(taken)
+            if size:
+                row = epoch_row(epoch, size=size, remaining=waiting - size)
+                db.execute(t.epochs.insert().values(experiment=name, **row))
+            return size
+
+    def _next_in_queue(self, db: sa.Connection, name: str, zones: Sequence[str], n: int) -> Sequence[sa.Row[Any]]:
+        return db.execute(sql.NEXT_IN_QUEUE, {"e": name, "zones": list(zones), "n": n}).all() if n > 0 else ()
 
     # -- the outbox -------------------------------------------------------------------------------------------------
 
     def claim(
         self, *, worker: str, limit: int, now: datetime, open_zones: Mapping[str, Sequence[str]]
     ) -> list[Claimed]:
-        """Lease due messages of running experiments to a worker, in the order of the waves.
+        """Lease due messages to a worker, in the order of the waves; those that are past their time expire instead.
 
         Args:
             worker: `worker_name` of the caller.
@@ -299,123 +320,75 @@ class Store(People):
             now: Decides what is due.
             open_zones: Per running experiment, the zones in which mail may go out now.
         """
-        claimable = sa.or_(
-            *(
-                (t.messages.c.experiment == name) & t.messages.c.zone.in_(zones)
-                for name, zones in open_zones.items()
-                if zones
-            ),
-            sa.false(),
-        )
-        due = (
-            sa.select(t.messages.c.id)
-            .where(t.messages.c.state == State.ASSIGNED, claimable, t.messages.c.due_at <= now)
-            .where(t.messages.c.lease_until.is_(None) | (t.messages.c.lease_until <= now))
-            .order_by(t.messages.c.epoch, t.messages.c.position)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
         with self._write() as db:
-            ids = list(db.execute(due).scalars())
-            if not ids:
-                return []
-            for batch in _batches(ids):
-                lease = t.messages.update().where(t.messages.c.id.in_(batch))
-                db.execute(lease.values(worker=worker, lease_until=now + _LEASE))
-            return self._claimed(db, ids)
+            return self._claims.claim(db, worker=worker, limit=limit, now=now, open_zones=open_zones)
 
-    def _claimed(self, db: sa.Connection, ids: Sequence[str]) -> list[Claimed]:
-        found: dict[str, Claimed] = {}
-        for batch in _batches(ids):
-            for row in db.execute(sql.CLAIMED, {"ids": batch}):
-                found[row.message] = Claimed(
-                    id=row.message, experiment=row.experiment, version=row.version, epoch=row.epoch, cell=row.cell,
-                    attempts=row.attempts, recipient=to_recipient(row),
-                )  # fmt: skip
-        return [found[i] for i in ids if i in found]
+    def advance(
+        self, *, worker: str, now: datetime, begin: Sequence[str] = (), done: Sequence[Outcome] = ()
+    ) -> frozenset[str]:
+        """Commit what became of some messages, and the intent to send others, before the transport is called.
 
-    def mark_sending(self, message: str, *, worker: str, now: datetime) -> bool:
-        """Commit the intent to send, before the transport is called.
+        A killed process loses nothing of it; a power cut can lose the last half second (as `synchronous_commit=off`
+        and SQLite's `synchronous=NORMAL` do).
+
+        Args:
+            worker: `worker_name` of the caller.
+            now: Time of the deed.
+            begin: Messages that the caller holds and wants to send.
+            done: Messages that are through.
 
         Returns:
-            False where the message is no longer this worker's to send: cancelled, leased to another, or suppressed.
+            Those of ``begin`` that may be sent now. The others are no longer this worker's to send: cancelled, paused,
+            past their time, leased to another, or suppressed.
         """
-        known = {"m": message, "w": worker}
-        with self._write() as db:
-            if db.execute(sql.MARK_SENDING, {**known, "now": now, "until": now + _LEASE}).rowcount:
-                return True
-            db.execute(sql.MARK_SUPPRESSED, known)
-            return False
+        return self._in_turn(lambda db: self._advance(db, worker, now, begin, done), relaxed=True)
 
-    def mark_sent(self, message: str, *, now: datetime) -> None:
-        """Commit that the server accepted the message."""
-        with self._write() as db:
-            row = _message(db, message, lock=True)
-            if row is not None and row.state in {State.SENDING, State.UNCERTAIN}:
-                self._settle_sent(db, row, now)
+    def _advance(
+        self, db: sa.Connection, worker: str, now: datetime, begin: Sequence[str], done: Sequence[Outcome]
+    ) -> frozenset[str]:
+        if done:
+            self._claims.finish(db, done, worker=worker)
+        return self._claims.begin(db, begin, worker=worker, now=now) if begin else frozenset()
 
-    def mark_retry(self, message: str, *, due_at: datetime, error: str, attempted: bool = True) -> bool:
-        """Put a message back, to be tried again from ``due_at`` on; ``attempted=False`` does not count the try.
-
-        Returns:
-            False where its experiment was stopped meanwhile: the message is cancelled then.
-        """
-        attempts = t.messages.c.attempts if attempted else t.messages.c.attempts - 1
+    def renew(self, worker: str, *, now: datetime) -> int:
+        """Keep what a worker holds for another quarter of an hour; returns how many messages that are."""
         with self._write() as db:
-            running = db.execute(sql.EXPERIMENT_STATE, {"m": message}).scalar() == "running"
-            state = State.ASSIGNED if running else State.CANCELLED
-            waiting = {"state": state, "due_at": due_at, "worker": None, "lease_until": None}
-            _finish(db, message, **waiting, attempts=attempts, error=error)
-            return running
-
-    def mark_failed(self, message: str, *, error: str) -> None:
-        """Commit that the message will never be sent."""
-        with self._write() as db:
-            _finish(db, message, state=State.FAILED, error=error)
-
-    def mark_uncertain(self, message: str, *, error: str) -> None:
-        """Commit that nobody knows whether the server has the message."""
-        with self._write() as db:
-            _finish(db, message, state=State.UNCERTAIN, error=error)
+            return db.execute(sql.RENEW, {"w": worker, "until": now + LEASE}).rowcount
 
     def release(self, worker: str) -> int:
         """Give back what a worker holds but has not begun to send."""
         with self._write() as db:
-            held = (t.messages.c.worker == worker) & (t.messages.c.state == State.ASSIGNED)
-            return db.execute(t.messages.update().where(held).values(worker=None, lease_until=None)).rowcount
-
-    def fail_claimed(self, message: str, *, worker: str, error: str) -> None:
-        """Commit that a claimed message cannot be made (its mail does not render)."""
-        with self._write() as db:
-            mine = (t.messages.c.id == message) & (t.messages.c.worker == worker)
-            db.execute(
-                t.messages.update()
-                .where(mine & (t.messages.c.state == State.ASSIGNED))
-                .values(state=State.FAILED, error=error)
-            )
+            return db.execute(sql.RELEASE, {"w": worker}).rowcount
 
     def recover(self, *, now: datetime) -> int:
         """Settle what dead workers left: leases go back, half-sent messages become ``uncertain``; returns how many are.
 
         A worker is dead when its process is gone (seen on the same machine) or its lease is over.
         """
-        held = t.messages.c.worker.is_not(None) & t.messages.c.state.in_([State.ASSIGNED, State.SENDING])
         with self._read() as db:
-            workers = db.execute(sa.select(t.messages.c.worker).where(held).distinct()).scalars().all()
+            workers = db.execute(sql.WORKERS).scalars().all()
+        if not workers:
+            return 0
         dead = [worker for worker in workers if worker and is_dead(worker)]
-        gone = held & (t.messages.c.worker.in_(dead) | (t.messages.c.lease_until <= now))
         with self._write() as db:
-            lost = db.execute(
-                t.messages.update()
-                .where(gone & (t.messages.c.state == State.SENDING))
-                .values(state=State.UNCERTAIN, error="the sender ended before the server's answer was noted")
-            ).rowcount
-            db.execute(
-                t.messages.update()
-                .where(gone & (t.messages.c.state == State.ASSIGNED))
-                .values(worker=None, lease_until=None)
-            )
-        return lost
+            return self._claims.recover(db, dead, now=now)
+
+    def resend(self, name: str, *, before: datetime, now: datetime) -> int:
+        """Send uncertain messages again that were handed over before some time, each once; returns how many."""
+        with self._write() as db:
+            return self._claims.resend(db, name, before=before, now=now)
+
+    def retry(self, name: str, *, state: State, now: datetime, messages: Sequence[str] = ()) -> int:
+        """Put messages of one state (failed, expired or uncertain) back into the row; returns how many.
+
+        Args:
+            name: The experiment.
+            state: Theirs.
+            now: From when on they are due.
+            messages: Their ids; all of that state by default.
+        """
+        with self._write() as db:
+            return self._claims.retry(db, name, state=state, now=now, messages=messages)
 
     def settle(self, message: str, *, sent: bool, now: datetime) -> bool:
         """An operator's word on an ``uncertain`` message; returns False where it is not uncertain."""
@@ -424,16 +397,10 @@ class Store(People):
             if row is None or row.state != State.UNCERTAIN:
                 return False
             if sent:
-                self._settle_sent(db, row, now)
+                self._claims.settle_sent(db, row, now)
             else:
                 db.execute(t.messages.update().where(t.messages.c.id == message).values(state=State.FAILED))
             return True
-
-    def _settle_sent(self, db: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
-        db.execute(sql.MARK_SENT, {"m": row.id, "now": now})
-        self._add(db, row, "sent", bin_of(row.opened_at, row.attempted_at), 1)
-        for body in db.execute(sql.BODIES, {"m": row.id}).scalars():  # those that came before we knew
-            self._count(db, row, Event.from_dict(body))
 
     def message(self, message: str) -> StoredMessage | None:
         """One row of the ledger; None where there is none."""
@@ -444,7 +411,7 @@ class Store(People):
     def assigned(self, message: str) -> Claimed | None:
         """What a message that has a cell is made of, whoever holds it; None where there is none."""
         with self._read() as db:
-            return next(iter(self._claimed(db, [message])), None)
+            return self._claims.assigned(db, message)
 
     def messages(self, name: str, *, states: Sequence[State] | None = None) -> Iterator[StoredMessage]:
         """Rows of the ledger of one experiment, in the order of the waves."""
@@ -492,16 +459,24 @@ class Store(People):
             What became of each, in order.
         """
         batch = tuple(events)
-        for _ in range(_TRIES):
+        return self._in_turn(lambda db: [self._record(db, event, now) for event in batch])
+
+    def _in_turn(self, work: Callable[[sa.Connection], _T], *, relaxed: bool = False) -> _T:
+        """Run a transaction, again where PostgreSQL broke it off because two writers waited for each other."""
+        for _ in range(_TRIES - 1):
             try:
-                with self._write() as db:
-                    return [self._record(db, event, now) for event in batch]
+                return self._once(work, relaxed)
             except StoreError as error:
-                if not isinstance(error.__cause__, sa.exc.DBAPIError):
+                cause = error.__cause__.orig if isinstance(error.__cause__, sa.exc.DBAPIError) else None
+                if getattr(cause, "sqlstate", None) != _DEADLOCK:
                     raise
-                if getattr(error.__cause__.orig, "sqlstate", None) != _DEADLOCK:
-                    raise
-        raise StoreError(f"{len(batch)} events could not be recorded: other writers were in the way {_TRIES} times")
+        return self._once(work, relaxed)
+
+    def _once(self, work: Callable[[sa.Connection], _T], relaxed: bool) -> _T:
+        with self._write() as db:
+            if relaxed and db.dialect.name == "postgresql":
+                db.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+            return work(db)
 
     def _record(self, db: sa.Connection, event: Event, now: datetime) -> Recorded:
         row = self._find(db, event)
@@ -514,9 +489,9 @@ class Store(People):
         if row is None:
             return Recorded.UNKNOWN_MESSAGE
         if row.state == State.SENT:
-            self._count(db, row, event)
+            self._claims.count(db, row, event)
         elif row.attempted_at is not None and proves_delivery(row.state, event):
-            self._settle_sent(db, row, now)
+            self._claims.settle_sent(db, row, now)
         if reason := suppression_reason(event) or soft_bouncer(db, row.email, event):
             db.execute(self._upserts.suppression, {"email": row.email, "reason": reason, "at": event.at})
         return Recorded.NEW
@@ -528,26 +503,6 @@ class Store(People):
         newest = sa.select(t.messages.c.id).where(where).order_by(t.messages.c.step.desc()).limit(1)
         message = db.execute(newest).scalar()
         return None if message is None else _message(db, message, lock=True)
-
-    def _count(self, db: sa.Connection, row: sa.Row[Any], event: Event) -> None:
-        for metric in metrics_of(event):
-            self._note_first(db, row, metric, event.at)
-
-    def _note_first(self, db: sa.Connection, row: sa.Row[Any], metric: str, at: datetime) -> None:
-        """Count the first event of a kind; one that was earlier than the first we knew moves the count."""
-        known = {"m": row.id, "k": metric}
-        before = db.execute(sql.FIRST, known).scalar()
-        if before is None:
-            db.execute(t.outcomes.insert(), {"message": row.id, "metric": metric, "at": at})
-            self._add(db, row, metric, bin_of(row.attempted_at, at), 1)
-        elif at < before:
-            db.execute(sql.MOVE_FIRST, {**known, "new": at})
-            self._add(db, row, metric, bin_of(row.attempted_at, before), -1)
-            self._add(db, row, metric, bin_of(row.attempted_at, at), 1)
-
-    def _add(self, db: sa.Connection, row: sa.Row[Any], metric: str, where: int, n: int) -> None:
-        key = {"experiment": row.experiment, "epoch": row.epoch, "cell": row.cell, "stratum": "", "metric": metric}
-        db.execute(self._upserts.count, {**key, "bin": where, "n": n})
 
     def tally(self, name: str, *, n_cells: int) -> Tally:
         """The counts of one experiment."""
@@ -630,11 +585,6 @@ def _states(db: sa.Connection, name: str) -> dict[State, int]:
 def _tally(db: sa.Connection, name: str, n_cells: int) -> Tally:
     n_epochs = db.execute(sql.N_EPOCHS, {"e": name}).scalar_one()
     return to_tally(db.execute(sql.TALLY, {"e": name}).all(), n_epochs, n_cells)
-
-
-def _finish(db: sa.Connection, message: str, **values: Any) -> None:
-    sending = (t.messages.c.id == message) & (t.messages.c.state == State.SENDING)
-    db.execute(t.messages.update().where(sending).values(**values))
 
 
 def _message_query() -> sa.Select[Any]:

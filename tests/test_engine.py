@@ -246,7 +246,7 @@ def test_only_the_segment_is_mailed_and_suppressed_people_are_not(engine: Engine
     engine.store.suppress(["r1@c1.example.com"], reason="asked", now=NOW)
     mixed = people(10, stage="hot") + [replace(p, id=f"x{p.id}", email=f"x{p.email}") for p in people(5, stage="cold")]
     plan = engine.plan(definition(audience={"segment": "stage == 'hot'"}), mixed, template=TEMPLATE)
-    assert (len(plan.selection.chosen), plan.selection.suppressed, plan.selection.outside) == (9, 1, 5)
+    assert (plan.selection.chosen, plan.selection.suppressed, plan.selection.outside) == (9, 1, 5)
     engine.apply(plan)
     engine.tick()
     assert {m.recipient for m in transport.messages} == {p.email for p in mixed[:10]} - {"r1@c1.example.com"}
@@ -327,7 +327,7 @@ def test_a_mail_that_is_always_put_off_fails_in_the_end(engine: Engine, transpor
         clock.forward(hours=13)
     (message,) = engine.store.messages("spring")
     assert message.state == State.FAILED
-    assert "given up after 7 tries" in str(message.error)
+    assert re.fullmatch(r"given up after 1[01] tries: 451 busy", str(message.error))
 
 
 def test_a_dead_address_fails_and_is_never_mailed_again(engine: Engine, transport: Moody) -> None:

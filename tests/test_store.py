@@ -26,7 +26,7 @@ from abmail._tables import SCHEMA_REVISION
 from abmail.errors import ConfigError, NotMigrated, StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event, EventType, Verdict
 from abmail.recipient import Recipient
-from abmail.store import BIN_SECONDS, Claimed, Epoch, Recorded, Snapshot, State, Store, worker_name
+from abmail.store import BIN_SECONDS, Claimed, Epoch, Outcome, Recorded, Snapshot, State, Store, worker_name
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ZONES = {"spring": ["UTC"]}
@@ -59,7 +59,7 @@ def apply(
     store.import_recipients([person(i, stage="hot") for i in range(n)], now=NOW)
     return store.apply(
         name, spec_hash="h1", content_hash=content, definition={"name": name}, template="<p>", text_template=None,
-        waves=[n], messages=[row(i) for i in range(n)], after_version=after_version, now=NOW,
+        waves=[n], messages=lambda _: [row(i) for i in range(n)], after_version=after_version, now=NOW,
     )  # fmt: skip
 
 
@@ -82,11 +82,20 @@ def claim(store: Store, limit: int = 100, worker: str = "", now: datetime = NOW)
     return store.claim(worker=worker or worker_name(), limit=limit, now=now, open_zones=ZONES)
 
 
+def begin(store: Store, message: str, *, worker: str = "", now: datetime = NOW) -> bool:
+    return message in store.advance(worker=worker or worker_name(), now=now, begin=[message])
+
+
+def finish(store: Store, message: str, state: State, *, at: datetime = NOW, worker: str = "", **fields: Any) -> None:
+    outcome = Outcome(message=message, state=state, at=at, **fields)
+    store.advance(worker=worker or worker_name(), now=at, done=[outcome])
+
+
 def send_all(store: Store, *, at: datetime = NOW) -> list[str]:
     claimed = claim(store, now=at)
     for message in claimed:
-        assert store.mark_sending(message.id, worker=worker_name(), now=at)
-        store.mark_sent(message.id, now=at)
+        assert begin(store, message.id, worker=worker_name(), now=at)
+        finish(store, message.id, State.SENT, at=at)
     return [message.id for message in claimed]
 
 
@@ -264,9 +273,9 @@ def test_only_the_holder_of_the_lease_may_send(store: Store) -> None:
     apply(store)
     open_epoch(store)
     (mine,) = claim(store, limit=1, worker="elsewhere:1:1")
-    assert not store.mark_sending(mine.id, worker="elsewhere:2:2", now=NOW)
-    assert store.mark_sending(mine.id, worker="elsewhere:1:1", now=NOW)
-    assert not store.mark_sending(mine.id, worker="elsewhere:1:1", now=NOW)
+    assert not begin(store, mine.id, worker="elsewhere:2:2", now=NOW)
+    assert begin(store, mine.id, worker="elsewhere:1:1", now=NOW)
+    assert not begin(store, mine.id, worker="elsewhere:1:1", now=NOW)
 
 
 def test_an_address_that_was_suppressed_after_the_claim_is_not_mailed(store: Store) -> None:
@@ -274,7 +283,7 @@ def test_an_address_that_was_suppressed_after_the_claim_is_not_mailed(store: Sto
     open_epoch(store)
     (mine,) = claim(store)
     assert store.suppress([mine.recipient.email, mine.recipient.email], reason="asked", now=NOW) == 1
-    assert not store.mark_sending(mine.id, worker=worker_name(), now=NOW)
+    assert not begin(store, mine.id, worker=worker_name(), now=NOW)
     assert store.states("spring") == {State.SUPPRESSED: 1}
 
 
@@ -283,15 +292,15 @@ def test_a_stopped_experiment_sends_nothing_that_was_claimed_before(store: Store
     open_epoch(store)
     (mine,) = claim(store, limit=1)
     assert store.cancel_queued("spring") == 3
-    assert not store.mark_sending(mine.id, worker=worker_name(), now=NOW)
+    assert not begin(store, mine.id, worker=worker_name(), now=NOW)
 
 
 def test_a_retry_waits_until_it_is_due_and_keeps_its_cell(store: Store) -> None:
     apply(store, n=1)
     open_epoch(store)
     (mine,) = claim(store)
-    store.mark_sending(mine.id, worker=worker_name(), now=NOW)
-    store.mark_retry(mine.id, due_at=NOW + timedelta(minutes=5), error="451 busy")
+    begin(store, mine.id, worker=worker_name(), now=NOW)
+    finish(store, mine.id, State.ASSIGNED, due_at=NOW + timedelta(minutes=5), error="451 busy")
     assert claim(store, now=NOW + timedelta(minutes=4)) == []
     (again,) = claim(store, now=NOW + timedelta(minutes=5))
     assert (again.cell, again.epoch, again.attempts) == (mine.cell, mine.epoch, 1)
@@ -305,7 +314,7 @@ def test_what_a_dead_worker_had_begun_becomes_uncertain_and_the_rest_goes_back(s
     dead = worker_name(child.pid)
     child.join()
     claimed = claim(store, worker=dead)
-    store.mark_sending(claimed[0].id, worker=dead, now=NOW)
+    begin(store, claimed[0].id, worker=dead, now=NOW)
     assert store.recover(now=NOW) == 1
     assert store.states("spring") == {State.UNCERTAIN: 1, State.ASSIGNED: 2}
     assert len(claim(store)) == 2
@@ -315,7 +324,7 @@ def test_what_a_living_worker_holds_stays_its_own(store: Store) -> None:
     apply(store, n=3)
     open_epoch(store)
     held = claim(store)
-    store.mark_sending(held[0].id, worker=worker_name(), now=NOW)
+    begin(store, held[0].id, worker=worker_name(), now=NOW)
     assert store.recover(now=NOW) == 0
     assert store.states("spring") == {State.SENDING: 1, State.ASSIGNED: 2}
 
@@ -324,7 +333,7 @@ def test_a_lease_on_another_machine_ends_by_time(store: Store) -> None:
     apply(store, n=1)
     open_epoch(store)
     (mine,) = claim(store, worker="elsewhere:1:1")
-    store.mark_sending(mine.id, worker="elsewhere:1:1", now=NOW)
+    begin(store, mine.id, worker="elsewhere:1:1", now=NOW)
     assert store.recover(now=NOW + timedelta(minutes=1)) == 0
     assert store.recover(now=NOW + timedelta(hours=1)) == 1
 
@@ -334,8 +343,8 @@ def test_an_operator_settles_an_uncertain_message_once(store: Store, sent: bool)
     apply(store, n=1)
     open_epoch(store)
     (mine,) = claim(store)
-    store.mark_sending(mine.id, worker=worker_name(), now=NOW)
-    store.mark_uncertain(mine.id, error="no answer")
+    begin(store, mine.id, worker=worker_name(), now=NOW)
+    finish(store, mine.id, State.UNCERTAIN, error="no answer")
     assert store.settle(mine.id, sent=sent, now=NOW)
     assert not store.settle(mine.id, sent=sent, now=NOW)
     assert store.tally("spring", n_cells=2).matrix("sent").sum() == int(sent)
@@ -345,8 +354,8 @@ def test_a_later_open_proves_that_an_uncertain_message_arrived(store: Store) -> 
     apply(store, n=1)
     open_epoch(store)
     (mine,) = claim(store)
-    store.mark_sending(mine.id, worker=worker_name(), now=NOW)
-    store.mark_uncertain(mine.id, error="no answer")
+    begin(store, mine.id, worker=worker_name(), now=NOW)
+    finish(store, mine.id, State.UNCERTAIN, error="no answer")
     store.record([happened(EventType.OPENED, 0)], now=NOW)
     assert store.states("spring") == {State.SENT: 1}
     tally = store.tally("spring", n_cells=2)
@@ -364,8 +373,8 @@ def test_a_human_click_outweighs_an_operators_word_that_the_mail_was_lost(store:
     apply(store, n=1)
     open_epoch(store)
     (mine,) = claim(store)
-    store.mark_sending(mine.id, worker=worker_name(), now=NOW)
-    store.mark_uncertain(mine.id, error="no answer")
+    begin(store, mine.id, worker=worker_name(), now=NOW)
+    finish(store, mine.id, State.UNCERTAIN, error="no answer")
     store.settle(mine.id, sent=False, now=NOW)
     store.record([happened(EventType.BOUNCED, 0)], now=NOW)
     assert store.states("spring") == {State.FAILED: 1}
@@ -454,14 +463,14 @@ def test_the_kept_counts_equal_a_recount_after_any_history(store: Store) -> None
         open_epoch(store, number, planned=20)
         claimed = claim(store)
         for message in claimed:
-            store.mark_sending(message.id, worker=worker_name(), now=NOW + timedelta(minutes=int(rng.integers(90))))
+            begin(store, message.id, worker=worker_name(), now=NOW + timedelta(minutes=int(rng.integers(90))))
             match int(rng.integers(8)):
                 case 0:
-                    store.mark_uncertain(message.id, error="?")
+                    finish(store, message.id, State.UNCERTAIN, error="?")
                 case 1:
-                    store.mark_failed(message.id, error="550")
+                    finish(store, message.id, State.FAILED, error="550")
                 case _:
-                    store.mark_sent(message.id, now=NOW)
+                    finish(store, message.id, State.SENT, at=NOW)
         kinds = [EventType.OPENED, EventType.CLICKED, EventType.UNSUBSCRIBED, EventType.BOUNCED, EventType.DELIVERED]
         drawn = [
             happened(
@@ -490,9 +499,9 @@ def test_the_counts_of_the_segments_add_up_to_the_kept_counts(store: Store, by: 
     for number in range(2):
         open_epoch(store, number, planned=25)
         for message in claim(store):
-            store.mark_sending(message.id, worker=worker_name(), now=NOW + timedelta(minutes=int(rng.integers(90))))
+            begin(store, message.id, worker=worker_name(), now=NOW + timedelta(minutes=int(rng.integers(90))))
             if rng.random() < 0.8:
-                store.mark_sent(message.id, now=NOW)
+                finish(store, message.id, State.SENT, at=NOW)
     drawn = [
         happened(
             [EventType.OPENED, EventType.CLICKED, EventType.BOUNCED][int(rng.integers(3))], int(rng.integers(60)),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from abmail.cli import _definitions, _events, _people, _power, _results, _sending, _simulation, _upkeep
+from abmail.cli import _definitions, _events, _outbox, _people, _power, _results, _sending, _simulation, _upkeep
 from abmail.errors import AbmailError, ExpressionError, SpecError
 
 __all__ = ["cli", "main"]
@@ -77,6 +77,6 @@ def cli() -> None:
     """
 
 
-for _module in (_definitions, _people, _power, _simulation, _sending, _events, _results, _upkeep):
+for _module in (_definitions, _people, _power, _simulation, _sending, _outbox, _events, _results, _upkeep):
     for _command in _module.COMMANDS:
         cli.add_command(_command)

@@ -37,11 +37,19 @@ def status(form: str) -> None:
     for each in found:
         messages = ", ".join(f"{n} {state}" for state, n in each.messages.items())
         click.echo(
-            f"{each.experiment}: {each.state}, wave {each.epochs} of {each.planned_epochs}; {messages}" + _next(each)
+            f"{each.experiment}: {_state(each)}, wave {each.epochs} of {each.planned_epochs}; {messages}" + _next(each)
         )
 
 
+def _state(each: Status) -> str:
+    if each.paused is not None:
+        return "paused"
+    return "all sent" if each.state == "running" and each.is_finished else each.state
+
+
 def _next(each: Status) -> str:
+    if each.paused is not None:
+        return f"\n  {each.paused}; to go on: abmail resume {each.experiment}"
     if each.next_at is None:
         return ""
     if each.next_at <= datetime.now(UTC):

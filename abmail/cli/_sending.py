@@ -47,9 +47,9 @@ def plan(experiment: str, checking: bool, form: str, output: str | None) -> int:
 def _plan_text(made: Plan) -> str:
     chosen = made.selection
     lines = [
-        f"{made.experiment.name}: {len(chosen.chosen)} mails in {len(made.waves)} wave(s)"
+        f"{made.experiment.name}: {chosen.chosen} mails in {len(made.waves)} wave(s)"
         + (f" of {', '.join(map(str, made.waves))}" if len(made.waves) > 1 else ""),
-        f"  held out {len(chosen.held_out)}, suppressed {chosen.suppressed}, outside the segment {chosen.outside}",
+        f"  held out {chosen.held_out}, suppressed {chosen.suppressed}, outside the segment {chosen.outside}",
         f"  variants: {', '.join(c.name for c in made.experiment.cells)} (control {made.experiment.control_cell.name})",
     ]
     for change in made.changes:
@@ -112,7 +112,7 @@ def apply(experiment: str) -> None:
     if not applied.added and not applied.new_version:
         click.echo(f"{applied.experiment}: version {applied.version} is in force already, nothing to do")
         return
-    held = len(made.selection.held_out)
+    held = made.selection.held_out
     click.echo(
         f"{applied.experiment}: version {applied.version}, {applied.added} new recipients"
         + (f" ({held} of the audience held out)" if held else "")
@@ -126,6 +126,7 @@ def apply(experiment: str) -> None:
 @click.option("--until-done", is_flag=True, help="Wait for the next waves until everything is sent.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="At most so many mails a second.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many mails in all.")
+@click.option("--connections", type=click.IntRange(1, 64), default=1, show_default=True, help="So many at a time.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent now; send nothing.")
 @shared.YES
 def send(
@@ -134,25 +135,30 @@ def send(
     until_done: bool,
     rate: float | None,
     limit: int | None,
+    connections: int,
     dry_run: bool,
     yes: bool,
 ) -> int:
     """Send what is due: of EXPERIMENT, or of all running ones. Exit 1 where mails failed or are uncertain.
 
-    Example: abmail send subjects --until-done --rate 10
+    Example: abmail send subjects --until-done --rate 10 --connections 4
     """
     project = shared.project()
     name = None if experiment is None else shared.name(project, experiment)
-    with project.engine(sending=not dry_run, rate=rate) as engine:
+    with project.engine(sending=not dry_run, rate=rate, connections=connections) as engine:
         if dry_run:
             _show_due(engine, name)
             return 0
         _confirm(project, engine, name, yes)
         with _stoppable() as stopping:
             total = _send_all(engine, name, once=once, until_done=until_done, limit=limit, stopping=stopping)
+        paused = {each.experiment: each.paused for each in engine.status() if each.paused}
+    for each, why in paused.items():
+        click.echo(f"{each} is paused: {why}. Look into it, then: abmail resume {each}", err=True)
     click.echo(
         f"{total.sent} sent, {total.retried} to be tried again, {total.failed} failed, {total.uncertain} uncertain"
         + (f", {total.skipped} skipped" if total.skipped else "")
+        + (f", {total.deferred} put off" if total.deferred else "")
     )
     if not project.has_mail_server and total.sent:
         click.echo(
@@ -207,7 +213,7 @@ def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
 
 
 def _show_due(engine: Engine, name: str | None) -> None:
-    names = [name] if name else [e.name for e in engine.store.experiments() if e.state == "running"]
+    names = [name] if name else [e.name for e in engine.store.experiments() if e.sends]
     for each in names:
         tick = engine.due(each)
         _tell(tick)

@@ -1,0 +1,216 @@
+"""The outbox in SQL: claims, what workers commit, and what is left of dead ones; only `abmail.store` imports it.
+
+Every function works inside its caller's transaction. One commit carries the steps of all of a worker's connections:
+the outcomes of the messages that are through, and the intents to send the next ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from abmail import _statements as sql
+from abmail import _tables as t
+from abmail._records import Claimed, Outcome, State, bin_of, metrics_of, to_claimed
+from abmail.bounces import SOFT_BOUNCES, SOFT_DAYS
+from abmail.events import Event
+
+__all__ = ["LEASE", "Claims"]
+
+LEASE: Final = timedelta(minutes=15)
+_SOFT_WITHIN: Final = timedelta(days=SOFT_DAYS)
+_LATE: Final = "not sent in time"
+_CRASHED: Final = "the sender ended before the server's answer was noted"
+
+
+class Claims:
+    """The statements of the outbox and of the counts that follow from it.
+
+    Args:
+        upserts: The statements whose form depends on the database.
+    """
+
+    def __init__(self, upserts: sql.Upserts) -> None:
+        self._upserts = upserts
+
+    # -- claims -----------------------------------------------------------------------------------------------------
+
+    def claim(
+        self, db: sa.Connection, *, worker: str, limit: int, now: datetime, open_zones: Mapping[str, Sequence[str]]
+    ) -> list[Claimed]:
+        """Lease due messages; those that are past their time are put aside instead."""
+        found: list[Claimed] = []
+        for experiment, zones in open_zones.items():
+            for zone in zones:
+                where = {"e": experiment, "z": zone, "now": now}
+                while len(found) < limit and (ids := self._due(db, where, limit - len(found))):
+                    db.execute(sql.LEASE, {"ids": ids, "w": worker, "until": now + LEASE})
+                    found += _in_order(ids, db.execute(sql.CLAIMED, {"ids": ids}))
+        return found
+
+    def _due(self, db: sa.Connection, where: Mapping[str, Any], limit: int) -> list[str]:
+        """The next messages that are due and in time; empty where there are none."""
+        while rows := db.execute(sql.DUE, {**where, "n": limit}).all():
+            late = [row.id for row in rows if row.expires_at is not None and row.expires_at <= where["now"]]
+            if late:
+                db.execute(sql.EXPIRE, {"ids": late, "why": _LATE})
+            if len(late) < len(rows):
+                gone = set(late)
+                return [row.id for row in rows if row.id not in gone]
+        return []
+
+    def assigned(self, db: sa.Connection, message: str) -> Claimed | None:
+        """A message that has a cell, whoever holds it."""
+        row = db.execute(sql.CLAIMED, {"ids": [message]}).one_or_none()
+        return None if row is None else to_claimed(row)
+
+    # -- what workers commit ----------------------------------------------------------------------------------------
+
+    def begin(self, db: sa.Connection, messages: Sequence[str], *, worker: str, now: datetime) -> frozenset[str]:
+        """Note the intent to send; gives the messages that this worker may send now."""
+        known = {"ids": list(messages), "w": worker}
+        begun = frozenset(db.execute(sql.BEGIN, {**known, "now": now, "until": now + LEASE}).scalars())
+        if len(begun) < len(messages):
+            db.execute(sql.MARK_SUPPRESSED, known)
+        return begun
+
+    def finish(self, db: sa.Connection, outcomes: Sequence[Outcome], *, worker: str) -> None:
+        """Note what became of messages; where another process settled one meanwhile, its word stays."""
+        by_id = {outcome.message: outcome for outcome in outcomes}
+        rows = db.execute(sql.IN_HAND, {"ids": sorted(by_id)}).all()
+        mine = [(by_id[row.id], row) for row in rows if _is_ours(row, by_id[row.id], worker)]
+        self._settle_sent(db, [(row, outcome.at) for outcome, row in mine if outcome.state == State.SENT])
+        again = [(outcome, row) for outcome, row in mine if outcome.state == State.ASSIGNED]
+        ended = _ended(db, {row.experiment for _, row in again}) if again else frozenset()
+        if again:
+            db.execute(sql.PUT_BACK, [_put_back(outcome, row, ended) for outcome, row in again])
+        lost = [(outcome, row) for outcome, row in mine if outcome.state in {State.FAILED, State.UNCERTAIN}]
+        if lost:
+            db.execute(sql.END, [_end(outcome) for outcome, _ in lost])
+        self._suppress(db, lost)
+
+    def _suppress(self, db: sa.Connection, lost: Iterable[tuple[Outcome, sa.Row[Any]]]) -> None:
+        """Never mail a dead address again, nor one that was full too often."""
+        for outcome, row in lost:
+            if outcome.refusal == "hard":
+                reason = "bounced"
+            elif outcome.refusal == "soft" and _is_often_full(db, row, outcome.at):
+                reason = "soft-bounced"
+            else:
+                continue
+            email = db.execute(sql.EMAIL, {"r": row.recipient}).scalar_one()
+            db.execute(self._upserts.suppression, {"email": email, "reason": reason, "at": outcome.at})
+
+    def _settle_sent(self, db: sa.Connection, sent: Sequence[tuple[sa.Row[Any], datetime]]) -> None:
+        """Mark messages as sent and count them, and the events that came before we knew."""
+        if not sent:
+            return
+        db.execute(sql.MARK_SENT, [{"m": row.id, "now": at} for row, at in sent])
+        self._add_all(db, Counter(_sends(row for row, _ in sent)))
+        rows = {row.id: row for row, _ in sent}
+        for message, body in db.execute(sql.BODIES, {"ids": list(rows)}).all():
+            self.count(db, rows[message], Event.from_dict(body))
+
+    def settle_sent(self, db: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
+        """Mark one message as sent, and count it."""
+        self._settle_sent(db, [(row, now)])
+
+    # -- counts -----------------------------------------------------------------------------------------------------
+
+    def count(self, db: sa.Connection, row: sa.Row[Any], event: Event) -> None:
+        """Count an event of a message that was sent."""
+        for metric in metrics_of(event):
+            self._note_first(db, row, metric, event.at)
+
+    def _note_first(self, db: sa.Connection, row: sa.Row[Any], metric: str, at: datetime) -> None:
+        """Count the first event of a kind; one that was earlier than the first we knew moves the count."""
+        known = {"m": row.id, "k": metric}
+        before = db.execute(sql.FIRST, known).scalar()
+        key = (row.experiment, row.epoch, row.cell, metric)
+        if before is None:
+            db.execute(t.outcomes.insert(), {"message": row.id, "metric": metric, "at": at})
+            self._add_all(db, {(*key, bin_of(row.attempted_at, at)): 1})
+        elif at < before:
+            db.execute(sql.MOVE_FIRST, {**known, "new": at})
+            self._add_all(db, {(*key, bin_of(row.attempted_at, before)): -1})
+            self._add_all(db, {(*key, bin_of(row.attempted_at, at)): 1})
+
+    def _add_all(self, db: sa.Connection, numbers: Mapping[tuple[str, int, int, str, int], int]) -> None:
+        """Add to rows of the counts, always in the same order: two writers must not wait for each other."""
+        db.execute(
+            self._upserts.count,
+            [
+                {"experiment": e, "epoch": epoch, "cell": cell, "stratum": "", "metric": metric, "bin": where, "n": n}
+                for (e, epoch, cell, metric, where), n in sorted(numbers.items())
+            ],
+        )
+
+    # -- what dead workers left, and what operators decide -----------------------------------------------------------
+
+    def recover(self, db: sa.Connection, dead: Sequence[str], *, now: datetime) -> int:
+        """Give leases of dead workers back; their half-sent messages become uncertain; returns how many."""
+        gone = {"dead": list(dead), "now": now}
+        lost = db.execute(sql.LOSE, {**gone, "why": _CRASHED}).rowcount
+        db.execute(sql.GIVE_BACK, gone)
+        return lost
+
+    def retry(self, db: sa.Connection, name: str, *, state: State, now: datetime, messages: Sequence[str] = ()) -> int:
+        """Put failed, late or uncertain messages back into the row, as if they had never been tried."""
+        where = (t.messages.c.experiment == name) & (t.messages.c.state == state)
+        if messages:
+            where &= t.messages.c.id.in_(list(messages))
+        fresh = {
+            "state": State.ASSIGNED, "due_at": now, "expires_at": None, "first_attempt_at": None, "attempts": 0,
+            "worker": None, "lease_until": None, "refusal": None, "code": None,
+        }  # fmt: skip
+        return db.execute(t.messages.update().where(where & t.messages.c.cell.is_not(None)).values(**fresh)).rowcount
+
+    def resend(self, db: sa.Connection, name: str, *, before: datetime, now: datetime) -> int:
+        """Put uncertain messages that were handed over before some time back into the row, each once at most."""
+        return db.execute(sql.RESEND, {"e": name, "before": before, "now": now}).rowcount
+
+
+def _in_order(ids: Sequence[str], rows: Iterable[sa.Row[Any]]) -> Iterator[Claimed]:
+    found = {row.message: row for row in rows}
+    return (to_claimed(found[each]) for each in ids)
+
+
+def _is_ours(row: sa.Row[Any], outcome: Outcome, worker: str) -> bool:
+    """Whether an outcome may be noted: an answer of the server counts even after another process gave us up."""
+    if outcome.state == State.SENT and row.state in {State.SENDING, State.UNCERTAIN}:
+        return True
+    return bool(row.worker == worker and row.state in {State.SENDING, State.ASSIGNED})
+
+
+def _ended(db: sa.Connection, names: set[str]) -> frozenset[str]:
+    """Those of some experiments that have ended; none of them can end before this transaction does."""
+    rows = db.execute(sql.EXPERIMENT_STATES, {"names": sorted(names)})
+    return frozenset(row.name for row in rows if row.state != "running")
+
+
+def _put_back(outcome: Outcome, row: sa.Row[Any], ended: frozenset[str]) -> dict[str, Any]:
+    counts = outcome.attempted or row.state == State.ASSIGNED  # a claim that was never begun counted no attempt
+    return {
+        "m": row.id, "s": State.CANCELLED if row.experiment in ended else State.ASSIGNED, "due": outcome.due_at,
+        "off": 0 if counts else 1, "why": outcome.error, "said": outcome.code,
+    }  # fmt: skip
+
+
+def _end(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "m": outcome.message, "s": outcome.state, "why": outcome.error, "said": outcome.code,
+        "kind": outcome.refusal or None,
+    }  # fmt: skip
+
+
+def _is_often_full(db: sa.Connection, row: sa.Row[Any], now: datetime) -> bool:
+    known = {"r": row.recipient, "since": now - _SOFT_WITHIN}
+    return bool(db.execute(sql.SOFT_BOUNCES, known).scalar_one() >= SOFT_BOUNCES)
+
+
+def _sends(rows: Iterable[sa.Row[Any]]) -> Iterator[tuple[str, int, int, str, int]]:
+    return ((r.experiment, r.epoch, r.cell, "sent", bin_of(r.opened_at, r.attempted_at)) for r in rows)
