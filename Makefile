@@ -41,6 +41,7 @@ peers:           ## speed and agreement beside other packages, in .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements-peers.txt --editable .
 	.venv-peers/bin/python -m benchmarks.peers
 	.venv-peers/bin/python -m benchmarks.compare
+	.venv-peers/bin/python -m benchmarks.assign
 
 clean:           ## remove what the other targets made
 	rm -rf .venv .venv-peers demo .mypy_cache .pytest_cache .ruff_cache
