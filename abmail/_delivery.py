@@ -17,9 +17,9 @@ from abmail.dkim import Dkim
 from abmail.errors import ConfigError
 from abmail.events import Signer
 from abmail.recipient import Recipient
-from abmail.render import RenderedMessage, Renderer, read_files, read_template
+from abmail.render import Previewed, RenderedMessage, Renderer, read_files, read_template
 from abmail.send import Throttle, Transport
-from abmail.spec import Experiment
+from abmail.spec import Cell, Experiment
 from abmail.store import Claimed, Epoch, Store, StoredExperiment, worker_name
 
 __all__ = ["Definitions", "Delivery", "cells_of"]
@@ -159,6 +159,20 @@ class Delivery:
         texts += [(message.subject or "", "message.subject"), (message.preheader or "", "message.preheader")]
         sources = [(template, message.template), (text_template or "", message.text_template or "text"), *texts]
         return read_files(self._project, message, sources)
+
+    def preview(
+        self, experiment: Experiment, recipient: Recipient, now: datetime
+    ) -> list[tuple[Cell, RenderedMessage, Previewed]]:
+        """The mail of each cell of a definition for one recipient, and how a reader would meet it."""
+        message = experiment.message
+        template = self.template(message.template)
+        texts = self.template(message.text_template) if message.text_template else None
+        renderer = self.renderer_for(experiment, template, texts, self.files(experiment, template, texts))
+        ident = self._signer.message_id(f"preview of {experiment.name}", recipient.id)
+        return [
+            (cell, *renderer.preview(cell=cell, recipient=recipient, message_id=ident, now=now))
+            for cell in experiment.cells
+        ]
 
     def hosted(self, message_id: str) -> str | None:
         """A sent mail as a page for a browser; None where there is no such mail.

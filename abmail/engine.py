@@ -31,7 +31,7 @@ from abmail.dkim import Dkim
 from abmail.errors import StoreError, mask_address
 from abmail.events import Event, EventType
 from abmail.recipient import Recipient
-from abmail.render import RenderedMessage
+from abmail.render import RenderedMessage, preview_page
 from abmail.report import Report
 from abmail.send import Throttle, Transport
 from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
@@ -215,6 +215,22 @@ class Engine:
             RenderError: A template cannot be read, compiled or filled.
             StoreError: There is no such recipient.
         """
+        made = self._delivery.preview(experiment, self._reader(experiment, email), now or self._clock())
+        return tuple((cell, mail) for cell, mail, _ in made)
+
+    def preview_page(self, experiment: Experiment, *, email: str | None = None, now: datetime | None = None) -> str:
+        """Put the mails of all cells side by side on one self-contained HTML page; see `preview`."""
+        recipient = self._reader(experiment, email)
+        made = self._delivery.preview(experiment, recipient, now or self._clock())
+        return preview_page(
+            [previewed for _, _, previewed in made],
+            experiment=experiment.name,
+            recipient=recipient.email,
+            language=experiment.message.language or "en",
+        )
+
+    def _reader(self, experiment: Experiment, email: str | None) -> Recipient:
+        """Who a preview is made for."""
         everybody = (Candidate(each, False, False) for each in self.store.recipients())
         portions = planning.audience(experiment, everybody)
         people = (each.recipient for portion in portions for each in portion.members)
@@ -222,17 +238,7 @@ class Engine:
         if recipient is None:
             who = "recipient" if email is None else f"recipient {mask_address(email)}"
             raise StoreError(f"there is no {who} in the audience of {experiment.name}", hint="import a list first")
-        message = experiment.message
-        template = self._delivery.template(message.template)
-        texts = self._delivery.template(message.text_template) if message.text_template else None
-        files = self._delivery.files(experiment, template, texts)
-        renderer = self._delivery.renderer_for(experiment, template, texts, files)
-        ident = self.signer.message_id(f"preview of {experiment.name}", recipient.id)
-        moment = now or self._clock()
-        return tuple(
-            (cell, renderer.render(cell=cell, recipient=recipient, message_id=ident, now=moment))
-            for cell in experiment.cells
-        )
+        return recipient
 
     def power(
         self,

@@ -24,6 +24,7 @@ from abmail._layout import is_mjml, layout
 from abmail._links import TextCutter, link_target
 from abmail._mime import address_header, boundary, message_bytes, structured_header, text_header
 from abmail._page import Page, PageCutter
+from abmail._preview import Previewed, preview_page
 from abmail._sources import attached_parts, included, inline_parts, read_files, read_template
 from abmail._templates import Attributes, Templates, readable_text
 from abmail.errors import ConfigError, RenderError
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from abmail.spec import Cell, Experiment
 
 __all__ = [
-    "MAX_OUTPUT", "RenderedMessage", "Renderer", "read_files", "read_template", "readable_text", "starter_template",
+    "MAX_OUTPUT", "Previewed", "RenderedMessage", "Renderer", "preview_page", "read_files", "read_template",
+    "readable_text", "starter_template",
 ]  # fmt: skip
 
 _TRACKER = re.compile(r"(?i:https?)://[A-Za-z0-9.\-_:\[\]]+(?:/[A-Za-z0-9._~\-/%]*)?")
@@ -127,6 +129,7 @@ class Renderer:
     ) -> None:
         message = experiment.message
         self._name = experiment.name
+        self._control = experiment.control
         self._signer = signer
         self._sign = sign
         self._tracker_url = _tracker(tracker_url)
@@ -207,6 +210,23 @@ class Renderer:
         except ValueError as error:
             raise self._failed(cell, error) from error
         return _CID.sub(self._as_data, page.html(hrefs))
+
+    def preview(
+        self, *, cell: Cell, recipient: Recipient, message_id: str, now: datetime
+    ) -> tuple[RenderedMessage, Previewed]:
+        """Make the mail of a cell, and how a reader would meet it; see `render`."""
+        mail = self.render(cell=cell, recipient=recipient, message_id=message_id, now=now)
+        texts = self._texts(cell, self._shared(cell, recipient, _Links(self._signer.of(message_id), self._tracker_url)))
+        return mail, Previewed(
+            cell=cell.name,
+            control=cell.levels == self._control,
+            from_name=texts["from_name"],
+            subject=mail.subject,
+            preheader=texts["preheader"],
+            html=self.hosted(cell=cell, recipient=recipient, message_id=message_id),
+            text=mail.text,
+            size=len(mail.html.encode()),
+        )
 
     def _as_data(self, found: re.Match[str]) -> str:
         kind, content, _ = self._images.get(found[1], ("", b"", b""))

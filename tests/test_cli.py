@@ -210,8 +210,11 @@ def test_preview_shows_each_variant_and_sends_nothing(applied: Path) -> None:
     assert "Subject: 3 ways to cut reporting time by 40 %" in shown
     assert shown.count("To: lead5@example.com") == 2
     assert {p.name for p in (applied / "preview").iterdir()} == {
-        "plain.eml", "plain.html", "number.eml", "number.html",
+        "plain.eml", "plain.html", "number.eml", "number.html", "index.html",
     }  # fmt: skip
+    page = (applied / "preview" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<iframe") == 4
+    assert "/o/" not in page
     assert "40 queued" in run(applied, "status").stdout
     assert "no recipient" in run(applied, "preview", "subjects", "--to", "nobody@example.com", status=2).stderr
 

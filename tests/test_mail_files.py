@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -345,3 +346,56 @@ def test_the_link_to_the_mail_in_a_browser_is_signed_and_not_tracked(tmp_path: P
     assert token is not None
     assert SIGNER.verify("v", token[1]) is not None
     assert "/c/" not in html
+
+
+# --- preview ----------------------------------------------------------------------------------------------------------
+
+
+class Frames(HTMLParser):
+    """The frames of a page, and every tag."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.frames: list[dict[str, str | None]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag == "iframe":
+            self.frames.append(dict(attrs))
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_page_shows_each_variant_at_two_widths_and_as_text_in_frames_that_can_do_nothing(
+    tmp_path: Path, language: str
+) -> None:
+    html = "<p>{{ recipient.name }}</p><img src='cid:logo.png'><script>x</script>"
+    project(tmp_path, mails__spring__mail_dot_html_dot_j2=html, mails__logo_dot_png=PNG)
+    experiment = definition(
+        {"subject": {"短い": "<b>Short</b>", "長い": "とても長い件名をここに書いてみるとどうなるでしょうか"}},
+        images=["mails/logo.png"], language=language, preheader="Hi {{ recipient.name }}",
+    )  # fmt: skip
+    with Engine("sqlite://", secret=b"a secret of 24 bytes ...", project=tmp_path) as engine:
+        person = Recipient(id="u-1", email="ann@example.org", attributes={"name": '"><script>alert(1)</script>'})
+        engine.store.import_recipients([person], now=NOW)
+        page = engine.preview_page(experiment, now=NOW)
+    found = Frames(page)
+    assert "script" not in found.tags
+    assert len(found.frames) == 4
+    for frame in found.frames:
+        assert frame["sandbox"] == "allow-popups"
+        assert "&lt;script&gt;alert(1)" in str(frame["srcdoc"])
+        assert f"data:image/png;base64,{base64.b64encode(PNG).decode()}" in str(frame["srcdoc"])
+        assert "/o/" not in str(frame["srcdoc"])
+    assert "&lt;b&gt;Short&lt;/b&gt;" in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert page.count({"en": "may be cut off on phones", "ja": "途中で切れること"}[language]) == 1
+    assert page.count({"en": ">control<", "ja": ">対照<"}[language]) == 1
+
+
+def test_a_mail_that_gmail_would_clip_is_marked(tmp_path: Path) -> None:
+    project(tmp_path, mails__spring__mail_dot_html_dot_j2="{{ 'x' * 102001 }}")
+    with Engine("sqlite://", secret=b"a secret of 24 bytes ...", project=tmp_path) as engine:
+        engine.store.import_recipients([Recipient(id="u-1", email="ann@example.org", attributes={})], now=NOW)
+        assert engine.preview_page(definition(), now=NOW).count("Gmail hides what comes after 102 kB") == 2

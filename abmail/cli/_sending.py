@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from abmail._outbox import Sent
     from abmail.engine import Engine, Plan, Tick
     from abmail.project import Project
+    from abmail.render import RenderedMessage
 
 _LOOK_AGAIN: Final = 1.0  # seconds until the next tick where one found nothing to do although something is due
 
@@ -72,28 +73,44 @@ def _shown(value: object) -> str:
 @click.argument("experiment")
 @click.option("--to", "address", help="As this recipient of the list would get it; the first one by default.")
 @click.option(
-    "-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write .eml and .html."
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write .eml and .html of each, and index.html with all side by side.",
 )
-def preview(experiment: str, address: str | None, folder: Path | None) -> None:
+@click.option("--open", "opening", is_flag=True, help="Open that page in a browser; written to preview/ without -o.")
+def preview(experiment: str, address: str | None, folder: Path | None, opening: bool) -> None:
     """Show the mail of each variant of EXPERIMENT; stores and sends nothing.
 
-    Example: abmail preview subjects -o preview
+    Example: abmail preview subjects --open
     """
     from abmail.recipient import normalise_email
 
     project = shared.project()
     with shared.words():
         wanted = None if address is None else normalise_email(address)
+    if opening and folder is None:
+        folder = project.root / "preview"
     with project.engine() as engine:
-        mails = engine.preview(shared.load(project, experiment), email=wanted)
+        definition = shared.load(project, experiment)
+        mails = engine.preview(definition, email=wanted)
+        page = "" if folder is None else engine.preview_page(definition, email=wanted)
     for cell, mail in mails:
         click.echo(f"--- {cell.name}\nTo: {mail.recipient}\nSubject: {mail.subject}\n\n{mail.text.rstrip()}\n")
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            shared.write_file(folder / f"{cell.name}.eml", mail.raw)
-            shared.write_file(folder / f"{cell.name}.html", mail.html)
     if folder is not None:
-        click.echo(f"wrote {2 * len(mails)} files to {folder}", err=True)
+        _write_preview(folder, page, {cell.name: mail for cell, mail in mails})
+        if opening:
+            click.launch(str(folder / "index.html"))
+
+
+def _write_preview(folder: Path, page: str, mails: Mapping[str, RenderedMessage]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, mail in mails.items():
+        shared.write_file(folder / f"{name}.eml", mail.raw)
+        shared.write_file(folder / f"{name}.html", mail.html)
+    shared.write_file(folder / "index.html", page)
+    click.echo(f"wrote {2 * len(mails) + 1} files to {folder}; index.html shows all variants side by side", err=True)
 
 
 @click.command()
