@@ -6,6 +6,7 @@ the outcomes of the messages that are through, and the intents to send the next 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -42,14 +43,20 @@ class Claims:
     def claim(
         self, db: sa.Connection, *, worker: str, limit: int, now: datetime, open_zones: Mapping[str, Sequence[str]]
     ) -> list[Claimed]:
-        """Lease due messages; those that are past their time are put aside instead."""
+        """Lease due messages, of each experiment and zone alike; those that are past their time are put aside."""
         found: list[Claimed] = []
-        for experiment, zones in open_zones.items():
-            for zone in zones:
+        places = [(experiment, zone) for experiment, zones in open_zones.items() for zone in zones]
+        while places and len(found) < limit:
+            share = math.ceil((limit - len(found)) / len(places))
+            for experiment, zone in tuple(places):
                 where = {"e": experiment, "z": zone, "now": now}
-                while len(found) < limit and (ids := self._due(db, where, limit - len(found))):
+                wanted = min(share, limit - len(found))
+                ids = self._due(db, where, wanted) if wanted else []
+                if ids:
                     db.execute(sql.LEASE, {"ids": ids, "w": worker, "until": now + LEASE})
                     found += _in_order(ids, db.execute(sql.CLAIMED, {"ids": ids}))
+                else:
+                    places.remove((experiment, zone))
         return found
 
     def _due(self, db: sa.Connection, where: Mapping[str, Any], limit: int) -> list[str]:

@@ -258,6 +258,31 @@ def test_two_claims_never_share_a_message(store: Store) -> None:
     assert not {c.id for c in first} & {c.id for c in second}
 
 
+def test_a_claim_takes_from_each_open_zone_alike_and_fills_up_from_the_others(store: Store) -> None:
+    store.import_recipients([person(i) for i in range(40)], now=NOW)
+    zones = ["Asia/Tokyo", "Europe/Paris", "UTC"]
+    store.apply(
+        "spring", spec_hash="h1", content_hash="c1", definition={}, template="<p>", text_template=None, waves=[40],
+        messages=lambda _: [{**row(i), "zone": zones[i % 3] if i < 12 else "UTC"} for i in range(40)],
+        after_version=0, now=NOW,
+    )  # fmt: skip
+    store.open_epoch("spring", epoch(), zones=zones, assign=alternate, now=NOW)
+    assert store.zones("spring") == ("Asia/Tokyo", "Europe/Paris", "UTC")
+    of_zone = {message_id(i): zones[i % 3] if i < 12 else "UTC" for i in range(40)}
+    claimed = [
+        Counter(
+            of_zone[c.id]
+            for c in store.claim(
+                worker=worker_name(), limit=9, now=NOW, open_zones={"spring": zones, "summer": ["UTC"]}
+            )
+        )
+        for _ in range(5)
+    ]
+    assert claimed[0] == {"Asia/Tokyo": 3, "Europe/Paris": 3, "UTC": 3}
+    assert claimed[1] == {"Asia/Tokyo": 1, "Europe/Paris": 1, "UTC": 7}
+    assert claimed[2:] == [{"UTC": 9}, {"UTC": 9}, {"UTC": 4}]
+
+
 def test_workers_that_claim_at_the_same_time_share_the_work_without_overlap(store: Store) -> None:
     apply(store, n=200)
     open_epoch(store)
