@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from abmail._laplace import Prior
 from abmail._policies import ChanceToBeBest
 from abmail._structure import THOMPSON, Structured, Table
+from abmail._weights import chosen_arms
 from abmail.stats import Counts
 
 __all__ = ["Factorial"]
 
 Floats = NDArray[np.float64]
 
-_MAIN_SDS: Final = (0.05, 0.15, 0.4)
+_MAIN_SDS: Final = (0.05, 0.15, 0.4)  # of the terms of the log odds, tried side by side
 _PAIR_SDS: Final = (0.01, 0.05, 0.12)
 _CELL_SDS: Final = (0.01, 0.05)
+_PAIR_CHANCES: Final = (1.0, 1.0, 1.0)  # before anything is seen, in proportion
+_CELL_CHANCES: Final = (1.0, 1.0)
 _SEGMENT_PARTS: Final = (0.1, 0.4, 1.0)  # of the cells' standard deviations: what a segment adds
 _OWN_SD: Final = 0.5  # of the segments' own log odds
 
@@ -99,13 +102,15 @@ class Factorial(Structured):
         names = [name for name, _ in self.factors]
         if factor not in names:
             raise ValueError(f"there is no factor {factor!r}, there are: {', '.join(names)}")
-        on = np.ones(counts.n_arms, dtype=bool) if active is None else np.array(active, dtype=bool)
+        self._require(counts)
         column = self._codes()[:, names.index(factor)]
-        shares = np.zeros((int(column.max()) + 1, counts.n_arms))
-        for level in range(len(shares)):
-            mask = on & (column == level)
-            if mask.any():
-                shares[level] = self.weights(counts, active=mask.tolist())
+        on = np.zeros(counts.n_arms, dtype=bool)
+        on[chosen_arms(active, counts.n_arms)] = True
+        table = Table.of(counts)
+        fitted = self.posterior(table) if counts.exposure.any() else None
+        shares = np.zeros((len(self.factors[names.index(factor)][1]), counts.n_arms))
+        for level in np.unique(column[on]):
+            shares[level] = self._shares(table, fitted, [0], on & (column == level))[0]
         return shares
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,9 +123,11 @@ class Factorial(Structured):
         main, pair, cell = self._kernels()
         a, b, c = (part.ravel()[:, None, None] for part in np.meshgrid(_MAIN_SDS, _PAIR_SDS, _CELL_SDS, indexing="ij"))
         cells = a**2 * main + b**2 * pair + c**2 * cell
+        chance = np.log(np.outer(_PAIR_CHANCES, _CELL_CHANCES)).ravel()
+        log_chance = np.tile(chance, len(_MAIN_SDS))
         flat = np.ones_like(main)
         if table.n_rows == 1:
-            return Prior(own=cells + sd**2 * flat, shared=None, design=None, log_chance=np.zeros(len(cells)))
+            return Prior(own=cells + sd**2 * flat, shared=None, design=None, log_chance=log_chance)
         parts = np.array(_SEGMENT_PARTS)[:, None, None]
         middle = cells.mean(axis=0)
         return Prior(

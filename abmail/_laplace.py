@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Fit", "Prior", "fit"]
+__all__ = ["Fit", "Prior", "fit", "modes", "rate_of", "roots"]
 
 _STEPS: Final = 30
-_CLOSE: Final = 1e-7  # change of the log odds at which the mode is reached
+_CLOSE: Final = 1e-5  # step after which the mode is reached: the next one would be near to its square
 _HALVINGS: Final = 12
 _JITTER: Final = 1e-10  # part of its scale that a covariance is lifted by, to be positive definite
 
@@ -63,11 +63,6 @@ class Fit:
     cov: Floats
     chance: Floats
 
-    def rates(self) -> Floats:
-        """Rates at the mode, averaged over the grid, (n_rows, n_arms)."""
-        rates: Floats = np.tensordot(self.chance, _rate(self.mean), axes=1)
-        return rates
-
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _State:
@@ -103,19 +98,39 @@ def fit(k: Floats, m: Floats, prior: Prior, offset: float, *, start: Floats | No
     table = _Table(k, m, prior, offset)
     state = table.mode(start)
     parts = table.parts(state.eta)
-    score = table.objective(state) - parts.log_det / 2 + prior.log_chance
+    score = table.objective(state) - table.log_det(parts) / 2 + prior.log_chance
     chance = np.exp(score - score.max())
     return Fit(mean=state.eta, cov=table.covariance(parts), chance=chance / chance.sum())
 
 
+def modes(k: Floats, m: Floats, prior: Prior, offset: float, *, start: Floats | None = None) -> Floats:
+    """The modes alone, (n_grid, n_rows, n_arms) log odds. Arguments as `fit`."""
+    return _Table(k, m, prior, offset).mode(start).eta
+
+
+def roots(cov: Floats) -> Floats:
+    """Lower triangular root of each covariance, (..., n, n)."""
+    scale = np.trace(cov, axis1=-2, axis2=-1)[..., None, None] / cov.shape[-1]
+    return np.linalg.cholesky(cov + _JITTER * scale * np.eye(cov.shape[-1]))
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Meeting:
+    """What the curvature says of the coefficients that the rows share."""
+
+    root: Floats  # (n_grid, p, p) of their covariance
+    own: Floats  # (n_grid, n_rows, n_arms, n_arms) (W^-1 + own)^-1
+    seen: Floats  # the same times the design
+    middle: Floats  # (n_grid, p, p) I + root' H root
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Parts:
-    """What the curvature at a point leads to."""
+    """What the curvature W of the likelihood at a point leads to."""
 
-    own: Floats  # (n_grid, n_rows, n_arms, n_arms) (W^-1 + own)^-1
-    seen: Floats | None  # the same times the design
-    middle: Floats | None  # (n_grid, p, p) I + root' H root
-    log_det: Floats  # (n_grid,)
+    root: Floats  # (n_grid, n_rows, n_arms) of W
+    inner: Floats  # (n_grid, n_rows, n_arms, n_arms) I + root own root
+    meeting: _Meeting | None
 
 
 class _Table:
@@ -123,7 +138,7 @@ class _Table:
 
     def __init__(self, k: Floats, m: Floats, prior: Prior, offset: float) -> None:
         self.k, self.m, self.prior, self.offset = k, m, prior, offset
-        self.root = None if prior.shared is None else _root(prior.shared)
+        self.root = None if prior.shared is None else roots(prior.shared)
         self.n_grid, self.n_arms = len(prior.own), prior.own.shape[-1]
 
     def mode(self, start: Floats | None) -> _State:
@@ -152,44 +167,52 @@ class _Table:
 
     def parts(self, eta: Floats) -> _Parts:
         """What the curvature of the likelihood at these log odds leads to."""
-        rate = _rate(eta)
+        rate = rate_of(eta)
         root = np.sqrt(self.m * rate * (1 - rate))
         inner = root[..., :, None] * self.prior.own[:, None] * root[..., None, :]
         inner += np.eye(self.n_arms)
-        own = root[..., :, None] * np.linalg.inv(inner) * root[..., None, :]
-        log_det: Floats = _log_det(inner).sum(axis=1)
         if self.root is None:
-            return _Parts(own=own, seen=None, middle=None, log_det=log_det)
+            return _Parts(root=root, inner=inner, meeting=None)
+        own = root[..., :, None] * np.linalg.inv(inner) * root[..., None, :]
         seen, held = self._designed(own)
         middle = np.eye(self.root.shape[-1]) + self.root.swapaxes(1, 2) @ held @ self.root
-        return _Parts(own=own, seen=seen, middle=middle, log_det=log_det + _log_det(middle))
+        meeting = _Meeting(root=self.root, own=own, seen=seen, middle=middle)
+        return _Parts(root=root, inner=inner, meeting=meeting)
+
+    def log_det(self, parts: _Parts) -> Floats:
+        """Log determinant of I + (covariance of the prior) W, (n_grid,)."""
+        total: Floats = _log_det(parts.inner).sum(axis=1)
+        return total if parts.meeting is None else total + _log_det(parts.meeting.middle)
 
     def covariance(self, parts: _Parts) -> Floats:
         """Posterior covariance within each row, (n_grid, n_rows, n_arms, n_arms)."""
-        prior = self.prior.own[:, None]
-        cov: Floats = prior - prior @ parts.own @ prior
-        if self.root is not None and parts.middle is not None and parts.seen is not None:
+        prior, meeting = self.prior.own[:, None], parts.meeting
+        if meeting is None:
+            lean = np.linalg.solve(parts.inner, parts.root[..., :, None] * prior)
+            cov: Floats = prior - (prior * parts.root[..., None, :]) @ lean
+        else:
             design = np.eye(self.n_arms) if self.prior.design is None else self.prior.design
-            lean = (design - prior @ parts.seen) @ self.root[:, None]
-            cov = cov + lean @ np.linalg.solve(parts.middle[:, None], lean.swapaxes(2, 3))
+            lean = (design - prior @ meeting.seen) @ meeting.root[:, None]
+            shared = lean @ np.linalg.solve(meeting.middle[:, None], lean.swapaxes(2, 3))
+            cov = prior - prior @ meeting.own @ prior + shared
         return (cov + cov.swapaxes(2, 3)) / 2
 
     def _newton(self, eta: Floats) -> _State:
         """Where the full step from these log odds leads."""
-        parts, rate = self.parts(eta), _rate(eta)
+        parts, rate = self.parts(eta), rate_of(eta)
         b = self.m * rate * (1 - rate) * (eta - self.offset) + self.k - self.m * rate
-        pull = b - _times(parts.own, _times(self.prior.own[:, None], b))
-        core: Floats = np.zeros((self.n_grid, 0))
-        fixed = np.zeros_like(pull)
-        if self.root is not None and parts.middle is not None and parts.seen is not None:
-            design = self.prior.design
-            force = pull.sum(axis=1) if design is None else np.einsum("skp,gsk->gp", design, pull)
-            lean = _times(self.root.swapaxes(1, 2), force)[..., None]
-            core = np.asarray(np.linalg.solve(parts.middle, lean)[..., 0], dtype=np.float64)
-            w = _times(self.root, core)
-            fixed = np.broadcast_to(w[:, None], pull.shape) if design is None else np.einsum("skp,gp->gsk", design, w)
-            pull = pull - _times(parts.seen, w[:, None])
-        return _State(eta=self.offset + fixed + _times(self.prior.own[:, None], pull), pull=pull, core=core)
+        prior, meeting = self.prior.own[:, None], parts.meeting
+        if meeting is None:
+            pull = b - parts.root * _solved(parts.inner, parts.root * _times(prior, b))
+            return _State(eta=self.offset + _times(prior, pull), pull=pull, core=np.zeros((self.n_grid, 0)))
+        design = self.prior.design
+        pull = b - _times(meeting.own, _times(prior, b))
+        force = pull.sum(axis=1) if design is None else np.einsum("skp,gsk->gp", design, pull)
+        core = _solved(meeting.middle, _times(meeting.root.swapaxes(1, 2), force))
+        w = _times(meeting.root, core)
+        fixed = w[:, None] if design is None else np.einsum("skp,gp->gsk", design, w)
+        pull = pull - _times(meeting.seen, w[:, None])
+        return _State(eta=self.offset + fixed + _times(prior, pull), pull=pull, core=core)
 
     def _damped(self, state: _State, aim: _State) -> _State:
         """The full step, halved where it would lead down."""
@@ -207,11 +230,13 @@ class _Table:
         design = self.prior.design
         if design is None:
             return own, own.sum(axis=1)
-        seen = own @ design
-        return seen, np.einsum("skp,gskq->gpq", design, seen)
+        seen, p = own @ design, design.shape[-1]
+        held: Floats = design.reshape(-1, p).T @ seen.reshape(len(own), -1, p)
+        return seen, held
 
 
-def _rate(eta: Floats) -> Floats:
+def rate_of(eta: Floats) -> Floats:
+    """Rates of log odds, the same shape."""
     from scipy.special import expit
 
     rate: Floats = expit(eta)
@@ -223,10 +248,8 @@ def _times(matrix: Floats, vector: Floats) -> Floats:
     return product
 
 
-def _root(cov: Floats) -> Floats:
-    """Lower triangular root of each covariance."""
-    scale = np.trace(cov, axis1=-2, axis2=-1)[..., None, None] / cov.shape[-1]
-    return np.linalg.cholesky(cov + _JITTER * scale * np.eye(cov.shape[-1]))
+def _solved(matrix: Floats, vector: Floats) -> Floats:
+    return np.asarray(np.linalg.solve(matrix, vector[..., None])[..., 0], dtype=np.float64)
 
 
 def _log_det(matrix: Floats) -> Floats:

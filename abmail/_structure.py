@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail._laplace import Fit, Prior, fit
+from abmail._laplace import Fit, Prior, fit, modes, rate_of, roots
 from abmail._policies import SIMPLE_POLICIES, ChanceToBeBest, Thompson, read_policy
 from abmail._weights import chosen_arms
 from abmail.stats import Counts
@@ -24,10 +24,14 @@ THOMPSON: Final = Thompson()
 """The rule of structured policies where none is given."""
 
 _MEAN_SD: Final = 1.0  # of the common log odds, around those of all mails together
-_DRAWS: Final = 2_048
+_MOST_DRAWS: Final = 8_192
+_FEWEST_DRAWS: Final = 1_024
+_DRAWN: Final = 1 << 18  # numbers drawn for a row, unless that is too many or too few draws
 _SEED: Final = 20_101_122  # the draws stand for a posterior; they are the same ones every time
+_FEWEST: Final = 128  # draws for a point of the grid
 _NEGLIGIBLE: Final = 1e-3  # chance of a point of the grid that moves no weight worth speaking of
 _ROUNDS: Final = 3
+_MOST_TRIALS: Final = 1e8  # of a cell: more move no weight, and matrices bear no more
 _ROW_PART: Final = 0.5  # of the epochs' standard deviation: how far a segment's level may lie from its epoch's
 
 
@@ -101,16 +105,18 @@ def fit_table(table: Table, prior: Prior, offset: float, *, level_sd: float) -> 
     """
     successes = table.sums(table.counts.successes)
     trials = np.maximum(table.sums(table.counts.exposure), successes)
+    less = np.minimum(1.0, _MOST_TRIALS / np.maximum(trials, 1.0))
+    successes, trials = successes * less, trials * less
     middle = prior.at(np.full(len(prior.own), 1 / len(prior.own)))
-    first = fit(successes, trials, middle, offset)
+    eta = modes(successes, trials, middle, offset)[0]
     if level_sd > 0 and table.counts.n_epochs > 1:
         for _ in range(_ROUNDS):
-            trials = table.trials(first.rates(), level_sd)
-            first = fit(successes, trials, middle, offset, start=first.mean[0])
-    return fit(successes, trials, prior, offset, start=first.mean[0])
+            trials = table.trials(rate_of(eta), level_sd) * less
+            eta = modes(successes, trials, middle, offset, start=eta)[0]
+    return fit(successes, trials, prior, offset, start=eta)
 
 
-def chances(posterior: Fit, rows: Sequence[int], arms: Sequence[int]) -> Floats:
+def chances(posterior: Fit, rows: Sequence[int], arms: Integers) -> Floats:
     """Each arm's chance to be the best of its row, by draws that are the same every time.
 
     Args:
@@ -123,29 +129,34 @@ def chances(posterior: Fit, rows: Sequence[int], arms: Sequence[int]) -> Floats:
     """
     best = np.zeros((len(rows), len(arms)))
     used = np.flatnonzero(posterior.chance > _NEGLIGIBLE)
+    chance = posterior.chance[used] / posterior.chance[used].sum()
     for place, row in enumerate(rows):
-        mean, cov = posterior.mean[:, row][:, arms], posterior.cov[:, row][:, arms][:, :, arms]
-        order = np.argsort(posterior.chance @ mean, kind="stable")  # the same draws whatever the order of the arms
-        for point in used:
-            best[place, order] += posterior.chance[point] * _best(mean[point, order], cov[point][np.ix_(order, order)])
-    total: Floats = best.sum(axis=1, keepdims=True)
-    return best / total
+        mean = posterior.mean[used, row][:, arms]
+        order = np.argsort(chance @ mean, kind="stable")  # the same draws whatever the order of the arms
+        root = roots(posterior.cov[used, row][:, arms[order, None], arms[order]])
+        for point, part in enumerate(chance):
+            best[place, order] += part * _best(mean[point, order], root[point], part)
+    return best
 
 
-def _best(mean: Floats, cov: Floats) -> Floats:
-    """Share of the draws in which each arm has the highest log odds, (n_arms,)."""
-    values, vectors = np.linalg.eigh(cov)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn = mean + _scores(len(mean)) @ root.T
+def _best(mean: Floats, root: Floats, part: float) -> Floats:
+    """Share of the draws in which each arm has the highest log odds, (n_arms,); a part of the draws is enough."""
+    scores = _scores(len(mean))
+    few = max(_FEWEST, 2 * round(part * len(scores) / 2))
+    drawn = mean + scores[:few] @ root.T
     share: Floats = np.bincount(drawn.argmax(axis=1), minlength=len(mean)) / len(drawn)
     return share
 
 
 @cache
 def _scores(n_arms: int) -> Floats:
-    """(n_draws, n_arms) standard normal draws, each with its mirror image."""
-    half = np.random.default_rng(_SEED).standard_normal((_DRAWS // 2, n_arms))
-    scores = np.concatenate((half, -half))
+    """(n_draws, n_arms) standard normal draws, a Latin hypercube; each draw is followed by its mirror image."""
+    from scipy.special import ndtri
+
+    half = min(max(_DRAWN // n_arms, _FEWEST_DRAWS), _MOST_DRAWS) // 2
+    order = np.random.default_rng(_SEED).random((half, n_arms)).argsort(axis=0)
+    drawn = ndtri((order + 0.5) / half)
+    scores: Floats = np.stack((drawn, -drawn), axis=1).reshape(2 * half, n_arms)
     scores.setflags(write=False)
     return scores
 
@@ -241,7 +252,7 @@ class Structured:
         for key in given:
             if key not in known:
                 raise ValueError(f"policy {cls.name} has no field {key!r}, it has {', '.join(known)}")
-        if "rule" in given:
+        if isinstance(given.get("rule"), Mapping):
             given["rule"] = read_policy(given["rule"], SIMPLE_POLICIES)
         try:
             return cls(**given)
@@ -254,13 +265,17 @@ class Structured:
         return fit_table(table, self._prior(table, sd), center, level_sd=self.rule.level_sd)
 
     def _weights(self, table: Table, rows: Sequence[int], active: Sequence[bool] | None) -> Floats:
-        n_arms = table.counts.n_arms
-        chosen = chosen_arms(active, n_arms)
-        best = np.zeros((len(rows), n_arms))
-        best[:, chosen] = 1 / len(chosen)
-        if table.counts.exposure.any():
-            best[:, chosen] = chances(self.posterior(table), rows, chosen)
-        return np.stack([self.rule.weights_from(row, table.counts, active=active) for row in best])
+        on = np.zeros(table.counts.n_arms, dtype=bool)
+        on[chosen_arms(active, len(on))] = True
+        fitted = self.posterior(table) if table.counts.exposure.any() else None
+        return self._shares(table, fitted, rows, on)
+
+    def _shares(self, table: Table, fitted: Fit | None, rows: Sequence[int], on: NDArray[np.bool_]) -> Floats:
+        """Weights of some rows by the rule; equal chances where nothing is known."""
+        best = np.broadcast_to(on / on.sum(), (len(rows), len(on))).copy()
+        if fitted is not None:
+            best[:, on] = chances(fitted, rows, np.flatnonzero(on))
+        return np.stack([self.rule.weights_from(row, table.counts, active=on.tolist()) for row in best])
 
     def _center(self, counts: Counts) -> tuple[float, float]:
         """Mean and standard deviation of the common log odds."""
