@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 _MAIN_SDS: Final = (0.05, 0.15, 0.4)  # of the terms of the log odds, tried side by side
 _PAIR_SDS: Final = (0.01, 0.05, 0.12)
 _CELL_SDS: Final = (0.01, 0.05)
-_PAIR_CHANCES: Final = (1.0, 1.0, 1.0)  # before anything is seen, in proportion
-_CELL_CHANCES: Final = (1.0, 1.0)
+_PAIR_CHANCES: Final = (0.5, 0.3, 0.2)  # before anything is seen: most factors act on their own
+_CELL_CHANCES: Final = (0.85, 0.15)
 _SEGMENT_PARTS: Final = (0.1, 0.4, 1.0)  # of the cells' standard deviations: what a segment adds
 _OWN_SD: Final = 0.5  # of the segments' own log odds
 

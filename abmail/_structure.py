@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import pairwise
 from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -134,18 +135,19 @@ def chances(posterior: Fit, rows: Sequence[int], arms: Integers) -> Floats:
         mean = posterior.mean[used, row][:, arms]
         order = np.argsort(chance @ mean, kind="stable")  # the same draws whatever the order of the arms
         root = roots(posterior.cov[used, row][:, arms[order, None], arms[order]])
-        for point, part in enumerate(chance):
-            best[place, order] += part * _best(mean[point, order], root[point], part)
+        for part, center, lean, scores in zip(chance, mean[:, order], root, _dealt(chance, len(order)), strict=True):
+            drawn = center + scores @ lean.T
+            best[place, order] += part * np.bincount(drawn.argmax(axis=1), minlength=len(order)) / len(drawn)
     return best
 
 
-def _best(mean: Floats, root: Floats, part: float) -> Floats:
-    """Share of the draws in which each arm has the highest log odds, (n_arms,); a part of the draws is enough."""
-    scores = _scores(len(mean))
-    few = max(_FEWEST, 2 * round(part * len(scores) / 2))
-    drawn = mean + scores[:few] @ root.T
-    share: Floats = np.bincount(drawn.argmax(axis=1), minlength=len(mean)) / len(drawn)
-    return share
+def _dealt(chance: Floats, n_arms: int) -> Iterator[Floats]:
+    """Draws for each point of the grid: other ones for each, as many as its chance is worth."""
+    scores = _scores(n_arms)
+    ends = 2 * np.rint(np.cumsum(chance) * len(scores) / 2).astype(np.int64)
+    for start, end in pairwise((0, *ends.tolist())):
+        first = min(start, len(scores) - _FEWEST)
+        yield scores[first : max(end, first + _FEWEST)]
 
 
 @cache
