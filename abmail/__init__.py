@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from abmail.recipient import Recipient
     from abmail.report import Report
     from abmail.send import SMTP, File, Memory, Transport
-    from abmail.sendtime import History, SendTime
+    from abmail.sendtime import History, SendTime, plan_sends, read_history, uplift
     from abmail.simulate import Simulation, Truth, load_truth, simulate
     from abmail.spec import Experiment, load, loads
     from abmail.stats import (
@@ -115,13 +115,16 @@ __all__ = [
     "load_truth",
     "loads",
     "mde",
+    "plan_sends",
     "policy_from_dict",
     "power",
     "prior_from_history",
+    "read_history",
     "read_recipients",
     "sample_size",
     "simulate",
     "srm",
+    "uplift",
 ]
 
 _HOMES = {
@@ -155,7 +158,7 @@ _HOMES = {
     "recipient": ("Recipient",),
     "report": ("Report",),
     "send": ("SMTP", "File", "Memory", "Transport"),
-    "sendtime": ("History", "SendTime"),
+    "sendtime": ("History", "SendTime", "plan_sends", "read_history", "uplift"),
     "simulate": ("Simulation", "Truth", "load_truth", "simulate"),
     "spec": ("Experiment", "load", "loads"),
     "stats": (

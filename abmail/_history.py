@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Booleans = NDArray[np.bool_]
+    Whole = NDArray[Any]  # small integers, as narrow as they may be: a log has tens of millions of rows
 
 __all__ = ["Events", "History", "HistoryCode", "HistoryProblem", "Labels", "Names", "keys_of", "prepare"]
 
 MAX_SENDS: Final = 5_000
 """Mails of one recipient above which the address is no person's: thirteen years of daily mail."""
+
+_BLOCK: Final = 1 << 20
+"""Rows that are worked on at once."""
 
 BEHIND_PROXY: Final = 0.1
 """Share of machine opens from which on a recipient's opens say nothing."""
@@ -189,9 +193,12 @@ class Labels:
 
     def find(self, ids: NDArray[Any]) -> Integers:
         """(m,) index of each id, -1 where it is unknown."""
-        if not len(self) or not len(ids):
-            return np.full(len(ids), -1, dtype=np.int64)
-        keys = keys_of(ids)
+        return self.find_keys(keys_of(ids))
+
+    def find_keys(self, keys: Integers) -> Integers:
+        """(m,) index of each key, -1 where it is unknown."""
+        if not len(self) or not len(keys):
+            return np.full(len(keys), -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self) - 1)
         return np.where(self.keys[at] == keys, at, -1)
 
@@ -201,7 +208,7 @@ class Names:
     """Distinct names and the index of each row's; the first name stands for "none"."""
 
     names: tuple[str, ...]
-    index: Integers
+    index: Whole
 
 
 def keys_of(ids: NDArray[Any]) -> Integers:
@@ -212,23 +219,23 @@ def keys_of(ids: NDArray[Any]) -> Integers:
     return hash52_array(_SALT, ids) if len(ids) else np.zeros(0, dtype=np.int64)
 
 
-def distinct(ids: NDArray[Any]) -> tuple[Labels, Integers]:
+def distinct(ids: NDArray[Any]) -> tuple[Labels, Whole]:
     """The distinct ids, and the index of each row's."""
     keys = keys_of(ids)
     found, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    return Labels(found, ids[first]), inverse
+    return Labels(found, ids[first]), inverse.astype(np.int32)
 
 
 def names_of(values: NDArray[Any] | None, n: int, known: tuple[str, ...] = ("",)) -> Names:
     """Number the names of the rows, those already known first."""
     if values is None:
-        return Names(known, np.zeros(n, dtype=np.int64))
+        return Names(known, np.zeros(n, dtype=np.int16))
     labels, inverse = distinct(values)
     texts = [str(x.decode() if isinstance(x, bytes) else x) for x in labels.ids.tolist()]
     order = sorted(range(len(texts)), key=texts.__getitem__)
     names = (*known, *(texts[i] for i in order if texts[i] not in known))
     place = {name: index for index, name in enumerate(names)}
-    return Names(names, np.array([place[t] for t in texts], dtype=np.int64)[inverse])
+    return Names(names, np.array([place[t] for t in texts], dtype=np.int32)[inverse])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,19 +262,19 @@ class Events:
     """
 
     people: Labels
-    row: Integers
-    slot: Integers
-    outcome: Integers
-    hour: Integers
-    scale: Floats
-    campaign: Integers
+    row: Whole
+    slot: Whole
+    outcome: Whole
+    hour: Whole
+    scale: NDArray[np.float32]
+    campaign: Whole
     n_campaigns: int
     randomised: Booleans
     proxied: Booleans
     segment: Integers
     segments: tuple[str, ...]
-    change: Integers
-    shift: Integers
+    change: Whole
+    shift: Whole
     clicks_per_open: float
     problems: tuple[HistoryProblem, ...]
 
@@ -317,21 +324,21 @@ def prepare(
     ratio = _clicks_per_open(first_open, first_click, behind[row[keep]], history, keep)
     blind, dropped = behind[row[keep]], _dropped(history, keep, behind[row[keep]], first_click)
     answered = np.where(blind, clicks, first_open)[~dropped]
-    scale = np.where(blind, ratio, 1.0)[~dropped]
+    scale = np.where(blind, np.float32(ratio), np.float32(1))[~dropped]
     keep = keep[~dropped]
-    slot, age, hour, change, shift = _clock_hours(history.sent_at[keep], answered, zone.names, zone.index[keep])
+    clocks = _ClockHours.of(history.sent_at[keep], answered, zone.names, zone.index[keep])
     campaign = names_of(history.campaign, len(history))
     segment = names_of(history.segment, len(history), segments)
     return Events(
-        people=people, row=row[keep], slot=slot, outcome=age, hour=hour, scale=scale,
+        people=people, row=row[keep], slot=clocks.slot, outcome=clocks.outcome, hour=clocks.hour, scale=scale,
         campaign=campaign.index[keep], n_campaigns=0 if history.campaign is None else len(campaign.names),
         randomised=np.zeros(len(keep), np.bool_) if history.randomised is None else history.randomised[keep],
         proxied=behind, segment=_latest(segment.index, row, history, why, len(people)), segments=segment.names,
-        change=change, shift=shift, clicks_per_open=ratio, problems=tuple(_problems(why)),
+        change=clocks.change, shift=clocks.shift, clicks_per_open=ratio, problems=tuple(_problems(why)),
     )  # fmt: skip
 
 
-def _refuse_shared_keys(ids: NDArray[Any], people: Labels, row: Integers) -> None:
+def _refuse_shared_keys(ids: NDArray[Any], people: Labels, row: Whole) -> None:
     apart = people.ids[row] != ids
     if apart.any():
         at = int(np.argmax(apart))
@@ -345,7 +352,7 @@ def _zones(history: History, default: str | None) -> Names:
     if history.zone is None or isinstance(history.zone, str):
         name = history.zone or default or "UTC"
         clock(name, 1e9, 1e9)  # raises for an unknown name
-        return Names(("", name), np.ones(len(history), dtype=np.int64))
+        return Names(("", name), np.ones(len(history), dtype=np.int16))
     found = names_of(history.zone, len(history))
     good = np.array([bool(name) and known_zone(name) for name in found.names])
     names = found.names
@@ -359,7 +366,7 @@ def _zones(history: History, default: str | None) -> Names:
 _CODES: Final = tuple(HistoryCode)
 
 
-def _judge(history: History, row: Integers, n_people: int, zone: Integers, now: float | None) -> NDArray[np.int8]:
+def _judge(history: History, row: Whole, n_people: int, zone: Whole, now: float | None) -> NDArray[np.int8]:
     """(n,) number of the reason to leave a row out, 0 for none; duplicates are not looked for yet."""
     why = np.zeros(len(history), dtype=np.int8)
     sent = history.sent_at
@@ -384,7 +391,7 @@ def _judge(history: History, row: Integers, n_people: int, zone: Integers, now: 
     return why
 
 
-def _in_order(history: History, row: Integers, why: NDArray[np.int8]) -> tuple[Integers, Floats, Floats | None]:
+def _in_order(history: History, row: Whole, why: NDArray[np.int8]) -> tuple[Integers, Floats, Floats | None]:
     """Good rows by recipient and time, each mail once with its first open and click; marks the others in ``why``."""
     good = np.flatnonzero(why == 0)
     sent = history.sent_at[good].astype(np.int64)
@@ -406,7 +413,7 @@ def _in_order(history: History, row: Integers, why: NDArray[np.int8]) -> tuple[I
     return good, opened, clicked
 
 
-def _behind_proxy(history: History, row: Integers, keep: Integers, people: Labels, proxied: Labels | None) -> Booleans:
+def _behind_proxy(history: History, row: Whole, keep: Integers, people: Labels, proxied: Labels | None) -> Booleans:
     """(n_people,) whether machines open a recipient's mail."""
     behind = np.zeros(len(people), dtype=np.bool_)
     if proxied is not None and len(proxied):
@@ -438,7 +445,7 @@ def _dropped(history: History, keep: Integers, blind: Booleans, clicked: Floats 
     return np.zeros(len(keep), np.bool_) if history.machine is None else history.machine[keep] & ~blind
 
 
-def _latest(index: Integers, row: Integers, history: History, why: NDArray[np.int8], n: int) -> Integers:
+def _latest(index: Whole, row: Whole, history: History, why: NDArray[np.int8], n: int) -> Integers:
     """(n,) segment that stands in each recipient's latest good row; -1 where none does."""
     latest = np.full(n, -1, dtype=np.int64)
     if history.segment is not None:
@@ -455,31 +462,40 @@ def _problems(why: NDArray[np.int8]) -> Iterator[HistoryProblem]:
             yield HistoryProblem(code=code, rows=rows, message=_MESSAGES[code])
 
 
-def _clock_hours(
-    sent: Floats, answered: Floats, zones: tuple[str, ...], zone: Integers
-) -> tuple[Integers, Integers, Integers, Integers, Integers]:
-    """Slot, outcome, hour of the open, and when and how far the clock moves within the horizon; each (n,)."""
-    n = len(sent)
-    slot, age = np.zeros(n, dtype=np.int64), np.full(n, HORIZON, dtype=np.int64)
-    hour, change, shift = np.full(n, -1, dtype=np.int64), np.full(n, HORIZON, dtype=np.int64), np.zeros(n, np.int64)
-    order = np.argsort(zone, kind="stable")
-    bounds = np.searchsorted(zone[order], np.arange(len(zones) + 1))
-    for number, name in enumerate(zones):
-        rows = order[bounds[number] : bounds[number + 1]]
-        if not len(rows):
-            continue
+@dataclass(frozen=True, slots=True)
+class _ClockHours:
+    """Slot, outcome, hour of the open, and when and how far the clock moves within the horizon; each (n,) int16."""
+
+    slot: Whole
+    outcome: Whole
+    hour: Whole
+    change: Whole
+    shift: Whole
+
+    @classmethod
+    def of(cls, sent: Floats, answered: Floats, zones: tuple[str, ...], zone: Whole) -> _ClockHours:
+        """From moments in seconds since the epoch, and the index of each mail's zone."""
+        found = cls(*(np.empty(len(sent), dtype=np.int16) for _ in range(5)))
+        order = np.argsort(zone, kind="stable") if zone.min(initial=0) < zone.max(initial=0) else None
+        bounds = np.searchsorted(zone if order is None else zone[order], np.arange(len(zones) + 1))
+        for number, name in enumerate(zones):
+            for begin in range(int(bounds[number]), int(bounds[number + 1]), _BLOCK):
+                some = slice(begin, min(begin + _BLOCK, int(bounds[number + 1])))
+                found._fill(some if order is None else order[some], sent, answered, name)
+        return found
+
+    def _fill(self, rows: slice | Whole, sent: Floats, answered: Floats, zone: str) -> None:
         begin, answer = sent[rows], answered[rows]
-        wall = clock(name, float(begin.min()), float(begin.max()))
+        wall = clock(zone, float(begin.min()), float(begin.max()))
         offset = wall.offset(begin)
         first = np.floor((begin + offset) / 3600)
-        slot[rows] = local_hour_of_week(begin, offset)
         with np.errstate(invalid="ignore"):
             gap = np.nan_to_num(np.floor((answer + offset) / 3600) - first, nan=HORIZON, posinf=HORIZON)
-        age[rows] = outcome(np.minimum(gap, HORIZON).astype(np.int64))
-        seen = np.where(age[rows] < HORIZON, answer, begin)
-        hour[rows] = np.where(age[rows] < HORIZON, local_hour_of_week(seen, wall.offset(seen)), -1)
+        age = outcome(np.minimum(gap, HORIZON).astype(np.int64))
+        seen = np.where(age < HORIZON, answer, begin)
         moves, by = wall.next_change(begin)
         until = np.minimum(np.ceil((moves - begin) / 3600), HORIZON).astype(np.int64)
-        change[rows] = np.minimum(until, age[rows])
-        shift[rows] = np.where(until < age[rows], np.rint(by / 3600), 0).astype(np.int64)
-    return slot, age, hour, change, shift
+        self.slot[rows], self.outcome[rows] = local_hour_of_week(begin, offset), age
+        self.hour[rows] = np.where(age < HORIZON, local_hour_of_week(seen, wall.offset(seen)), -1)
+        self.change[rows] = np.minimum(until, age)
+        self.shift[rows] = np.where(until < age, np.rint(by / 3600), 0)

@@ -366,20 +366,19 @@ class SendTime:
 
     def _grown(self, events: Events) -> SendTime:
         """With room for the recipients and segments of new mails."""
+        if (self.people.find_keys(events.people.keys) >= 0).all():
+            population = self.population.with_segments(len(events.segments))
+            return replace(self, population=population, segments=events.segments)
         keys = np.union1d(self.people.keys, events.people.keys)
         place = np.searchsorted(keys, self.people.keys)
         added = np.searchsorted(keys, events.people.keys)
-        if len(keys) == len(self.people):
-            ids, memory = self.people.ids, self.memory
-        else:
-            ids = np.empty(len(keys), dtype=np.result_type(self.people.ids, events.people.ids))
-            ids[added], ids[place] = events.people.ids, self.people.ids
-            memory = self.memory.grown(len(keys), place)
+        ids = np.empty(len(keys), dtype=np.result_type(self.people.ids, events.people.ids))
+        ids[added], ids[place] = events.people.ids, self.people.ids
         return replace(
             self,
             population=self.population.with_segments(len(events.segments)),
             people=Labels(keys, ids),
-            memory=memory,
+            memory=self.memory.grown(len(keys), place),
             segment=_spread(self.segment, place, len(keys), 0),
             segments=events.segments,
             proxied=_spread(self.proxied, place, len(keys), False),
@@ -428,7 +427,7 @@ class SendTime:
         return rows, where
 
 
-_APPEAL_MAILS = 20_000
+_APPEAL_MAILS = 10_000
 """Mails of a campaign from which its appeal is estimated."""
 
 

@@ -110,7 +110,7 @@ def world(scenario: Scenario, n: int, seed: int) -> World:
     crowd = people(scenario.n or n, rng, **cast("dict[str, Any]", another_account(rng)), **scenario.people)
     if scenario.crowded:
         burial = np.ones(24)
-        burial[9:12], burial[[22, 23, 0, 1, 2, 3, 4, 5]] = 2.0, 0.6
+        burial[9:12], burial[[22, 23, 0, 1, 2, 3, 4, 5]] = 1.05, 0.98
         crowd = replace(crowd, burial=burial)
     if scenario.moving:
         log, crowd = _with_movers(scenario, crowd, rng)
