@@ -72,9 +72,9 @@ def speeds(table: Floats, clock: Floats, spread: float, *, alike: float, draws: 
     table = table[order]
     seen, up_to = reverse_counts(table)
     hazard = _hazards(tuple(clock.tolist()), spread)
-    fits, level = _fits(_with_sum(seen), _with_sum(up_to), hazard)
+    fits = _log_fits(_with_sum(seen), _with_sum(up_to), hazard)
     near = _nearness()
-    chance = _chances(fits, level, near, alike)
+    chance = _chances(fits, near, alike)
     pick, u = _strewn(chance[1:], draws, len(table))
     shift = np.where(pick.odd[:, None], _SHIFTS[pick.common][:, None], _shifts(fits[0, :-1], near, pick, u))
     drawn = _moved(clock, spread, shift, _STRETCHES[pick.stretch])
@@ -103,13 +103,8 @@ def _hazards(clock: tuple[float, ...], spread: float) -> Floats:
     return hazard
 
 
-def _fits(seen: Floats, up_to: Floats, hazard: Floats) -> tuple[Floats, Floats]:
-    """How well each arm (and last, all together) fits each moved curve, tightly and loosely.
-
-    Returns:
-        (1 + n_loose, n_arms + 1, n_stretches, n_shifts) likelihoods as shares of an arm's best, and the log of that
-        best, (n_arms + 1,).
-    """
+def _log_fits(seen: Floats, up_to: Floats, hazard: Floats) -> Floats:
+    """(1 + n_loose, n_arms + 1, n_stretches, n_shifts) log likelihoods of each arm and, last, of all together."""
     from scipy.special import gammaln
 
     told = up_to.sum(axis=0) > 0
@@ -124,9 +119,7 @@ def _fits(seen: Floats, up_to: Floats, hazard: Floats) -> tuple[Floats, Floats]:
         total = (gammaln(worth) - gammaln(worth + n)).sum(axis=1)
         together = [(gammaln(a + hit) + gammaln(b + miss)).sum(axis=2) for hit, miss in zip(k, n - k, strict=True)]
         fits.append(_refined(np.stack(together) - alone + total[:, None, None]))
-    stacked = np.stack(fits)
-    best: Floats = stacked.max(axis=(0, 2, 3))
-    return np.exp(stacked - best[:, None, None]), best
+    return np.stack(fits)
 
 
 def _refined(coarse: Floats) -> Floats:
@@ -139,12 +132,12 @@ def _refined(coarse: Floats) -> Floats:
     return fine
 
 
-def _chances(fits: Floats, level: Floats, near: Floats, alike: float) -> Floats:
+def _chances(fits: Floats, near: Floats, alike: float) -> Floats:
     """(1 + n_sds + 1, n_stretches, n_shifts) chance of each picture: alike; moved; alike but for some arms."""
-    mixed = (1 - _ODD) * fits[0] + _ODD * fits[1:].mean(axis=0)
-    moved = np.log(np.maximum(np.einsum("asm,tmc->tasc", fits[0, :-1], near), _TINY)).sum(axis=1)
-    but_some = np.log(np.maximum(mixed[:-1], _TINY)).sum(axis=0)
-    shared = np.log(np.maximum(mixed[-1], _TINY)) + level[-1] - level[:-1].sum()
+    mixed = np.logaddexp(*_odd_or_not(fits))
+    best = fits[0, :-1].max(axis=2, keepdims=True)
+    moved = np.log(np.maximum(np.einsum("asm,tmc->tasc", np.exp(fits[0, :-1] - best), near), _TINY)) + best
+    shared, moved, but_some = mixed[-1], moved.sum(axis=1), mixed[:-1].sum(axis=0)
     evidence = np.concatenate([shared[None], moved, but_some[None]])
     evidence += -0.5 * (_SHIFTS / _SHIFT_SD) ** 2 - 0.5 * (np.log(_STRETCHES) / _STRETCH_SD)[:, None] ** 2
     pictures = len(_ARM_SDS) + 1
@@ -153,6 +146,12 @@ def _chances(fits: Floats, level: Floats, near: Floats, alike: float) -> Floats:
     chance: Floats = np.exp(possible - possible.max()) * odds[:, None, None]
     total: np.float64 = chance.sum()
     return chance / total
+
+
+def _odd_or_not(fits: Floats) -> tuple[Floats, Floats]:
+    """Log likelihoods of arms that go their own way and of arms that don't, times the chance of either beforehand."""
+    odd = np.logaddexp.reduce(fits[1:], axis=0) - np.log(len(_LOOSE))
+    return np.log(_ODD) + odd, np.log1p(-_ODD) + fits[0]
 
 
 def _with_sum(arms: Floats) -> Floats:
@@ -177,7 +176,8 @@ def _strewn(chance: Floats, draws: int, n_arms: int) -> tuple[_Pick, Floats]:
 
 def _shifts(fit: Floats, near: Floats, pick: _Pick, u: Floats) -> Floats:
     """(draws, n_arms) shifts of arms that each follow a moved curve."""
-    mass = np.swapaxes(fit[:, pick.stretch], 0, 1) * near[pick.sd, :, pick.common][:, None]
+    likely = np.swapaxes(fit[:, pick.stretch], 0, 1)
+    mass = np.exp(likely - likely.max(axis=2, keepdims=True)) * near[pick.sd, :, pick.common][:, None]
     below = mass.cumsum(axis=2)
     level = u[..., None] * below[..., -1:]
     at = (below < level).sum(axis=2, keepdims=True).clip(0, len(_SHIFTS) - 1)
@@ -201,11 +201,10 @@ def _own_ways(
     fits: Floats, seen: Floats, up_to: Floats, hazard: Floats, pick: _Pick, u: Floats
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """(draws, n_arms, n_bins) curves of arms that go their own way, and (draws, n_arms) which of them do."""
-    loose = np.swapaxes(fits[1:, :, pick.stretch, pick.common], 1, 2)
-    odd = _ODD * loose.mean(axis=0)
-    tight = (1 - _ODD) * fits[0][:, pick.stretch, pick.common].T
-    strays = pick.odd[:, None] & (u * (odd + tight) < odd)
-    share = loose / np.maximum(loose.sum(axis=0), _TINY)
+    here = np.swapaxes(fits[:, :, pick.stretch, pick.common], 1, 2)
+    odd, regular = _odd_or_not(here)
+    strays = pick.odd[:, None] & (np.log(u) < odd - np.logaddexp(odd, regular))
+    share = np.exp(here[1:] - np.logaddexp.reduce(here[1:], axis=0))
     common = hazard[pick.stretch, pick.common][:, None]
     own = sum(part[..., None] * (c * common + seen) / (c + up_to) for c, part in zip(_LOOSE, share, strict=True))
     escape = np.clip(1.0 - np.asarray(own), 0.0, 1.0)

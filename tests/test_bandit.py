@@ -366,6 +366,21 @@ def test_an_arms_own_curve_follows_its_two_waves() -> None:
     assert at[3] - at[2] > 0.25
 
 
+def test_hundreds_of_millions_of_answers_still_give_each_arm_its_own_curve() -> None:
+    u = (np.arange(4_000) + 0.5) / 4_000
+    arms = [log_normals(2.5, 1.9)(u), two_waves(u), log_normals(0.8, 0.7)(u)]
+    delays, arm = np.concatenate(arms), np.repeat(np.arange(3), len(u))
+    come = delays < 48 * HOUR
+    curves = DelayCurve.fit_by_arm(
+        delays[come], np.full(come.sum(), 48 * HOUR), arm[come], n_arms=3, counts=np.full(come.sum(), 50_000)
+    )
+    for number, own in enumerate(arms):
+        curve, seen = curves.curve(number), own[own < 40 * HOUR]
+        for hours in (1, 5, 20):
+            share = float(curve.cdf(hours * HOUR) / curve.cdf(40 * HOUR))
+            assert share == pytest.approx(np.mean(seen <= hours * HOUR), abs=0.01)
+
+
 def test_arms_of_one_speed_keep_the_common_curve_whatever_their_rates() -> None:
     _, delays, mails, arms, _ = arms_at([2.5] * 4, [0.10, 0.20, 0.21, 0.25], hours=24, spread=4.3)
     curves = DelayCurve.fit_by_arm(delays, mails, arms, n_arms=4, window=MONTH)
