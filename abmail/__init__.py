@@ -31,8 +31,10 @@ if TYPE_CHECKING:
         policy_from_dict,
         prior_from_history,
     )
+    from abmail.bounces import Notice, read_report
     from abmail.check import check, check_paths
     from abmail.diagnostics import Diagnostic
+    from abmail.dkim import Dkim
     from abmail.engine import Engine, Plan, PowerReport, Tick
     from abmail.errors import AbmailError, SpecError
     from abmail.events import Event, EventType, Verdict
@@ -68,6 +70,7 @@ __all__ = [
     "Counts",
     "DelayCurve",
     "Diagnostic",
+    "Dkim",
     "Engine",
     "EpsilonGreedy",
     "Event",
@@ -81,6 +84,7 @@ __all__ = [
     "History",
     "Memory",
     "Moments",
+    "Notice",
     "Plan",
     "Policy",
     "PowerReport",
@@ -121,6 +125,7 @@ __all__ = [
     "prior_from_history",
     "read_history",
     "read_recipients",
+    "read_report",
     "sample_size",
     "simulate",
     "srm",
@@ -150,8 +155,10 @@ _HOMES = {
         "Uniform",
         "policy_from_dict",
     ),
+    "bounces": ("Notice", "read_report"),
     "check": ("check", "check_paths"),
     "diagnostics": ("Diagnostic",),
+    "dkim": ("Dkim",),
     "engine": ("Engine", "Plan", "PowerReport", "Tick"),
     "errors": ("AbmailError", "SpecError"),
     "events": ("Event", "EventType", "Verdict"),

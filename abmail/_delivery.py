@@ -13,6 +13,7 @@ import numpy as np
 from abmail import _planning as planning
 from abmail._outbox import Breaker, Outbox, Sent
 from abmail.assign import assign
+from abmail.bounces import return_path
 from abmail.dkim import Dkim
 from abmail.errors import ConfigError
 from abmail.events import Signer
@@ -54,6 +55,10 @@ class Delivery:
         throttle: Slows sending down.
         connections: How many mails are handed over at the same time, each over a connection of its own.
         dkim: Signs the mails; None leaves that to the relay.
+        bounce_mailbox: Address that takes bounces; None for the sender's own.
+
+    Raises:
+        ConfigError: No return path can be made of that address.
 
     Raises:
         ValueError: ``connections`` is below 1, or more than a database in memory can serve.
@@ -71,6 +76,7 @@ class Delivery:
         throttle: Throttle | None,
         connections: int,
         dkim: Dkim | None = None,
+        bounce_mailbox: str | None = None,
     ) -> None:
         if connections < 1:
             raise ValueError(f"connections is {connections}, must be 1 or more")
@@ -84,6 +90,7 @@ class Delivery:
         self._project = project
         self._definitions = definitions
         self._dkim = dkim
+        self._return_path = _return_path(signer, bounce_mailbox)
         self._throttle = throttle or Throttle()
         self._worker = worker_name()
         self._clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -226,6 +233,7 @@ class Delivery:
             experiment=experiment, template=template, text_template=text_template, files=files,
             tracker_url=self._tracker_url,
             signer=self._signer, clock=time.thread_time, sign=self._dkim.sign if self._dkim else None,
+            return_path=self._return_path,
         )  # fmt: skip
         if self._dkim:
             self._dkim.require_for(renderer.sender_domain)
@@ -237,3 +245,13 @@ def cells_of(experiment: Experiment, epoch: Epoch, taken: Sequence[Recipient]) -
     weights = np.array(epoch.weights)
     drawn = [assign(experiment, u, weights=weights, epoch=epoch.number) for u in planning.units(experiment, taken)]
     return [(a.cell, a.propensity) for a in drawn]
+
+
+def _return_path(signer: Signer, mailbox: str | None) -> Callable[[str], str] | None:
+    if not mailbox:
+        return None
+    try:
+        return_path(signer, "0" * 32, mailbox)
+    except ValueError as error:
+        raise ConfigError(str(error), hint="set bounce_mailbox to an address such as bounces@example.com") from error
+    return lambda message_id: return_path(signer, message_id, mailbox)

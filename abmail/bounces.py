@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 __all__ = [
-    "SOFT_BOUNCES", "SOFT_DAYS", "Notice", "NoticeKind", "dsn_options", "events_of", "message_of_return_path",
+    "SOFT_BOUNCES", "SOFT_DAYS", "Notice", "NoticeKind", "events_of", "message_of_return_path",
     "read_report", "return_path",
 ]  # fmt: skip
 
@@ -84,7 +84,7 @@ class Notice:
     report: str = ""
 
 
-# --- return path and delivery status notifications --------------------------------------------------------------------
+# --- return path ------------------------------------------------------------------------------------------------------
 
 
 def return_path(signer: Signer, message_id: str, mailbox: str) -> str:
@@ -136,25 +136,6 @@ def message_of_return_path(signer: Signer, address: str) -> str:
 
 def _base32(octets: bytes) -> str:
     return base64.b32encode(octets).decode().rstrip("=").lower()
-
-
-def dsn_options(message_id: str, recipient: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The parameters of MAIL and of RCPT that ask for a report with our id in it (RFC 3461).
-
-    Only for servers that offer DSN.
-
-    Returns:
-        For MAIL, and for RCPT.
-
-    >>> dsn_options("ab" * 16, "ann+x@example.com")[1]
-    ('NOTIFY=FAILURE,DELAY', 'ORCPT=rfc822;ann+2Bx@example.com')
-    """
-    notify = ("NOTIFY=FAILURE,DELAY", *([f"ORCPT=rfc822;{_xtext(recipient)}"] if recipient.isascii() else []))
-    return ("RET=HDRS", f"ENVID={_xtext(message_id)}"), notify
-
-
-def _xtext(text: str) -> str:
-    return "".join(f"+{ord(c):02X}" if c in "+=" or not "!" <= c <= "~" else c for c in text)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -65,6 +65,10 @@ def _missing_template(case: Case) -> Iterator[Finding]:
         if name is not None and case.folders and not any(_is_file(folder / name) for folder in case.folders):
             hint = f"looked in {' and in '.join(str(folder) for folder in case.folders)}"
             yield Finding(("message", key), f"there is no template {name}", hint)
+    for key, names in (("attachments", message.attachments), ("images", message.images)):
+        for index, name in enumerate(names or ()):
+            if case.folders and not any(_is_file(folder / name) for folder in case.folders):
+                yield Finding(("message", key, index), f"there is no file {name}")
 
 
 def _opens_decide(case: Case) -> Iterator[Finding]:

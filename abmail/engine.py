@@ -59,6 +59,7 @@ class Engine:
         throttle: Slows sending down; by default only where servers ask for it.
         connections: How many mails are handed over at the same time, each over a connection of its own.
         dkim: Signs the mails; by default that is left to the relay.
+        bounce_mailbox: Address to whose signed subaddresses bounces go; by default they go to the sender.
 
     Raises:
         ConfigError: No signing key can be found.
@@ -77,6 +78,7 @@ class Engine:
         throttle: Throttle | None = None,
         connections: int = 1,
         dkim: Dkim | None = None,
+        bounce_mailbox: str | None = None,
     ) -> None:
         self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
         self.store = Store(store) if isinstance(store, str) else store
@@ -85,6 +87,7 @@ class Engine:
         self._delivery = Delivery(
             self.store, transport, signer=self.signer, tracker_url=tracker_url, project=Path(project),
             definitions=self._definitions, throttle=throttle, connections=connections, dkim=dkim,
+            bounce_mailbox=bounce_mailbox,
         )  # fmt: skip
         self._languages: dict[str, str] = {}
 

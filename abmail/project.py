@@ -46,6 +46,9 @@ db = "sqlite:///abmail.db"
 # dkim_key = "dkim.pem"
 # dkim_selector = "abmail"
 # dkim_domain = "example.com"
+
+# Mailbox that takes bounces, at addresses such as bounces+TOKEN@example.com; read it with: abmail ingest --bounces
+# bounce_mailbox = "bounces@example.com"
 """
 _GITIGNORE: Final = "abmail.db*\nabmail.secret\n*.pem\noutbox/\n"
 
@@ -58,6 +61,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "dkim_key": "",
     "dkim_selector": "",
     "dkim_domain": "",
+    "bounce_mailbox": "",
 }
 """Every setting with its default."""
 
@@ -191,6 +195,7 @@ class Project:
             throttle=Throttle(rate),
             connections=connections,
             dkim=self.dkim() if sending else None,
+            bounce_mailbox=self.settings["bounce_mailbox"].value or None if sending else None,
         )
 
     @property

@@ -108,6 +108,7 @@ class Renderer:
         clock: Seconds of processor time that the calling thread has used, such as `time.thread_time`, for a time limit
             on templates; without it, only what they do is counted.
         sign: Signs the finished bytes at a time, such as `abmail.dkim.Dkim.sign`.
+        return_path: Our id of a message -> envelope sender, to which its bounces go; the sender's address by default.
 
     Raises:
         RenderError: A template cannot be compiled, or the sender's address not be written.
@@ -126,12 +127,14 @@ class Renderer:
         unsubscribe_mailto: str | None = None,
         clock: Callable[[], float] | None = None,
         sign: Callable[[bytes, datetime], bytes] | None = None,
+        return_path: Callable[[str], str] | None = None,
     ) -> None:
         message = experiment.message
         self._name = experiment.name
         self._control = experiment.control
         self._signer = signer
         self._sign = sign
+        self._return_path = return_path
         self._tracker_url = _tracker(tracker_url)
         self._mailto = _mailto(unsubscribe_mailto)
         self._language = message.language or "en"
@@ -324,7 +327,7 @@ class Renderer:
         return RenderedMessage(
             message_id=links.message_id,
             header_id=header_id,
-            sender=self._sender,
+            sender=self._return_path(links.message_id) if self._return_path else self._sender,
             recipient=to,
             subject=subject,
             html=html,

@@ -126,6 +126,23 @@ class Usual:
         return urlsafe_b64encode(kind.encode() + bytes.fromhex(ident) + tag).decode().rstrip("=")
 
 
+def signer() -> Signer:
+    """Signs the tokens."""
+    return Signer(SECRET)
+
+
+def people(n: int) -> list[tuple[Recipient, str]]:
+    """Recipients with the ids of their mails; names of several scripts."""
+    names, ids = ("Ann", "Bob Smith", "Çelik", "山田 太郎", "Zoë"), signer()
+    return [
+        (
+            Recipient(id=str(i), email=f"u{i}@example.com", attributes={"name": names[i % 5]}),
+            ids.message_id("s", str(i)),
+        )
+        for i in range(n)
+    ]
+
+
 def rate(make: Maker, experiment: Experiment, people: Sequence[tuple[Recipient, str]]) -> float:
     """Mails per second of CPU time."""
     start = time.process_time()
@@ -140,25 +157,18 @@ def main() -> int:
     parser.add_argument("--mails", type=int, default=200, help="mails in each round")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    experiment, signer = definition(), Signer(SECRET)
-    names = ("Ann", "Bob Smith", "Çelik", "山田 太郎", "Zoë")
-    people = [
-        (
-            Recipient(id=str(i), email=f"u{i}@example.com", attributes={"name": names[i % 5]}),
-            signer.message_id("s", str(i)),
-        )
-        for i in range(options.mails)
-    ]
+    experiment = definition()
+    crowd = people(options.mails)
     ways: dict[str, Maker] = {
         "jinja2 + EmailMessage": Usual(experiment),
-        "abmail": ours(experiment, signer, text=TEXT),
-        "abmail, text made from the HTML": ours(experiment, signer, text=None),
+        "abmail": ours(experiment, signer(), text=TEXT),
+        "abmail, text made from the HTML": ours(experiment, signer(), text=None),
     }
-    sizes = {name: len(make(experiment.cells[0], *people[0])) for name, make in ways.items()}
+    sizes = {name: len(make(experiment.cells[0], *crowd[0])) for name, make in ways.items()}
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, make in ways.items():
-            found[name].append(rate(make, experiment, people))
+            found[name].append(rate(make, experiment, crowd))
     usual = found["jinja2 + EmailMessage"]
     print(f"{options.rounds} rounds of {options.mails} mails; mails per CPU second, times the first within a round")
     for name, rates in found.items():

@@ -32,7 +32,6 @@ from mailserver import free_port
 from abmail._mailboxes import open_mailbox
 from abmail.bounces import (
     Notice,
-    dsn_options,
     events_of,
     message_of_return_path,
     read_report,
@@ -402,13 +401,6 @@ def test_our_message_is_found_by_return_path_envelope_id_message_id_and_our_head
     assert only(report(ident="none")).message_id == ""
 
 
-def test_dsn_parameters_are_written_as_rfc_3461_says() -> None:
-    mail, rcpt = dsn_options(ID, "ann+tag=x@example.org")
-    assert mail == ("RET=HDRS", f"ENVID={ID}")
-    assert rcpt == ("NOTIFY=FAILURE,DELAY", "ORCPT=rfc822;ann+2Btag+3Dx@example.org")
-    assert dsn_options(ID, "用户@example.org")[1] == ("NOTIFY=FAILURE,DELAY",)
-
-
 def test_the_same_report_gives_the_same_event_and_one_from_the_future_counts_from_now() -> None:
     first, again = (tuple(events_of(read_report(report()), now=NOW + timedelta(hours=h))) for h in (0, 5))
     assert first == again
@@ -433,7 +425,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(LINES), st.binary(max_size=30)), max_size=30).map(b"".join))
 def test_no_mail_however_broken_stops_the_reading(raw: bytes) -> None:
     for notice in read_report(raw, signer=SIGNER):
@@ -662,6 +654,21 @@ def test_an_address_that_is_dead_or_complains_is_never_mailed_again_and_one_that
             "angry@example.org": "complained",
             "full@example.org": "soft-bounced",
         }
+
+
+def test_the_return_path_of_a_sent_mail_leads_back_to_it() -> None:
+    transport = Memory()
+    with Engine(
+        "sqlite://", transport=transport, secret=b"sixteen bytes or more", bounce_mailbox="bounces@example.com"
+    ) as engine:
+        ids = sent(engine, "test", Recipient(id="u-1", email="ann@example.org"), at=NOW)
+        (mail,) = transport.messages
+        assert mail.sender.startswith("bounces+")
+        assert b"From: news@example.com\r\n" in mail.raw
+        assert only(report(ident="none", to=mail.sender), engine.signer).message_id == ids["u-1"]
+    with pytest.raises(ConfigError, match="the mailbox for bounces") as caught:
+        Engine("sqlite://", secret=b"sixteen bytes or more", bounce_mailbox="bounces")
+    assert "bounce_mailbox" in caught.value.hint
 
 
 def test_the_command_records_bounces_once_and_says_what_they_were(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from abmail import _links, _mime, _page
@@ -27,6 +27,7 @@ from abmail.events import Signer
 from abmail.recipient import Recipient, normalise_email
 from abmail.render import MAX_OUTPUT, RenderedMessage, Renderer, read_template, readable_text, starter_template
 from abmail.spec import Experiment
+from benchmarks import sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -1092,6 +1093,55 @@ def test_a_whole_mail_is_read_back_by_the_standard_library() -> None:
     assert body(read, "html") == message.html.replace("\r\n", "\n")
     assert read["Subject"] == message.subject == "News"
     assert read["To"].addresses[0].addr_spec == "ann@example.com"
+
+
+line = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029"), max_size=80)
+
+
+@settings(max_examples=60, deadline=None)
+@given(line, line, any_text, any_text)
+@example("=?utf-8?q?=41?=", '"a" <b@c.example>', "\u0085\u2028 = =3D\n.\nFrom x", "<a href='https://a.example/'>")
+@example("👩‍👩‍👧‍👦" * 20, "髙橋　はしご", "𠮷野家 ﾊﾝｶｸ ｱ", "\x00\x07\ufeff")
+def test_a_whole_mail_of_any_characters_is_read_back_as_it_was_meant(
+    subject: str, from_name: str, name: str, text: str
+) -> None:
+    definition = experiment(
+        {"subject": {"a": "{{ recipient.subject }}", "b": "x"}, "from_name": {"n": "{{ recipient.from }}"}}
+    )
+    renderer = Renderer(
+        experiment=definition, template="<p title='{{ recipient.name }}'>{{ recipient.text }}</p>",
+        text_template="{{ recipient.text }}|{{ recipient.name }}", tracker_url=TRACKER, signer=SIGNER,
+    )  # fmt: skip
+    subject = subject.strip(" ") or "x"
+    values = {"subject": subject, "from": from_name, "name": name, "text": text}
+    message = renderer.render(
+        cell=definition.cells[0], recipient=person("ann@example.com", **values), message_id=MESSAGE_ID, now=NOW
+    )
+    read = parsed(message.raw)
+    assert not read.defects
+    assert read["Subject"] == subject
+    assert read["To"].addresses[0].addr_spec == "ann@example.com"
+    assert body(read, "plain") == message.text.replace("\r\n", "\n").replace("\r", "\n")
+    assert body(read, "html") == message.html.replace("\r\n", "\n").replace("\r", "\n")
+    if CLICK.search(message.text) is None and "://" not in text:
+        assert message.text.startswith(f"{text}|{name}".rstrip())
+    # The slow way reads the same, so both mean the same.
+    slow = EmailMessage(policy=policy.SMTP)
+    slow.set_content(message.text, cte="base64")
+    slow.add_alternative(message.html, subtype="html", cte="base64")
+    again = parsed(slow.as_bytes())
+    assert [body(again, kind).rstrip("\n") for kind in ("plain", "html")] == [
+        body(read, kind).rstrip("\n") for kind in ("plain", "html")
+    ]
+
+
+def test_making_a_mail_is_at_least_five_times_as_fast_as_the_standard_library() -> None:
+    """The floor of what `python -m benchmarks.sending` shows (7 times on the developers' machine)."""
+    definition, people = sending.definition(), sending.people(30)
+    usual, ours = sending.Usual(definition), sending.ours(definition, sending.signer(), text=sending.TEXT)
+    sending.rate(ours, definition, people)
+    ratios = [sending.rate(ours, definition, people) / sending.rate(usual, definition, people) for _ in range(5)]
+    assert max(ratios) > 5.0, ratios
 
 
 @pytest.mark.parametrize(
