@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from abmail._hash import HASH_BITS, hash52_array
-from abmail._profile import decided_by
+from abmail._profile import decided_by, reaching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ class Why:
         where: Integers, slots: Integers, fixed: int | None,
     ) -> Why:  # fmt: skip
         """From the memory and habits of one recipient."""
-        chances = habits.chances(population, slots)[0]
+        chances = habits.chances(reaching(population, slots))[0]
         best, classes = int(np.argmax(chances)), population.classes
         activity = habits.activity[0].astype(np.float64)
         return cls(
@@ -122,7 +122,9 @@ class Why:
             best=int(slots[best]),
             chance=float(chances[best]),
             fixed=fixed,
-            chance_fixed=None if fixed is None else float(habits.chances(population, np.array([fixed]))[0, 0]),
+            chance_fixed=None
+            if fixed is None
+            else float(habits.chances(reaching(population, np.array([fixed])))[0, 0]),
         )
 
 

@@ -37,8 +37,10 @@ class Tables:
     """What one send gives to what is remembered.
 
     Attributes:
-        exposure: (168 * 145, 48 + K) float32, by slot and column: exposure of each cell, and under each class's shape.
-        opening: (168, 48 + K) float32, by hour of the open: its cell, and the log of each class's shape.
+        exposure: (168 * 145, 48 + K) float32, by slot and column: exposure of each cell, in units of the memory, and
+            under each class's shape.
+        opening: (168, 48 + K) float32, by hour of the open: its cell, in the same units, and the log of each class's
+            shape.
     """
 
     exposure: Singles
@@ -49,8 +51,8 @@ class Tables:
         """From the table of exposures (168, 145, 168) and the shapes of the classes (K, 168)."""
         flat = table.reshape(-1, WEEK)
         return cls(
-            np.hstack([flat @ CELLS, flat @ shapes.T]).astype(np.float32),
-            np.hstack([CELLS, np.log(shapes).T]).astype(np.float32),
+            np.hstack([flat @ CELLS / _UNIT, flat @ shapes.T]).astype(np.float32),
+            np.hstack([CELLS / _UNIT, np.log(shapes).T]).astype(np.float32),
         )
 
 
@@ -191,9 +193,10 @@ def _opened(events: Events, fading: Singles, begin: int, end: int, some: slice) 
 
 
 def _add(added: Memory, rows: slice, seen: Singles, opening: Singles, left: Singles) -> None:
-    cells = np.stack([opening[:, :N_CELLS], seen[:, :N_CELLS]], axis=1)
-    cells += added.cells[rows] * (_UNIT * left[:, np.newaxis, np.newaxis])
-    cells *= 1 / _UNIT
+    cells = added.cells[rows].astype(np.float32)
+    cells *= left[:, np.newaxis, np.newaxis]
+    cells[:, 0] += opening[:, :N_CELLS]
+    cells[:, 1] += seen[:, :N_CELLS]
     cells += np.float32(0.5)
     added.cells[rows] = np.clip(cells, 0, 65_535, out=cells).astype(np.uint16)
     added.classes[rows] *= left[:, np.newaxis, np.newaxis]

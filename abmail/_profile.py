@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from abmail._classes import mixture
-from abmail._hazard import CELL_OF, CELLS, cell_smoother, reach
+from abmail._hazard import CELLS, cell_smoother, reach
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Singles = NDArray[np.float32]
     Integers = NDArray[np.int64]
 
-__all__ = ["Habits", "Profiler", "decided_by"]
+__all__ = ["Habits", "Profiler", "decided_by", "reaching"]
 
 _BANDWIDTH: Final = 1.0  # hours, of the personal deviation
 _GAIN: Final = 2 * np.sqrt(np.pi) * _BANDWIDTH  # cells that the smoothed count of one cell stands for
@@ -47,14 +47,25 @@ class Habits:
     alpha: Singles
     opens: Singles
 
-    def chances(self, population: Population, slots: Integers) -> Floats:
-        """(n, m) chance of an open within the horizon, engagement mixed out (Lomax distribution)."""
-        reaching = reach(population.ageing)[:, slots] * population.by_hour[slots % 24]
-        hazard = self.activity @ reaching.astype(np.float32)
+    def chances(self, reaching: Singles) -> Floats:
+        """Chance of an open within the horizon, engagement mixed out (Lomax distribution).
+
+        Args:
+            reaching: (168, m) what makes activity the hazard of a mail at each slot; see `reaching`.
+
+        Returns:
+            (n, m) float64.
+        """
+        hazard = self.activity @ reaching
         hazard *= (self.level.sum(axis=1) / self.alpha)[:, np.newaxis]
         np.log1p(hazard, out=hazard)
         hazard *= -self.alpha[:, np.newaxis]
         return np.asarray(-np.expm1(hazard), dtype=np.float64)
+
+
+def reaching(population: Population, slots: Integers) -> Singles:
+    """(168, m) float32: the hazard that a unit of activity in each hour gives a mail sent at each slot."""
+    return (reach(population.ageing)[:, slots] * population.by_hour[slots % 24]).astype(np.float32)
 
 
 class Profiler:
@@ -86,7 +97,9 @@ class Profiler:
         exposure *= level @ self._by_cell
         deviation = (self._own + opens @ self._smooth) / (self._own + exposure @ self._smooth)
         activity = weights @ self._shapes
-        activity *= deviation[:, CELL_OF]
+        by_day = activity.reshape(-1, 7, 24)  # in place: a gather of 168 columns would take longer than all the rest
+        by_day[:, :5] *= deviation[:, np.newaxis, :24]
+        by_day[:, 5:] *= deviation[:, np.newaxis, 24:]
         return Habits(weights, level, activity, alpha, memory.opens)
 
 

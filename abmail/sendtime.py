@@ -25,7 +25,7 @@ from abmail._judgement import HistoryGap, HistoryReport, judge_history
 from abmail._learning import Population, appeals, learn, with_random_sends
 from abmail._memory import CHUNK, Memory, Tables, absorb
 from abmail._model_file import read_model, write_model
-from abmail._profile import Habits, Profiler, decided_by
+from abmail._profile import Habits, Profiler, decided_by, reaching
 from abmail._send_plan import Other, SendPlan, plan_sends
 from abmail._slots import Caps, Rules, Slots, cap_mask, open_slots
 from abmail._uplift import HourCurve, Uplift, UpliftStatus, hour_curve, open_rate_before, uplift
@@ -233,8 +233,9 @@ class SendTime:
         slots = _slots(slots)
         rows, where = self._rows(ids, segment)
         found = np.empty((len(rows), len(slots)))
+        hazard = reaching(self.population, slots)
         for some, habits in self._habits(rows, where):
-            found[some] = habits.chances(self.population, slots)
+            found[some] = habits.chances(hazard)
         return found
 
     def choose(

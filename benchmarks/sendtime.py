@@ -43,6 +43,7 @@ class Scenario:
         crowded: Whether mail sent at 9 to 11 is buried fast, and at night hardly.
         moving: Share of people who change their habits after 30 mails.
         zones_known: Whether the zone of people abroad is known.
+        usual_mix: Whether the list is like the one behind the shipped profiles, which flatters them.
         n: People; 0 for the number asked for.
         marks: Past mails at which the strategies choose.
     """
@@ -57,12 +58,15 @@ class Scenario:
     crowded: bool = False
     moving: float = 0.0
     zones_known: bool = False
+    usual_mix: bool = False
     n: int = 0
     marks: tuple[int, ...] = MARKS
 
 
 ABROAD = {"zones": (-8, -5, 6), "abroad": 0.3}
 SCENARIOS = (
+    Scenario(name="usual mix, strong habits", usual_mix=True),
+    Scenario(name="usual mix, weak habits", usual_mix=True, people={"strength": 0.5}),
     Scenario(name="strong habits"),
     Scenario(name="strong, every mail at a random hour", logs="day"),
     Scenario(name="strong, a tenth at random hours", logs="mixed"),
@@ -107,7 +111,8 @@ class World:
 def world(scenario: Scenario, n: int, seed: int) -> World:
     """Draw a list and its log."""
     rng = np.random.default_rng([seed, 5])
-    crowd = people(scenario.n or n, rng, **cast("dict[str, Any]", another_account(rng)), **scenario.people)
+    mix = {} if scenario.usual_mix else another_account(rng)
+    crowd = people(scenario.n or n, rng, **cast("dict[str, Any]", mix), **scenario.people)
     if scenario.crowded:
         burial = np.ones(24)
         burial[9:12], burial[[22, 23, 0, 1, 2, 3, 4, 5]] = 1.05, 0.98
