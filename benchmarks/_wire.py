@@ -25,7 +25,7 @@ from typing import Final
 from abmail.render import RenderedMessage
 from abmail.send import SMTP
 
-__all__ = ["Mail", "Sender", "delayed", "limit", "median_ratio", "ours", "per_second", "sink", "usual"]
+__all__ = ["Mail", "Sender", "delayed", "in_threads", "limit", "median_ratio", "ours", "per_second", "sink", "usual"]
 
 Mail = RenderedMessage
 Sender = Callable[[Sequence[Mail]], None]
