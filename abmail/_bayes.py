@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["credible_interval", "expected_loss", "p_best", "value_remaining"]
+__all__ = ["best_and_loss", "credible_interval", "expected_loss", "p_best", "value_remaining"]
 
 _REACH = 9.0  # standard deviations that hold all of a bell-shaped posterior
 _TAIL = 40.0  # exp(-40) is nothing beside 1
@@ -50,13 +50,9 @@ def p_best(a: ArrayLike, b: ArrayLike) -> Floats:
     first, second = _parameters(a, b)
     if len(first) == 1:
         return np.ones(1)
-    low, high = _ranges(first, second)
-    x, weight = _grid(*_centres(first, second), low.max(), max(high.max(), low.max() + 1e-9))
-    below, density = _log_below(first, second, x), _log_density(first, second, x)
-    others = below.sum(axis=0) - below
-    mass: Floats = np.exp(density + others) @ weight
-    total: np.float64 = mass.sum()
-    return mass / total
+    centre, width, low, high = _bells(first, second)
+    x, weight = _grid(centre, width, low.max(), max(high.max(), low.max() + 1e-9))
+    return _chances(first, second, x, weight, _log_below(first, second, x))
 
 
 def expected_loss(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -81,12 +77,33 @@ def expected_loss(a: ArrayLike, b: ArrayLike) -> Floats:
     first, second = _parameters(a, b)
     if len(first) == 1:
         return np.zeros(1)
-    low, high = _ranges(first, second)
-    x, weight = _grid(*_centres(first, second), low.min(), high.max())
+    centre, width, low, high = _bells(first, second)
+    x, weight = _grid(centre, width, low.min(), high.max())
+    return _losses(x, weight, _log_below(first, second, x))
+
+
+def best_and_loss(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
+    """`p_best` and `expected_loss` on one grid, in little more than the time of one."""
+    first, second = _parameters(a, b)
+    centre, width, low, high = _bells(first, second)
+    x, weight = _grid(centre, width, low.min(), high.max())
     below = _log_below(first, second, x)
+    return _chances(first, second, x, weight, below), _losses(x, weight, below)
+
+
+def _chances(a: Floats, b: Floats, x: Floats, weight: Floats, below: Floats) -> Floats:
+    """Chance of each arm to lie above all others, given the log distributions at the nodes."""
+    mass: Floats = np.exp(_log_density(a, b, x) + (below.sum(axis=0) - below)) @ weight
+    total: np.float64 = mass.sum()
+    return mass / total
+
+
+def _losses(x: Floats, weight: Floats, below: Floats) -> Floats:
+    """Expected loss of each arm, given the log distributions at the nodes."""
+    from scipy.special import expit
+
     others = below.sum(axis=0) - below
-    log_p, log_q = -np.logaddexp(0.0, -x), -np.logaddexp(0.0, x)
-    loss: Floats = (np.exp(below) * -np.expm1(others)) @ (weight * np.exp(log_p + log_q))
+    loss: Floats = (np.exp(below) * -np.expm1(others)) @ (weight * (expit(x) * expit(-x)))
     return np.clip(loss, 0.0, 1.0)
 
 
@@ -194,15 +211,19 @@ def _centres(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 def _ranges(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     """Where each posterior's mass lies on the log-odds scale, up to about 1e-17."""
+    _, _, low, high = _bells(a, b)
+    return low, high
+
+
+def _bells(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Centre, width, and both ends of each posterior on the log-odds scale."""
     mean, sd = _centres(a, b)
-    return mean - _REACH * sd - _TAIL / a, mean + _REACH * sd + _TAIL / b
+    return mean, sd, mean - _REACH * sd - _TAIL / a, mean + _REACH * sd + _TAIL / b
 
 
 def _grid(mean: Floats, sd: Floats, low: float, high: float) -> tuple[Floats, Floats]:
     """Nodes and weights of composite Gauss-Legendre quadrature whose panels follow the nearest sharp posterior."""
-    near = np.arange(-_REACH, _REACH + 0.1, 0.5)
-    far = _REACH * np.geomspace(1.2, 1e7, 60)
-    points = (mean[:, None] + sd[:, None] * np.concatenate((-far[::-1], near, far))).ravel()
+    points = (mean[:, None] + sd[:, None] * _offsets()).ravel()
     points = np.unique(np.concatenate(([low, high], points[(points > low) & (points < high)])))
     width = np.min(np.maximum(_STEP * sd, _GROWTH * np.abs(points[:, None] - mean)), axis=1)
     panels = np.concatenate(([0.0], np.cumsum(np.diff(points) / np.minimum(width[1:], width[:-1]))))
@@ -212,6 +233,14 @@ def _grid(mean: Floats, sd: Floats, low: float, high: float) -> tuple[Floats, Fl
     half = np.diff(edges) / 2
     x = (edges[:-1] + half)[:, None] + half[:, None] * node
     return x.ravel(), (half[:, None] * weight).ravel()
+
+
+@cache
+def _offsets() -> Floats:
+    """Where the width of panels is looked at, in standard deviations from a centre."""
+    near = np.arange(-_REACH, _REACH + 0.1, 0.5)
+    far = _REACH * np.geomspace(1.2, 1e7, 60)
+    return np.concatenate((-far[::-1], near, far))
 
 
 @cache

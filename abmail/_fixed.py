@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abmail._boundary import obrien_fleming
-from abmail._sequential import first_sign, gap, invert, ratio_or_nan
+from abmail._sequential import first_sign, gap, invert, ratio_or_nan, ratio_or_zero
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,16 +47,16 @@ class ScoreTest:
     @property
     def relative(self) -> Floats:
         """Relative difference of the two rates; NaN where arm a has no success."""
-        rate_b, rate_a = ratio_or_nan(self.pair.k_b, self.pair.n_b), ratio_or_nan(self.pair.k_a, self.pair.n_a)
-        return ratio_or_nan(rate_b, np.nan_to_num(rate_a)) - 1
+        rate_b, rate_a = ratio_or_nan(self.pair.k_b, self.pair.n_b), ratio_or_zero(self.pair.k_a, self.pair.n_a)
+        return ratio_or_nan(rate_b, rate_a) - 1
 
     @property
     def z(self) -> Floats:
         """Pooled z score; 0 where there is no variance."""
         pair = self.pair
-        pooled = np.nan_to_num(ratio_or_nan(pair.k, pair.n))
+        pooled = ratio_or_zero(pair.k, pair.n)
         sd = np.sqrt(pooled * (1 - pooled))
-        return np.nan_to_num(ratio_or_nan(np.sqrt(pair.h) * np.nan_to_num(self.effect), sd))
+        return ratio_or_zero(np.sqrt(pair.h) * self._known_effect(), sd)
 
     def p_value(self) -> Floats:
         """Two-sided p-value, (...,)."""
@@ -67,7 +67,8 @@ class ScoreTest:
 
     def proved(self, level: float) -> NDArray[np.int8]:
         """+1 where arm b is better at a two-sided ``level``, -1 where worse, 0 otherwise, (..., 1)."""
-        return first_sign(self.z, (np.abs(self.z) >= obrien_fleming(1, level)) & self.pair.ready())
+        z = self.z
+        return first_sign(z, (np.abs(z) >= obrien_fleming(1, level)) & self.pair.ready())
 
     def within(self, level: float, mde: float) -> NDArray[np.bool_]:
         """Whether the interval lies inside (-mde, mde)."""
@@ -77,7 +78,7 @@ class ScoreTest:
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b - p_a; (-1, 1) where an arm got nobody."""
         pair, allowed, both = self.pair, self._allowed(level), np.sqrt(self.pair.n_a * self.pair.n_b)
-        effect = np.nan_to_num(self.effect)
+        effect = self._known_effect()
 
         def fits(delta: Floats) -> Floats:
             p_a = np.minimum(
@@ -92,7 +93,7 @@ class ScoreTest:
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b / p_a - 1; from -1 to infinity where an arm got nobody."""
         pair, allowed, both = self.pair, self._allowed(level), np.sqrt(self.pair.n_a * self.pair.n_b)
-        p_hat_a, p_hat_b = (np.nan_to_num(ratio_or_nan(k, n)) for k, n in ((pair.k_a, pair.n_a), (pair.k_b, pair.n_b)))
+        p_hat_a, p_hat_b = ratio_or_zero(pair.k_a, pair.n_a), ratio_or_zero(pair.k_b, pair.n_b)
 
         def fits(odds: Floats) -> Floats:
             ratio = odds / (1 - odds)
@@ -110,6 +111,12 @@ class ScoreTest:
         """Ends of the intervals for the difference and the relative difference, each (...,)."""
         low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
         return low, high, lift_low, lift_high
+
+    def _known_effect(self) -> Floats:
+        """The difference, 0 where an arm got nobody."""
+        pair = self.pair
+        apart = ratio_or_zero(pair.k_b, pair.n_b) - ratio_or_zero(pair.k_a, pair.n_a)
+        return np.where((pair.n_a > 0) & (pair.n_b > 0), apart, 0.0)
 
     def _allowed(self, level: float) -> Floats:
         """How many standard deviations the difference may be off."""

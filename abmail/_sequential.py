@@ -40,6 +40,7 @@ __all__ = [
     "mix",
     "overlap",
     "ratio_or_nan",
+    "ratio_or_zero",
     "spend",
 ]
 
@@ -540,6 +541,11 @@ def overlap(interval: tuple[Floats, Floats], estimate: Floats) -> tuple[Floats, 
 def ratio_or_nan(top: Floats, bottom: Floats) -> Floats:
     """``top / bottom``, NaN where ``bottom`` is not positive."""
     return _divide(top, bottom, np.nan)
+
+
+def ratio_or_zero(top: Floats, bottom: Floats) -> Floats:
+    """``top / bottom``, 0 where ``bottom`` is not positive."""
+    return _divide(top, bottom, 0.0)
 
 
 def _divide(top: Floats, bottom: Floats, otherwise: float) -> Floats:
