@@ -23,6 +23,7 @@ __all__ = ["Fit", "Prior", "fit", "modes", "rate_of", "roots"]
 _STEPS: Final = 30
 _CLOSE: Final = 1e-5  # step after which the mode is reached: the next one would be near to its square
 _HALVINGS: Final = 12
+_NEGLIGIBLE: Final = 1e-3  # chance of a point of the grid that moves no weight worth speaking of
 _JITTER: Final = 1e-10  # part of its scale that a covariance is lifted by, to be positive definite
 
 
@@ -48,10 +49,15 @@ class Prior:
         shared = None if self.shared is None else np.tensordot(chance, self.shared, axes=1)[None]
         return Prior(own=own, shared=shared, design=self.design, log_chance=np.zeros(1))
 
+    def points(self, chosen: NDArray[np.int64]) -> Prior:
+        """Some points of the grid."""
+        shared = None if self.shared is None else self.shared[chosen]
+        return Prior(own=self.own[chosen], shared=shared, design=self.design, log_chance=self.log_chance[chosen])
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Fit:
-    """The posterior at each point of the grid.
+    """The posterior at each point of the grid that has a chance.
 
     Attributes:
         mean: (n_grid, n_rows, n_arms) log odds at the mode.
@@ -93,14 +99,17 @@ def fit(k: Floats, m: Floats, prior: Prior, offset: float, *, start: Floats | No
         start: (n_rows, n_arms) log odds to start from; the offset by default.
 
     Returns:
-        Modes, covariances, and the chance of each point of the grid by its evidence.
+        Modes, covariances, and the chance of each point of the grid by its evidence; hopeless points are left out.
     """
     table = _Table(k, m, prior, offset)
     state = table.mode(start)
-    parts = table.parts(state.eta)
-    score = table.objective(state) - table.log_det(parts) / 2 + prior.log_chance
+    score = table.objective(state) - table.log_det(table.parts(state.eta)) / 2 + prior.log_chance
     chance = np.exp(score - score.max())
-    return Fit(mean=state.eta, cov=table.covariance(parts), chance=chance / chance.sum())
+    chance /= chance.sum()
+    kept = np.flatnonzero(chance > _NEGLIGIBLE)
+    table = _Table(k, m, prior.points(kept), offset)
+    mean, chance = state.eta[kept], chance[kept]
+    return Fit(mean=mean, cov=table.covariance(table.parts(mean)), chance=chance / chance.sum())
 
 
 def modes(k: Floats, m: Floats, prior: Prior, offset: float, *, start: Floats | None = None) -> Floats:
@@ -161,7 +170,7 @@ class _Table:
     def objective(self, state: _State) -> Floats:
         """Log likelihood and log prior up to constants, (n_grid,)."""
         fall = self.k * np.logaddexp(0.0, -state.eta) + (self.m - self.k) * np.logaddexp(0.0, state.eta)
-        own = np.einsum("gsi,gij,gsj->g", state.pull, self.prior.own, state.pull)
+        own = (state.pull * _times(self.prior.own[:, None], state.pull)).sum(axis=(1, 2))
         total: Floats = -fall.sum(axis=(1, 2)) - own / 2 - (state.core**2).sum(axis=1) / 2
         return total
 

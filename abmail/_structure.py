@@ -30,7 +30,6 @@ _FEWEST_DRAWS: Final = 1_024
 _DRAWN: Final = 1 << 18  # numbers drawn for a row, unless that is too many or too few draws
 _SEED: Final = 20_101_122  # the draws stand for a posterior; they are the same ones every time
 _FEWEST: Final = 128  # draws for a point of the grid
-_NEGLIGIBLE: Final = 1e-3  # chance of a point of the grid that moves no weight worth speaking of
 _ROUNDS: Final = 3
 _MOST_TRIALS: Final = 1e8  # of a cell: more move no weight, and matrices bear no more
 _ROW_PART: Final = 0.5  # of the epochs' standard deviation: how far a segment's level may lie from its epoch's
@@ -129,12 +128,11 @@ def chances(posterior: Fit, rows: Sequence[int], arms: Integers) -> Floats:
         (n_rows, n_arms) for those rows and arms; each row sums to 1.
     """
     best = np.zeros((len(rows), len(arms)))
-    used = np.flatnonzero(posterior.chance > _NEGLIGIBLE)
-    chance = posterior.chance[used] / posterior.chance[used].sum()
+    chance = posterior.chance
     for place, row in enumerate(rows):
-        mean = posterior.mean[used, row][:, arms]
+        mean = posterior.mean[:, row][:, arms]
         order = np.argsort(chance @ mean, kind="stable")  # the same draws whatever the order of the arms
-        root = roots(posterior.cov[used, row][:, arms[order, None], arms[order]])
+        root = roots(posterior.cov[:, row][:, arms[order, None], arms[order]])
         for part, center, lean, scores in zip(chance, mean[:, order], root, _dealt(chance, len(order)), strict=True):
             drawn = center + scores @ lean.T
             best[place, order] += part * np.bincount(drawn.argmax(axis=1), minlength=len(order)) / len(drawn)

@@ -105,7 +105,7 @@ def decision_times() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    print(f"one decision after {EPOCHS} epochs, best of 7: {decision_times()}")
+    print(f"one decision after {EPOCHS} epochs, best of 7: {decision_times()}", flush=True)
     print_table("Answers lost in 84 cells, by policy.", WORLDS, COLUMNS, arguments, replications=100)
 
 
