@@ -42,12 +42,13 @@ class Table:
     Attributes:
         counts: The counts.
         place: (n_counted,) row of each row of the counts.
-        n_rows: Number of rows; those that no count belongs to are segments that were never sent to.
+        names: (n_rows,) names of the segments; None for a row that has none. Segments that no count belongs to were
+            never sent to.
     """
 
     counts: Counts
     place: Integers
-    n_rows: int
+    names: tuple[str | None, ...]
 
     @classmethod
     def of(cls, counts: Counts, segments: Sequence[str] = ()) -> Table:
@@ -60,7 +61,12 @@ class Table:
         names = list(dict.fromkeys((*segments, *counts.stratum_names)))
         rows = {name: row for row, name in enumerate(names)}
         place = [rows[own] for own in counts.strata] if counts.strata is not None else [0] * len(counts.n)
-        return cls(counts=counts, place=np.array(place, dtype=np.int64), n_rows=max(1, len(names)))
+        return cls(counts=counts, place=np.array(place, dtype=np.int64), names=tuple(names) or (None,))
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.names)
 
     def sums(self, values: NDArray[np.generic]) -> Floats:
         """(n_counted, n_arms) values summed by row, (n_rows, n_arms)."""
@@ -217,7 +223,7 @@ class Structured:
         del rng
         table = Table.of(counts)
         if counts.strata is not None:
-            table = Table(counts=counts, place=table.place, n_rows=table.n_rows + 1)
+            table = Table(counts=counts, place=table.place, names=(*table.names, None))
         shares: Floats = self._weights(table, [table.n_rows - 1], active)[0]
         return shares
 

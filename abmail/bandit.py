@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abmail._account import AccountCurve, AccountPrior, curve_from_history, prior_from_history
+from abmail._contextual import Contextual
 from abmail._delay import ArmCurves, DelayCurve
 from abmail._factorial import Factorial
 from abmail._hierarchy import Hierarchical
@@ -44,6 +45,7 @@ __all__ = [
     "ArmCurves",
     "BySegment",
     "ChanceToBeBest",
+    "Contextual",
     "DelayCurve",
     "EpsilonGreedy",
     "ExplorationSampling",
@@ -67,7 +69,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 POLICIES: Final = {
-    **SIMPLE_POLICIES, Hierarchical.name: Hierarchical, Factorial.name: Factorial,
+    **SIMPLE_POLICIES, Hierarchical.name: Hierarchical, Factorial.name: Factorial, Contextual.name: Contextual,
 }  # fmt: skip
 """Every policy by its name; `policy_from_dict` reads them."""
 

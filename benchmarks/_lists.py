@@ -85,20 +85,17 @@ class Sending:
         weighted: Floats = self.sent[: self.now] * self.truth.shown[: self.now][::-1, None, None]
         return weighted
 
-    @property
-    def counts(self) -> Counts:
-        """What is known, by epoch and segment; without strata where there is one segment."""
+    def counts(self, names: Sequence[str] = ()) -> Counts:
+        """What is known, by epoch and segment (s0, s1 ... by default); a single one is no stratum."""
         n_segments, n_arms = self.truth.rates.shape
         flat = (self.now * n_segments, n_arms)
         sent, seen = self.sent[: self.now].reshape(flat), self.seen[: self.now].reshape(flat)
         trials = np.maximum(np.minimum(self.exposure.reshape(flat), sent), 0)
         if n_segments == 1:
             return Counts(sent, seen, trials, looks=len(self.sent))
-        names = [f"s{number:03}" for number in range(n_segments)]
-        epochs = np.repeat(np.arange(self.now), n_segments)
-        return Counts(
-            sent, seen, trials, looks=len(self.sent), strata=names * self.now, epochs=epochs.tolist()
-        )  # fmt: skip
+        strata = [*(names or (f"s{number}" for number in range(n_segments)))] * self.now
+        epochs = np.repeat(np.arange(self.now), n_segments).tolist()
+        return Counts(sent, seen, trials, looks=len(self.sent), strata=strata, epochs=epochs)
 
 
 Decision = Callable[[Sending], Floats]
@@ -132,7 +129,8 @@ def pooled(sending: Sending, *, power: float = 1.0) -> Floats:
 
 
 def _shares(k: NDArray[np.int64], m: Floats, sending: Sending, power: float) -> Floats:
-    best = chance_of_best(1.0 + k, 1.0 + np.maximum(m - k, 0.0))
+    a = (1.0 + k).astype(np.float64)
+    best = chance_of_best(a, 1.0 + np.maximum(m - k, 0.0))
     sharper = (best / best.max(axis=1, keepdims=True)) ** (1 + (power - 1) * sending.now / len(sending.sent))
     shares: Floats = sharper / sharper.sum(axis=1, keepdims=True)
     return shares
@@ -175,7 +173,7 @@ def print_table(
     of_worlds, _, of_columns = options.only.partition(",")
     worlds = {name: world for name, world in worlds.items() if of_worlds in name}
     columns = {name: column for name, column in columns.items() if of_columns in name}
-    print(f"{MAILS:,} mails, {options.replications} replications: answers lost (standard error)")
+    print(f"{options.replications} replications: answers lost (standard error)")
     width = max(map(len, worlds)) + 2
     print(" " * width + "".join(f"{column:>18}" for column in columns))
     with ProcessPoolExecutor(options.jobs) as pool:

@@ -58,7 +58,7 @@ def test_then_send(truth: Truth, rng: np.random.Generator, *, by_factor: bool) -
 
 def ours(policy: Factorial, sending: Sending) -> Floats:
     """Abmail: the production code from the counts to the weights."""
-    return policy.weights(sending.counts)[None]
+    return policy.weights(sending.counts())[None]
 
 
 WORLDS = {

@@ -70,7 +70,7 @@ def test_then_send(truth: Truth, rng: np.random.Generator, *, by_segment: bool) 
 
 def ours(policy: Hierarchical, sending: Sending) -> Floats:
     """Abmail: the production code from the counts to the weights."""
-    return policy.weights_by_segment(sending.counts)
+    return policy.weights_by_segment(sending.counts())
 
 
 WORLDS: dict[str, World] = {

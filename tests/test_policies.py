@@ -17,6 +17,7 @@ from abmail.bandit import (
     POLICIES,
     WEIGHT_UNIT,
     ChanceToBeBest,
+    Contextual,
     EpsilonGreedy,
     ExplorationSampling,
     Factorial,
@@ -45,11 +46,13 @@ EXAMPLES: dict[str, list[Policy]] = {
     "fixed": [Fixed(shares=(0.2, 0.5, 0.3)), Fixed(shares=(0.0, 0.0, 1.0))],
     "test_then_send": [TestThenSend(), TestThenSend(share=0.5, wait=0.0, planned=2_000)],
     "hierarchical": [Hierarchical(), Hierarchical(rule=Sharpened(prior=(2.0, 30.0), planned=9_000, level_sd=0.1))],
+    "contextual": [Contextual.of(categories={"role": ["it"]}), Contextual.of(numbers={"days": [30]}, rule=Sharpened())],
     "factorial": [Factorial.of({"subject": "abc"}), Factorial.of({"cta": "abc", "body": "x"}, rule=TopTwo())],
 }
+STRUCTURED = Hierarchical | Factorial | Contextual
 ALL = [policy for examples in EXAMPLES.values() for policy in examples]
 RISES = [  # top-two and exploration give to the rivals of a clear leader; structured models draw, and share successes
-    policy for policy in ALL if not isinstance(policy, TopTwo | ExplorationSampling | Hierarchical | Factorial)
+    policy for policy in ALL if not isinstance(policy, TopTwo | ExplorationSampling | STRUCTURED)
 ]
 
 
@@ -59,7 +62,7 @@ def floor_of(policy: Policy, n_arms: int) -> float:
         return policy.epsilon / n_arms
     if isinstance(policy, ChanceToBeBest):
         return min(0.10, 0.4 / n_arms) if policy.min_weight is None else policy.min_weight
-    if isinstance(policy, Hierarchical | Factorial):
+    if isinstance(policy, STRUCTURED):
         return floor_of(policy.rule, n_arms)
     return 0.0
 
@@ -102,7 +105,7 @@ class TestEveryPolicy:
     @given(counts=three_arms(), order=st.permutations([0, 1, 2]))
     def test_the_order_of_the_arms_does_not_matter(self, policy: Policy, counts: Counts, order: list[int]) -> None:
         moved = Fixed(shares=tuple(policy.shares[i] for i in order)) if isinstance(policy, Fixed) else policy
-        close = 0.04 if isinstance(policy, Hierarchical | Factorial) else 3 * UNIT  # arms that are level: draws
+        close = 0.04 if isinstance(policy, STRUCTURED) else 3 * UNIT  # arms that are level: draws
         assert moved.weights(counts.arms(order)) == pytest.approx(policy.weights(counts)[order], abs=close)
 
     @settings(deadline=None, max_examples=25)

@@ -18,6 +18,7 @@ from abmail._structure import Table, chances
 from abmail.bandit import (
     WEIGHT_UNIT,
     BySegment,
+    Contextual,
     Factorial,
     Hierarchical,
     Policy,
@@ -362,3 +363,90 @@ def test_cells_in_segments_follow_the_list_and_leave_it_where_they_must() -> Non
 def test_json_that_is_no_policy_is_refused(kind: str, data: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         policy_from_dict({"name": kind} | data)
+
+
+PEOPLE = Contextual.of(
+    categories={"role": ["sales", "it"]}, numbers={"days": [30, 60, 90]}, rule=Thompson(min_weight=0.0)
+)
+
+
+def test_people_are_put_into_strata_by_their_values() -> None:
+    for attributes, name in (
+        ({"role": "sales", "days": 29.9}, "sales|under 30"),
+        ({"role": "it", "days": "30"}, "it|30 to 60"),
+        ({"role": "IT", "days": 1e9}, "other|from 90"),
+        ({"role": None, "days": float("nan")}, "other|unknown"),
+        ({"role": "it|x", "days": "soon"}, "other|unknown"),
+        ({}, "other|unknown"),
+    ):
+        assert PEOPLE.stratum(attributes) == name
+
+
+def people(by_role: Floats, *, n: int) -> Counts:
+    """Answers in every stratum of two roles and four ranges, by the role's (2, n_arms) rates."""
+    names = [f"{role}|{days}" for role in ("sales", "it") for days in ("under 30", "30 to 60", "60 to 90", "from 90")]
+    rates = np.repeat(by_role, 4, axis=0)
+    return Counts(np.full(rates.shape, n), np.rint(rates * n), strata=names, epochs=[0] * len(names))
+
+
+def test_an_attribute_that_changes_the_best_arm_is_used_also_where_nothing_was_sent() -> None:
+    counts = people(np.array([[0.2, 0.26], [0.26, 0.2]]), n=500)
+    weights = PEOPLE.weights_by_segment(counts, segments=["sales|unknown", "it|unknown", "it|60 to 90"])
+    assert weights[0, 1] > 0.7
+    assert weights[1, 0] > 0.7
+    assert weights[2, 0] > weights[1, 0]
+
+
+def test_attributes_that_change_nothing_leave_the_strata_together() -> None:
+    counts = people(np.array([[0.2, 0.24], [0.2, 0.24]]), n=150)
+    assert PEOPLE.weights_by_segment(counts)[:, 1].min() > 0.9
+    alone = Thompson(min_weight=0.0).weights(counts.stratum("it|from 90"))
+    assert alone[1] < 0.85
+
+
+def test_what_a_number_changes_is_carried_to_the_ranges_beside() -> None:
+    """People of long ago like another arm; the range before the last has hardly any mails."""
+    counts = Counts(
+        [[3_000, 3_000], [3_000, 3_000], [20, 20], [3_000, 3_000]],
+        [[750, 600], [700, 640], [4, 4], [600, 750]],
+        strata=["it|under 30", "it|30 to 60", "it|60 to 90", "it|from 90"],
+        epochs=[0] * 4,
+    )
+    weights = PEOPLE.weights_by_segment(counts)
+    assert weights[0, 0] > 0.95
+    assert weights[3, 1] > 0.95
+    assert 0.05 < weights[2, 1] < 0.95
+
+
+@pytest.mark.parametrize("name", ["sales", "sales|soon", "boss|under 30", ""])
+def test_a_stratum_of_another_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no stratum .*role\|days"):
+        PEOPLE.weights_by_segment(people(np.full((2, 2), 0.2), n=10), segments=[name])
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [({}, "attributes are"), ({"categories": {"a": []}}, "values of a"),
+     ({"categories": {"a": ["x", "x"]}}, "values of a"),
+     ({"categories": {"a": ["other"]}}, "values of a"), ({"categories": {"a": ["x|y"]}}, "values of a"),
+     ({"categories": {"a": ["x"]}, "numbers": {"a": [1]}}, "each once"), ({"numbers": {"d": []}}, "cuts of d"),
+     ({"numbers": {"d": [2, 1]}}, "cuts of d"), ({"numbers": {"d": [1, float("nan")]}}, "cuts of d")],
+)  # fmt: skip
+def test_attributes_that_are_none_are_refused(fields: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        Contextual.of(**fields)
+
+
+def test_a_contextual_policy_comes_back_from_json() -> None:
+    assert policy_from_dict(json.loads(json.dumps(PEOPLE.to_dict()))) == PEOPLE
+
+
+@pytest.mark.parametrize("name", ODD_COUNTS)
+def test_odd_counts_of_strata_still_give_shares(name: str) -> None:
+    given = ODD_COUNTS[name]
+    places = {"a": "it|under 30", "b": "other|unknown"}
+    names = [places[own] for own in given.strata or ()]
+    counts = Counts(given.n, given.successes, given.exposure, strata=names, epochs=given.epochs)
+    weights = PEOPLE.weights_by_segment(counts, segments=list(places.values()))
+    assert np.isfinite(weights).all()
+    assert (weights.sum(axis=1) == 1).all()
