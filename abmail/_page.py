@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from abmail._plain import Plain, Tag, Text, may_hide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Link", "Page", "PageCutter"]
 
@@ -62,25 +62,35 @@ class Link(NamedTuple):
     shown: bool
 
 
+class _Borders(NamedTuple):
+    """Where body and page begin and end, as numbers of the parts that begin there; None for none.
+
+    Attributes:
+        body_begin: Behind the first `<body>`.
+        body_end: At the last `</body>`.
+        page_end: At the last `</html>`.
+    """
+
+    body_begin: int | None
+    body_end: int | None
+    page_end: int | None
+
+
 class _Stretch(NamedTuple):
     """What a stretch of HTML holds that begins between two tags.
 
     Attributes:
-        parts: Its characters, cut so that each link's value and the closing tags of body and page begin a part.
+        parts: Its characters, cut so that each link's value and the borders of body and page begin a part.
         links: Its links, each with the number of the part that is its value.
         words: What a plain text needs of it, in order; a tag `a` knows the number of its link.
-        body_begin: Number of the part that follows the first `<body>`.
-        body_end: Number of the part that begins with the last `</body>`.
-        page_end: Number of the part that begins with the last `</html>`.
+        borders: None where neither body nor page begins or ends here.
         rest: The beginning of a tag that does not end here.
     """
 
     parts: tuple[str, ...]
     links: tuple[tuple[int, Link], ...]
     words: tuple[str | Text | Tag, ...]
-    body_begin: int | None
-    body_end: int | None
-    page_end: int | None
+    borders: _Borders | None
     rest: str
 
 
@@ -94,29 +104,31 @@ class Page:
     __slots__ = ("_begin", "_body_end", "_page_end", "_parts", "_places", "_words", "links")
 
     def __init__(self, stretches: Iterable[_Stretch]) -> None:
-        self._parts: list[str] = []
-        self._places: list[int] = []
+        parts: list[str] = []
+        places: list[int] = []
+        self.links: list[Link] = []
         self._words: list[tuple[int, tuple[str | Text | Tag, ...]]] = []
         self._begin: int | None = None
         self._body_end: int | None = None
         self._page_end: int | None = None
-        self.links: list[Link] = []
-        for stretch in stretches:
-            self._add(stretch)
+        for new_parts, new_links, words, borders, _ in stretches:
+            if words:
+                self._words.append((len(self.links), words))
+            for place, link in new_links:
+                places.append(len(parts) + place)
+                self.links.append(link)
+            if borders:
+                self._note(borders, len(parts))
+            parts += new_parts
+        self._parts, self._places = parts, places
 
-    def _add(self, stretch: _Stretch) -> None:
-        base = len(self._parts)
-        self._words.append((len(self.links), stretch.words))
-        self._parts += stretch.parts
-        for place, link in stretch.links:
-            self._places.append(base + place)
-            self.links.append(link)
-        if stretch.body_begin is not None and self._begin is None:
-            self._begin = base + stretch.body_begin
-        if stretch.body_end is not None:
-            self._body_end = base + stretch.body_end
-        if stretch.page_end is not None:
-            self._page_end = base + stretch.page_end
+    def _note(self, borders: _Borders, base: int) -> None:
+        if borders.body_begin is not None and self._begin is None:
+            self._begin = base + borders.body_begin
+        if borders.body_end is not None:
+            self._body_end = base + borders.body_end
+        if borders.page_end is not None:
+            self._page_end = base + borders.page_end
 
     @classmethod
     def of(cls, html: str) -> Page:
@@ -169,11 +181,12 @@ class PageCutter:
         fixed: Pieces that come again in every mail.
     """
 
-    __slots__ = ("_fixed", "_known")
+    __slots__ = ("_fixed", "_known", "_known_tails")
 
     def __init__(self, fixed: Iterable[str] = ()) -> None:
         self._fixed = frozenset(fixed)
-        self._known: dict[tuple[str, int], _Stretch] = {}
+        self._known: dict[str, _Stretch] = {}
+        self._known_tails: dict[tuple[str, int], _Stretch] = {}
 
     def cut(self, pieces: Iterable[str]) -> Page:
         """Cut a page; the same as `Page.of` of all pieces together.
@@ -181,17 +194,37 @@ class PageCutter:
         Args:
             pieces: The page, cut anywhere.
         """
-        return Page(self._stretches(iter(pieces)))
-
-    def _stretches(self, pieces: Iterator[str]) -> Iterator[_Stretch]:
+        known, waiting = self._known, iter(pieces)
+        found: list[_Stretch] = []
         rest, waited = "", 0  # the beginning of a tag that goes on, and for how many pieces it does
-        for piece in pieces:
-            found = self._go_on(rest, piece) if rest else (self._stretch(piece, 0),)
-            yield from found
-            rest, waited = (found[-1].rest, 0) if found else (rest + piece, waited + 1)
+        for piece in waiting:
+            if not rest:
+                stretch = known.get(piece) or self._stretch(piece)
+                found.append(stretch)
+                rest = stretch.rest
+                continue
+            more = self._go_on(rest, piece)
+            found += more
+            rest, waited = (more[-1].rest, 0) if more else (rest + piece, waited + 1)
             if waited > _PATIENCE:
-                rest += "".join(pieces)
-        yield _stretch(rest, ended=True)
+                rest += "".join(waiting)
+        if rest:
+            found.append(_stretch(rest, ended=True))
+        return Page(found)
+
+    def _stretch(self, piece: str) -> _Stretch:
+        stretch = _stretch(piece)
+        if piece in self._fixed:
+            self._known[piece] = stretch
+        return stretch
+
+    def _tail(self, piece: str, begin: int) -> _Stretch:
+        if piece not in self._fixed:
+            return _stretch(piece[begin:])
+        key = (piece, begin)
+        if key not in self._known_tails:
+            self._known_tails[key] = _stretch(piece[begin:])
+        return self._known_tails[key]
 
     def _go_on(self, rest: str, piece: str) -> tuple[_Stretch, ...]:
         """A tag that began before, and what follows it in the piece; nothing where the tag does not end here."""
@@ -202,21 +235,13 @@ class PageCutter:
             return () if _MARKUP.match(joined) or _OPEN_END.fullmatch(joined) else (_stretch(joined),)
         if tag.end() < len(rest):
             return (_stretch(joined),)
-        return _stretch(joined[: tag.end()], ended=True), self._stretch(piece, tag.end() - len(rest))
-
-    def _stretch(self, piece: str, begin: int) -> _Stretch:
-        if piece not in self._fixed:
-            return _stretch(piece[begin:])
-        key = (piece, begin)
-        if key not in self._known:
-            self._known[key] = _stretch(piece[begin:])
-        return self._known[key]
+        return _stretch(joined[: tag.end()], ended=True), self._tail(piece, tag.end() - len(rest))
 
 
 def _stretch(html: str, *, ended: bool = False) -> _Stretch:
     """Read HTML that begins between two tags; without ``ended`` more of it may follow."""
     if "<" not in html:
-        return _Stretch((html,) if html else (), (), (html,) if html else (), None, None, None, "")
+        return _Stretch((html,) if html else (), (), (html,) if html else (), None, "")
     return _Reader(html).read(ended=ended)
 
 
@@ -239,13 +264,12 @@ class _Reader:
         """Read up to the end, or to the beginning of a tag that does not end."""
         end = self._read(ended=ended)
         self._cut(end)
+        borders = _Borders(self._body_begin, self._body_end, self._page_end)
         return _Stretch(
             parts=tuple(self._parts),
             links=tuple(self._links),
             words=tuple(self._words),
-            body_begin=self._body_begin,
-            body_end=self._body_end,
-            page_end=self._page_end,
+            borders=borders if any(each is not None for each in borders) else None,
             rest=self._html[end:],
         )
 
