@@ -305,6 +305,9 @@ class Renderer:
         subject = texts["subject"].strip(" ")
         if not subject:
             raise ValueError("the subject is empty; write `message.subject` or a factor `subject`")
+        sender = self._return_path(links.message_id) if self._return_path else self._sender
+        # Who unsubscribes by mail writes to where bounces are read, at an address that names the mail.
+        leave_by_mail = self._mailto or (_mailto(sender) if self._return_path else ())
         header_id = f"<{links.message_id}@{email_domain(self._sender)}>"
         to = _ascii_domain(recipient.email)
         headers = [
@@ -314,7 +317,7 @@ class Renderer:
             structured_header("Date", format_datetime(now.astimezone(UTC))),
             structured_header("Message-ID", header_id),
             *([address_header("Reply-To", self._reply_to[1], self._reply_to[0])] if self._reply_to else []),
-            structured_header("List-Unsubscribe", f"<{links.unsubscribe_url}>", *self._mailto),
+            structured_header("List-Unsubscribe", f"<{links.unsubscribe_url}>", *leave_by_mail),
             structured_header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
             structured_header("List-Id", _list_id(self._sender)),
             structured_header("Feedback-ID", _feedback_id(cell, self._name, self._sender)),
@@ -327,7 +330,7 @@ class Renderer:
         return RenderedMessage(
             message_id=links.message_id,
             header_id=header_id,
-            sender=self._return_path(links.message_id) if self._return_path else self._sender,
+            sender=sender,
             recipient=to,
             subject=subject,
             html=html,

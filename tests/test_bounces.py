@@ -6,6 +6,7 @@ import csv
 import imaplib
 import mailbox
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pytest
 from click.testing import CliRunner
@@ -669,6 +671,20 @@ def test_the_return_path_of_a_sent_mail_leads_back_to_it() -> None:
     with pytest.raises(ConfigError, match="the mailbox for bounces") as caught:
         Engine("sqlite://", secret=b"sixteen bytes or more", bounce_mailbox="bounces")
     assert "bounce_mailbox" in caught.value.hint
+
+
+def test_who_unsubscribes_by_mail_is_never_mailed_again() -> None:
+    transport = Memory()
+    with Engine(
+        "sqlite://", transport=transport, secret=b"sixteen bytes or more", bounce_mailbox="bounces@example.com"
+    ) as engine:
+        sent(engine, "test", Recipient(id="u-1", email="ann@example.org"), at=NOW)
+        head = transport.messages[0].raw.partition(b"\r\n\r\n")[0].decode()
+        found = re.search(r"List-Unsubscribe: <https?://[^>]+>,\r\n <mailto:([^?>]+)\?subject=unsubscribe>\r\n", head)
+        assert found is not None
+        wish = f"From: Ann <other@example.net>\r\nTo: {unquote(found[1])}\r\nSubject: unsubscribe\r\n\r\n".encode()
+        engine.record_all(events_of(read_report(wish, signer=engine.signer), now=NOW), now=NOW)
+        assert engine.store.suppressed() == {"ann@example.org": "unsubscribed"}
 
 
 def test_the_command_records_bounces_once_and_says_what_they_were(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
@@ -107,8 +108,9 @@ def preview(experiment: str, address: str | None, folder: Path | None, opening: 
 def _write_preview(folder: Path, page: str, mails: Mapping[str, RenderedMessage]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, mail in mails.items():
-        shared.write_file(folder / f"{name}.eml", mail.raw)
-        shared.write_file(folder / f"{name}.html", mail.html)
+        file = re.sub(r'[\\/:*?"<>|]', "_", name)
+        shared.write_file(folder / f"{file}.eml", mail.raw)
+        shared.write_file(folder / f"{file}.html", mail.html)
     shared.write_file(folder / "index.html", page)
     click.echo(f"wrote {2 * len(mails) + 1} files to {folder}; index.html shows all variants side by side", err=True)
 
