@@ -226,6 +226,19 @@ class ValuedMail(NamedTuple):
     value: float
 
 
+class PastMail(NamedTuple):
+    """A mail that was sent, and the first time that a person opened and clicked it; None for never."""
+
+    recipient: str
+    experiment: str
+    zone: str
+    sent_at: datetime
+    attributes: Mapping[str, Any]
+    opened_at: datetime | None
+    clicked_at: datetime | None
+    machine: bool  # only machines opened it: nobody knows whether a person did
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """An experiment as it stood at one moment.

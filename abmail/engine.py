@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, overload
@@ -20,6 +20,7 @@ from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
 from abmail._delivery import Definitions, Delivery, cells_of
 from abmail._engine_values import Applied, Opened, Status, Tick, Tracked
+from abmail._habits import history_of
 from abmail._outbox import Sent
 from abmail._planning import Change, Plan
 from abmail._power_report import Baseline, PowerReport, past_rate, past_spread, power_report
@@ -34,6 +35,7 @@ from abmail.recipient import Recipient
 from abmail.render import RenderedMessage, preview_page
 from abmail.report import Report
 from abmail.send import Throttle, Transport
+from abmail.sendtime import History
 from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts
@@ -42,6 +44,7 @@ from abmail.store import Candidate, Epoch, Recorded, State, Store, StoredExperim
 __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked", "secret_file"]
 
 _RETRIED: Final = ("failed", "expired", "uncertain")
+_OPEN_FOR: Final = timedelta(hours=72)  # a mail is opened within these, or hardly ever
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
 
 
@@ -517,6 +520,16 @@ class Engine:
         """
         evidence = self._evidence(self.store.experiment(name), now or self._clock(), by)
         return policy_counts(evidence, curve_of(evidence)) if by is None else counts_by_segment(evidence)
+
+    def send_history(self, *, by: str | None = None, now: datetime | None = None) -> History:
+        """Past mails as `SendTime.fit` reads them: those whose 72 hours are over, of all experiments.
+
+        Args:
+            by: Attribute of the recipients that is taken for their segment.
+            now: Aware UTC datetime.
+        """
+        before = (now or self._clock()) - _OPEN_FOR
+        return history_of(self.store.past_mails(before=before), by=by)
 
     def status(self, *, now: datetime | None = None) -> tuple[Status, ...]:
         """Where each applied experiment stands, by name."""

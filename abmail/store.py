@@ -32,6 +32,7 @@ from abmail._bulk import candidates, insert_messages
 from abmail._claims import LEASE, Claims
 from abmail._connection import BATCH as _BATCH
 from abmail._database import is_dead, upgrade, worker_name
+from abmail._past_mails import past_mails
 from abmail._people import People
 from abmail._records import (
     BIN_SECONDS,
@@ -40,6 +41,7 @@ from abmail._records import (
     Epoch,
     Imported,
     Outcome,
+    PastMail,
     Recorded,
     Snapshot,
     State,
@@ -71,6 +73,7 @@ __all__ = [
     "Epoch",
     "Imported",
     "Outcome",
+    "PastMail",
     "Recorded",
     "Snapshot",
     "State",
@@ -535,6 +538,11 @@ class Store(People):
                 segments={} if by is None else tallies_by(db, name, by, n_epochs=len(epochs), n_cells=n_cells),
                 values=() if valued is None else values_of(db, name, valued, window=window),
             )
+
+    def past_mails(self, *, before: datetime) -> Iterator[PastMail]:
+        """Mails of all experiments that were sent until a moment, the oldest first."""
+        with self._read() as db:
+            yield from past_mails(db, before)
 
     def recount(self, name: str, *, n_cells: int) -> Tally:
         """The same counts, made anew from the ledger and the events; what `tally` must equal."""

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 
 import click
 
-from abmail.cli import _definitions, _events, _outbox, _people, _power, _results, _sending, _simulation, _upkeep
+from abmail.cli import (
+    _definitions,
+    _events,
+    _outbox,
+    _people,
+    _power,
+    _results,
+    _sending,
+    _sendtime,
+    _simulation,
+    _upkeep,
+)
 from abmail.errors import AbmailError, ExpressionError, SpecError
 
 __all__ = ["cli", "main"]
@@ -77,6 +88,8 @@ def cli() -> None:
     """
 
 
-for _module in (_definitions, _people, _power, _simulation, _sending, _outbox, _events, _results, _upkeep):
+for _module in (
+    _definitions, _people, _power, _simulation, _sendtime, _sending, _outbox, _events, _results, _upkeep,
+):  # fmt: skip
     for _command in _module.COMMANDS:
         cli.add_command(_command)

@@ -1,0 +1,220 @@
+"""What the account knows of when people read, and that in words: the send-time model beside the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from abmail.sendtime import History, SendTime, Why
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from abmail.store import PastMail
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["clock_hour", "history_of", "joined", "model_page", "model_values", "why_page", "why_values"]
+
+Language = Literal["en", "ja"]
+
+_DAYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+    "ja": ("月", "火", "水", "木", "金", "土", "日"),
+}
+_SHADES: Final = " ·░▒▓█"
+_TOP_HOURS: Final = 3
+
+
+# -- history ---------------------------------------------------------------------------------------------------------
+
+
+def history_of(mails: Iterable[PastMail], *, by: str | None = None) -> History:
+    """The arrays that `SendTime.fit` reads, from mails of the store.
+
+    Args:
+        mails: Finished mails.
+        by: Attribute of the recipients that is taken for their segment.
+    """
+    rows = list(mails)
+    return History.of(
+        np.array([mail.recipient for mail in rows], dtype=np.str_),
+        [mail.sent_at.timestamp() for mail in rows],
+        [_seconds(mail.opened_at) for mail in rows],
+        campaign=np.array([mail.experiment for mail in rows], dtype=np.str_),
+        zone=np.array([mail.zone for mail in rows], dtype=np.str_),
+        segment=None if by is None else np.array([str(mail.attributes.get(by, "")) for mail in rows], dtype=np.str_),
+        clicked_at=[_seconds(mail.clicked_at) for mail in rows],
+        machine=[mail.machine for mail in rows],
+    )
+
+
+def _seconds(at: Any) -> float:
+    return math.nan if at is None else float(at.timestamp())
+
+
+def joined(parts: Sequence[History], *, zone: str, ids: Mapping[str, str]) -> History:
+    """Histories one after another; what a part lacks is filled in, and addresses become the ids of the account.
+
+    Args:
+        parts: At least one.
+        zone: IANA name for parts without zones.
+        ids: Address -> id of the account's recipients.
+    """
+
+    def column(name: str, blank: object, kind: Any) -> NDArray[Any]:
+        own = [(part, getattr(part, name)) for part in parts]
+        whole = [np.full(len(p), blank if x is None else x) if x is None or isinstance(x, str) else x for p, x in own]
+        return np.concatenate([np.asarray(each, dtype=kind) for each in whole])
+
+    recipient = [ids.get(str(one), str(one)) for part in parts for one in part.recipient.tolist()]
+    campaigns = [
+        np.full(len(part), f"history {i}") if part.campaign is None else np.asarray(part.campaign, dtype=np.str_)
+        for i, part in enumerate(parts)
+    ]
+    return History.of(
+        np.array(recipient, dtype=np.str_), column("sent_at", math.nan, np.float64),
+        column("opened_at", math.nan, np.float64), campaign=np.concatenate(campaigns),
+        zone=column("zone", zone, np.str_), segment=column("segment", "", np.str_),
+        clicked_at=column("clicked_at", math.nan, np.float64), machine=column("machine", False, np.bool_),
+    )  # fmt: skip
+
+
+# -- pages -----------------------------------------------------------------------------------------------------------
+
+
+def clock_hour(slot: int, language: Language = "en") -> str:
+    """A slot as people say it: ``Tue 09:00``."""
+    return f"{_DAYS[language][slot // 24]} {slot % 24:02d}:00"
+
+
+def model_values(model: SendTime) -> dict[str, Any]:
+    """The model's figures, JSON-able: activity by hour of the week, of the account and of each class."""
+    classes = model.population.classes
+    return {
+        "format_version": 1,
+        "recipients": len(model),
+        "opens": round(float(model.population.opens), 1),
+        "activity": np.round(model.activity, 4).tolist(),
+        "best_slots": _best(model.activity),
+        "segments": list(model.segments),
+        "classes": [
+            {"shares": np.round(classes.shares[:, k], 4).tolist(), "activity": np.round(shape, 4).tolist()}
+            for k, shape in enumerate(classes.shapes)
+        ],
+    }
+
+
+def model_page(model: SendTime, language: Language = "en") -> str:
+    """What the account reads when: a heat map for the terminal, and the commonest kinds of readers."""
+    words, values = _WORDS[language], model_values(model)
+    hours = words["and"].join(clock_hour(slot, language) for slot in values["best_slots"])
+    shares = model.population.classes.shares[0]
+    lines = [
+        words["known"].format(recipients=f"{len(model):,}", opens=f"{model.population.opens:,.0f}"),
+        words["busiest"].format(hours=hours),
+        "",
+        words["account"],
+        *_heat(model.activity, language),
+        "",
+        words["kinds"],
+    ]
+    for k in np.argsort(-shares)[:_TOP_HOURS].tolist():
+        peak = words["and"].join(clock_hour(slot, language) for slot in _best(model.population.classes.shapes[k]))
+        lines.append(words["kind"].format(share=f"{shares[k]:.0%}", hours=peak))
+    return "\n".join(lines) + "\n"
+
+
+def _heat(activity: Floats, language: Language) -> list[str]:
+    """One line a day; a darker block is a busier hour."""
+    week = activity.reshape(7, 24)
+    level = np.clip(np.floor(week / max(float(week.max()), 1e-12) * (len(_SHADES) - 0.01)), 0, len(_SHADES) - 1)
+    ruler = "".join(f"{hour:<6d}" for hour in range(0, 24, 3))
+    width = 2 if language == "ja" else 3
+    lines = [f"  {'':{width}}  {ruler}".rstrip()]
+    for day, row in zip(_DAYS[language], level.astype(int), strict=True):
+        lines.append(f"  {day}  " + "".join(_SHADES[i] * 2 for i in row.tolist()).rstrip())
+    return lines
+
+
+def _best(activity: Floats) -> list[int]:
+    """The busiest hours of the week, no two of them neighbours."""
+    found: list[int] = []
+    for slot in np.argsort(-activity, kind="stable").tolist():
+        if all(min((slot - other) % 168, (other - slot) % 168) > 1 for other in found):
+            found.append(slot)
+        if len(found) == _TOP_HOURS:
+            break
+    return found
+
+
+def why_values(why: Why) -> dict[str, Any]:
+    """The figures behind one recipient's hour, JSON-able."""
+    return {
+        "format_version": 1,
+        "recipient": str(why.recipient),
+        "known": why.known,
+        "segment": why.segment,
+        "decided_by": why.decided_by,
+        "mails": round(why.sends, 2),
+        "opens": round(why.opens, 2),
+        "best": why.best,
+        "chance": round(why.chance, 4),
+        "fixed": why.fixed,
+        "chance_fixed": None if why.chance_fixed is None else round(why.chance_fixed, 4),
+        "activity": np.round(why.activity, 4).tolist(),
+    }
+
+
+def why_page(why: Why, language: Language = "en") -> str:
+    """Why this hour, for one recipient, in words and with a heat map."""
+    words = _WORDS[language]
+    lines = [
+        words["best"].format(hour=clock_hour(why.best, language), chance=f"{why.chance:.1%}"),
+        words[f"by_{why.decided_by}"].format(mails=f"{why.sends:.0f}", opens=f"{why.opens:.0f}", segment=why.segment),
+    ]
+    if why.fixed is not None and why.chance_fixed is not None:
+        fixed = words["fixed"].format(hour=clock_hour(why.fixed, language), chance=f"{why.chance_fixed:.1%}")
+        lines.append(fixed)
+    if why.opens >= 1:
+        by_hour = why.opens_by_hour.sum(axis=0)
+        hour = int(by_hour.argmax())
+        lines.append(words["opened"].format(hour=f"{hour:02d}:00", share=f"{by_hour[hour] / by_hour.sum():.0%}"))
+    return "\n".join([*lines, "", words["person"], *_heat(why.activity, language)]) + "\n"
+
+
+_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {
+        "known": "{recipients} recipients are known, by {opens} opens of theirs. Hours are on the reader's clock.",
+        "busiest": "Busiest: {hours}.",
+        "account": "When people read (a darker block is a busier hour):",
+        "kinds": "The commonest kinds of readers:",
+        "kind": "  {share} read most at {hours}",
+        "and": ", ",
+        "best": "Best hour: {hour}; about {chance} of such mails are opened within 72 hours.",
+        "fixed": "At {hour} it would be {chance}.",
+        "by_person": "This rests on the recipient's own habits: {opens} opens of {mails} mails are remembered.",
+        "by_segment": "There is too little of the recipient's own: this is how people of the segment '{segment}' read.",
+        "by_prior": "There is too little of the recipient's own: this is how people of this account read.",
+        "opened": "Most opens came around {hour} ({share}).",
+        "person": "When this recipient is expected to read:",
+    },
+    "ja": {
+        "known": "{recipients}人の受信者について、{opens}件の開封から学習しています。時刻は受信者の現地時間です。",
+        "busiest": "最もよく読まれる時間：{hours}。",
+        "account": "読まれる時間（濃いほどよく読まれます）：",
+        "kinds": "多い読み方：",
+        "kind": "  {share} は {hours} によく読みます",
+        "and": "、",
+        "best": "最適な時間：{hour}。この時間のメールは72時間以内に約{chance}が開封されます。",
+        "fixed": "{hour} の場合は{chance}です。",
+        "by_person": "本人の習慣によります（記憶しているメール{mails}通のうち開封{opens}件）。",
+        "by_segment": "本人の記録が少ないため、セグメント「{segment}」の人たちの読み方によります。",
+        "by_prior": "本人の記録が少ないため、このアカウント全体の読み方によります。",
+        "opened": "開封は{hour}頃が最も多くなっています（{share}）。",
+        "person": "この受信者が読むと予想される時間：",
+    },
+}

@@ -1,0 +1,129 @@
+"""Commands about when people read: sendtime fit, sendtime show."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from abmail.cli import _shared as shared
+
+if TYPE_CHECKING:
+    from abmail.project import Project
+    from abmail.sendtime import History, SendTime
+
+_MODEL = "sendtime.npz"
+_MOST_SHOWN = 20
+
+
+@click.group()
+def sendtime() -> None:
+    """When recipients read."""
+
+
+@sendtime.command()
+@click.option(
+    "--history", "files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A provider's export of past mails (CSV with recipient, time sent, time opened); may be given several times.",
+)  # fmt: skip
+@click.option("--by", metavar="ATTRIBUTE", help="Attribute of the recipients whose values are segments.")
+@click.option(
+    "--clock", default="UTC", show_default=True, metavar="ZONE", help="Time zone of times in exports that name none."
+)
+def fit(files: tuple[Path, ...], by: str | None, clock: str) -> int:
+    """Learn when people read, from the mails sent here and from exports, and keep it in sendtime.npz.
+
+    Mails count once they are 72 hours old. Rows that cannot be used are named with their line and left out, and what
+    the history cannot tell is said. Exit 1 where rows of an export were left out.
+
+    Example: abmail sendtime fit --history past-mails.csv --clock Europe/Berlin
+    """
+    from abmail._habits import joined
+    from abmail.sendtime import SendTime, judge_history
+
+    project = shared.project()
+    shared.require_writable(project.root / _MODEL)
+    now = datetime.now(UTC)
+    with project.engine() as engine, shared.words():
+        own = engine.send_history(by=by, now=now)
+        ids = {recipient.email: recipient.id for recipient in engine.store.recipients()} if files else {}
+        read = [_read(file, clock) for file in files]
+        parts = [own, *(history for history, _ in read)]
+        history = joined(parts, zone=clock, ids=ids)
+        judged = judge_history(history, now=now.timestamp(), default_zone=clock)
+        model = SendTime.fit(history, now=now.timestamp(), default_zone=clock)
+    skipped = sum(count for _, count in read)
+    for problem in model.problems:
+        click.echo(f"left out: {problem.message} ({len(problem.rows):,} mails)", err=True)
+    for message in judged.messages:
+        click.echo(f"note: {message}", err=True)
+    model.save(project.root / _MODEL)
+    click.echo(
+        f"learned from {judged.mails:,} mails to {judged.recipients:,} recipients, {judged.opens:,} opened by people; "
+        f"wrote {_MODEL}"
+    )
+    click.echo("next: abmail sendtime show")
+    return int(bool(skipped))
+
+
+def _read(file: Path, clock: str) -> tuple[History, int]:
+    """An export's history, its bad rows said, and their number."""
+    from abmail.sendtime import read_history
+
+    found = read_history(file, clock=clock)
+    for problem in found.problems[:_MOST_SHOWN]:
+        click.echo(f"{file}:{problem.line}: {problem.message}", err=True)
+    if len(found.problems) > _MOST_SHOWN:
+        click.echo(f"{file}: ... and {len(found.problems) - _MOST_SHOWN} more", err=True)
+    click.echo(
+        f"{file}: {found.rows} rows ({found.encoding}): {len(found.history)} mails, {found.skipped} left out", err=True
+    )
+    return found.history, found.skipped
+
+
+@sendtime.command()
+@click.argument("recipient", required=False)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
+@shared.OUTPUT
+def show(recipient: str | None, form: str, language: Literal["en", "ja"], output: str | None) -> int:
+    """Show when people read; with RECIPIENT, an address or id, that one's best hour and why.
+
+    Example: abmail sendtime show lead17@example.com
+    """
+    from abmail import _habits as habits
+
+    project = shared.project()
+    model = _load(project)
+    if recipient is None:
+        values, page = habits.model_values(model), habits.model_page(model, language)
+    else:
+        why = model.why(_identity(project, recipient), list(range(168)), fixed=24 + 10)
+        values, page = habits.why_values(why), habits.why_page(why, language)
+    shared.write(json.dumps(values, ensure_ascii=False) + "\n" if form == "json" else page, output)
+    return 0
+
+
+def _load(project: Project) -> SendTime:
+    from abmail.errors import ConfigError
+    from abmail.sendtime import SendTime
+
+    path = project.root / _MODEL
+    if not path.is_file():
+        raise ConfigError("nothing was learned of send times yet", hint="run `abmail sendtime fit` first")
+    return SendTime.load(path)
+
+
+def _identity(project: Project, recipient: str) -> str:
+    """The id of a recipient who is given by address; anything else is an id already."""
+    if "@" not in recipient:
+        return recipient
+    with project.engine() as engine:
+        found = (r.id for r in engine.store.recipients() if r.email == recipient.strip().lower())
+        return next(found, recipient)
+
+
+COMMANDS = (sendtime,)
