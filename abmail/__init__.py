@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from abmail.report import Report
     from abmail.send import SMTP, File, Memory, Transport
     from abmail.sendtime import History, SendTime, plan_sends, read_history, uplift
-    from abmail.simulate import Simulation, Truth, load_truth, simulate
+    from abmail.simulate import Log, Replayed, Simulation, Truth, load_truth, replay, simulate
     from abmail.spec import Experiment, load, loads
     from abmail.stats import (
         Comparison,
@@ -84,6 +84,7 @@ __all__ = [
     "Fixed",
     "Hierarchical",
     "History",
+    "Log",
     "Memory",
     "Moments",
     "Notice",
@@ -91,6 +92,7 @@ __all__ = [
     "Policy",
     "PowerReport",
     "Recipient",
+    "Replayed",
     "Report",
     "SendTime",
     "Sharpened",
@@ -128,6 +130,7 @@ __all__ = [
     "read_history",
     "read_recipients",
     "read_report",
+    "replay",
     "sample_size",
     "simulate",
     "srm",
@@ -169,7 +172,7 @@ _HOMES = {
     "report": ("Report",),
     "send": ("SMTP", "File", "Memory", "Transport"),
     "sendtime": ("History", "SendTime", "plan_sends", "read_history", "uplift"),
-    "simulate": ("Simulation", "Truth", "load_truth", "simulate"),
+    "simulate": ("Log", "Replayed", "Simulation", "Truth", "load_truth", "replay", "simulate"),
     "spec": ("Experiment", "load", "loads"),
     "stats": (
         "Comparison",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from abmail._mailing import Outcome, Setup, play
+from abmail._replay import Log, Replayed, replay
 from abmail._simulation_words import describe
 from abmail._truth import Delays, Group, Machines, Spread, Truth, load_truth, typical_truth
 from abmail.spec import Experiment
@@ -35,14 +36,17 @@ __all__ = [
     "Estimate",
     "FalseAlarms",
     "Group",
+    "Log",
     "Machines",
     "Map",
     "Need",
     "Progress",
+    "Replayed",
     "Simulation",
     "Spread",
     "Truth",
     "load_truth",
+    "replay",
     "simulate",
     "typical_truth",
 ]

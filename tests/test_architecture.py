@@ -62,6 +62,7 @@ PRIVATE: dict[str, str] = {
     "_soft_bounces": "store", "_valued": "store", "_past_mails": "store",
     "_refusals": "bounces", "_mailboxes": "bounces",
     "_truth": "simulate", "_world": "simulate", "_mailing": "simulate", "_simulation_words": "simulate",
+    "_replay": "simulate",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "decide", "_planning": "decide",
