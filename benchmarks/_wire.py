@@ -25,7 +25,19 @@ from typing import Final
 from abmail.render import RenderedMessage
 from abmail.send import SMTP
 
-__all__ = ["Mail", "Sender", "delayed", "in_threads", "limit", "median_ratio", "ours", "per_second", "sink", "usual"]
+__all__ = [
+    "Mail",
+    "Sender",
+    "delayed",
+    "in_threads",
+    "limit",
+    "median_ratio",
+    "ours",
+    "own_sink",
+    "per_second",
+    "sink",
+    "usual",
+]
 
 Mail = RenderedMessage
 Sender = Callable[[Sequence[Mail]], None]
@@ -114,6 +126,13 @@ def _process(target: Callable[..., None], *arguments: object) -> Iterator[int]:
             process.join(5)
 
 
+@contextmanager
+def own_sink() -> Iterator[int]:
+    """The port of our own sink in Python."""
+    with _process(_serve) as port:
+        yield port
+
+
 def _tool(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin")
 
@@ -123,7 +142,7 @@ def sink() -> Iterator[tuple[int, str]]:
     """The port of a server that takes every mail, and its name."""
     tool = _tool("smtp-sink")
     if tool is None:
-        with _process(_serve) as port:
+        with own_sink() as port:
             yield port, "our own sink in Python"
         return
     with socket.create_server((HOST, 0)) as free:
