@@ -309,12 +309,30 @@ def test_the_examples_of_rfc_3464_are_read_with_their_recipients_and_states() ->
     ]
 
 
-def test_the_example_of_rfc_5965_is_a_complaint_and_with_our_headers_one_of_ours() -> None:
+def test_the_examples_of_rfc_5965_are_complaints_and_with_our_headers_one_of_ours() -> None:
     notice = only(RFC5965_B1)
     assert (notice.kind, notice.feedback_type, notice.message_id) == ("complaint", "abuse", "")
     ours = RFC5965_B1.replace(b"8787KJKJ3K4J3K4J3K4J3.mail@example.net", f"<{ID}@example.net>".encode())
     (event,) = events_of(read_report(ours), now=NOW)
     assert (event.type, event.message_id) == (EventType.COMPLAINED, ID)
+    fields = b"""abuse
+User-Agent: SomeGenerator/1.0
+Version: 1
+Original-Mail-From: <somespammer@example.net>
+Original-Rcpt-To: <user@example.com>
+Arrival-Date: Thu, 8 Mar 2005 14:00:00 EDT
+Reporting-MTA: dns; mail.example.com
+Source-IP: 192.0.2.1
+Authentication-Results: mail.example.com;
+               spf=fail
+               smtp.mail=somespammer@example.com
+Reported-Domain: example.net
+Reported-Uri: http://example.net/earn_money.html
+Reported-Uri: mailto:user@example.com
+Removal-Recipient: user@example.com
+"""
+    second = only(RFC5965_B1.replace(b"abuse\nUser-Agent: SomeGenerator/1.0\nVersion: 1\n", fields))
+    assert (second.kind, second.recipient) == ("complaint", "user@example.com")
     for kind, wanted in (("opt-out", "unsubscribe"), ("auth-failure", "report"), ("fraud", "complaint")):
         assert only(RFC5965_B1.replace(b"abuse\nUser-Agent", kind.encode() + b"\nUser-Agent")).kind == wanted
 

@@ -978,6 +978,10 @@ def test_any_text_and_html_come_back_from_the_bytes(text: str, html: str) -> Non
 @example(("word " * 250).strip() + "x" * 900)
 @example("\u3000全角\u3000" * 20)
 @example("👩‍👩‍👧‍👦" * 30)
+@example("If you can read this you understand the example.")  # this and the next three: RFC 2047, section 8
+@example("Keld Jørn Simonsen, André Pirard")
+@example("Nathaniel Borenstein (םולש ןב ילטפנ)")
+@example("(a b)")
 def test_any_subject_comes_back_in_lines_and_words_of_legal_length(text: str) -> None:
     raw = _mime.text_header("Subject", text)
     assert parsed(raw + b"\r\n")["Subject"] == text
