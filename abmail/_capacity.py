@@ -28,7 +28,7 @@ class Fitted:
     Attributes:
         place: (n,) index of the hour, -1 where none is left.
         value: Sum of the values of the places.
-        bound: Most that any other assignment could gain on this one; 0 proves it the best.
+        bound: Most that any other assignment could gain on this one, wishes that were kept apart; 0 proves it the best.
     """
 
     place: Integers
@@ -77,6 +77,11 @@ def fit_capacity(value: Floats, allowed: Booleans, capacity: ArrayLike, *, wante
         turned = order[~kept]
         np.maximum.at(price, best[turned], np.where(np.isfinite(regret[turned]), regret[turned], 0.0))
         waiting = waiting[turned]
+    if wanted is not None:  # an hour that was kept by wish is no choice of the split, and no part of what it might save
+        kept = np.flatnonzero((wanted >= 0) & (place == wanted))
+        mine = worth[kept, wanted[kept]]
+        worth[kept] = -np.inf
+        worth[kept, wanted[kept]] = mine
     return _judged(worth, place, price, np.broadcast_to(np.asarray(capacity, dtype=np.float64), (m,)))
 
 

@@ -104,9 +104,12 @@ class Profiler:
 
 
 def decided_by(habits: Habits, classes: Classes, segment: Integers) -> NDArray[np.str_]:
-    """(n,) ``person`` where opens have moved the class weights by a fifth, else ``segment`` where its mix differs by a
-    tenth from the account's, else ``prior``; differences are total variation.
-    """  # noqa: D205
+    """What each choice rests on.
+
+    Returns:
+        (n,) ``person`` where opens have moved the class weights by a fifth, else ``segment`` where its mix differs by
+        a tenth from the account's, else ``prior``; differences are total variation.
+    """
     shares = classes.shares
     account = shares.mean(axis=0)
     moved = 0.5 * np.abs(habits.weights - shares[segment]).sum(axis=1)

@@ -179,9 +179,11 @@ def _clocks(zone: Any, country: Any, n: int) -> Iterator[tuple[str, str, Integer
 def _usable(
     slots: Slots, rows: Integers, until: float, caps: Caps | None, others: Other | None, n: int
 ) -> tuple[Booleans, Booleans]:
-    """(len(rows), m) slots that may be used: those within the wait, else those of the next allowed day; and who has no
-    slot only because of the caps.
-    """  # noqa: D205
+    """Slots that may be used: those within the wait, else those of the next allowed day.
+
+    Returns:
+        (len(rows), m) slots, and (len(rows),) who has none because of the caps alone.
+    """
     free = np.ones((len(rows), len(slots)), np.bool_)
     if caps is not None and others is not None and len(slots):
         place = np.full(n, -1, dtype=np.int64)

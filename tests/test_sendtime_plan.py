@@ -256,6 +256,11 @@ def test_a_capacity_is_kept_in_every_hour_and_its_cost_is_named() -> None:
     assert tight.lost > 0
     assert tight.bound < 0.01 * tight.chance.sum()
     assert np.isnan(tight.propensity[tight.arm == "moved"]).all()
+    mixed = plan_sends(
+        model(), np.arange(500), release=release, rules=OFFICE, salt="x", explore=0.2, rng=1, capacity=45,
+        control=np.arange(500) < 30, fixed=time(9),
+    )  # fmt: skip
+    assert mixed.bound < 0.02 * mixed.chance.sum()  # random and fixed hours are no part of what a split could save
     none_left = plan_sends(model(), np.arange(500), release=release, rules=OFFICE, salt="x", explore=0, capacity=30)
     assert (none_left.reason == "capacity").sum() == 500 - 12 * 30
 
