@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail._laplace import Prior
+from abmail._effects import Drawn, Effects, effects_of
+from abmail._laplace import Prior, fit
 from abmail._policies import ChanceToBeBest
-from abmail._structure import THOMPSON, Structured, Table
+from abmail._structure import MOST_TRIALS, THOMPSON, Structured, Table, draws, fit_table
 from abmail._weights import chosen_arms
 from abmail.stats import Counts
 
@@ -25,6 +26,8 @@ _PAIR_SDS: Final = (0.01, 0.05, 0.12)
 _CELL_SDS: Final = (0.01, 0.05)
 _PAIR_CHANCES: Final = (0.5, 0.3, 0.2)  # before anything is seen: most factors act on their own
 _CELL_CHANCES: Final = (0.85, 0.15)
+_NONE: Final = 1e-3  # of a term that is not there
+_TOGETHER_SDS: Final = ((0.05, 0.01), (0.12, 0.01), (0.25, 0.01), (0.05, 0.05), (0.12, 0.05))  # of pairs and cells
 _SEGMENT_PARTS: Final = (0.1, 0.4, 1.0)  # of the cells' standard deviations: what a segment adds
 _OWN_SD: Final = 0.5  # of the segments' own log odds
 
@@ -113,6 +116,32 @@ class Factorial(Structured):
             shares[level] = self._shares(table, fitted, [0], on & (column == level))[0]
         return shares
 
+    def effects(self, counts: Counts, *, level: float = 0.95) -> Effects:
+        """What each factor does on average over the others, and whether levels of different factors act together.
+
+        Averages are over all cells alike, also those that got few mails or were stopped: for them the model's word
+        counts. Where there are segments, the effects are those to expect in a further one.
+
+        Args:
+            counts: What is known.
+            level: Probability that each interval holds its effect, fraction in (0, 1).
+
+        Raises:
+            ValueError: The cells are not those of the factors, or ``level`` is out of range.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level is {level:g}, must be in (0, 1)")
+        self._require(counts)
+        table = Table.of(counts).with_unknown()
+        parts = list(draws(self.posterior(table), table.n_rows - 1, np.arange(counts.n_arms)))
+        drawn = Drawn(
+            odds=np.concatenate([odds for _, odds in parts]),
+            weight=np.concatenate([np.full(len(odds), part / len(odds)) for part, odds in parts]),
+            sends=counts.n.sum(axis=0),
+            successes=counts.successes.sum(axis=0),
+        )
+        return effects_of(drawn, self.factors, self._codes(), self._acting_together(table), level)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, which `policy_from_dict` reads."""
         factors = [[factor, list(levels)] for factor, levels in self.factors]
@@ -120,22 +149,43 @@ class Factorial(Structured):
 
     def _prior(self, table: Table, sd: float) -> Prior:
         self._require(table.counts)
-        main, pair, cell = self._kernels()
-        a, b, c = (part.ravel()[:, None, None] for part in np.meshgrid(_MAIN_SDS, _PAIR_SDS, _CELL_SDS, indexing="ij"))
-        cells = a**2 * main + b**2 * pair + c**2 * cell
+        a, b, c = (part.ravel() for part in np.meshgrid(_MAIN_SDS, _PAIR_SDS, _CELL_SDS, indexing="ij"))
         chance = np.log(np.outer(_PAIR_CHANCES, _CELL_CHANCES)).ravel()
-        log_chance = np.tile(chance, len(_MAIN_SDS))
-        flat = np.ones_like(main)
-        if table.n_rows == 1:
-            return Prior(own=cells + sd**2 * flat, shared=None, design=None, log_chance=log_chance)
-        parts = np.array(_SEGMENT_PARTS)[:, None, None]
-        middle = cells.mean(axis=0)
-        return Prior(
-            own=parts**2 * middle + _OWN_SD**2 * flat,
-            shared=np.broadcast_to(middle + sd**2 * flat, (len(parts), *middle.shape)),
-            design=None,
-            log_chance=np.zeros(len(parts)),
+        alone = self._of_cells(a, b, c, sd, np.tile(chance, len(_MAIN_SDS)))
+        return alone if table.n_rows == 1 else self._of_segments(table, alone)
+
+    def _of_cells(self, a: Floats, b: Floats, c: Floats, sd: float, log_chance: Floats) -> Prior:
+        """The prior of a single row, for (n_grid,) standard deviations of the terms."""
+        main, pair, cell = self._kernels()
+        parts = zip((a, b, c), (main, pair, cell), strict=True)
+        own = sum(size[:, None, None] ** 2 * kernel for size, kernel in parts) + sd**2 * np.ones_like(main)
+        return Prior(own=np.asarray(own), shared=None, design=None, log_chance=log_chance)
+
+    def _of_segments(self, table: Table, alone: Prior) -> Prior:
+        """Cells by the variances that all segments together speak for; each segment adds terms of a common size."""
+        k, m = (
+            table.sums(values).sum(axis=0, keepdims=True) for values in (table.counts.successes, table.counts.exposure)
         )
+        less = min(1.0, MOST_TRIALS / max(1.0, float(m.max(initial=0.0))))
+        known = fit(k * less, np.maximum(m, k) * less, alone, self._center(table.counts)[0])
+        cells = np.tensordot(known.chance, alone.own[known.places], axes=1)
+        parts = np.array(_SEGMENT_PARTS)
+        between = cells - cells.min()  # what cells do not have in common
+        own = parts[:, None, None] ** 2 * between + _OWN_SD**2 * np.ones_like(cells)
+        shared = np.broadcast_to(cells, own.shape)
+        return Prior(own=own, shared=shared, design=None, log_chance=np.zeros(len(parts)))
+
+    def _acting_together(self, table: Table) -> float:
+        """Chance that there are pairwise or cell terms, even before anything was seen, by the evidence of all mails."""
+        if not table.counts.exposure.any() or len(self.factors) == 1:
+            return 0.5
+        grid = [(a, *own) for a in _MAIN_SDS for own in ((_NONE, _NONE), *_TOGETHER_SDS)]
+        a, b, c = (np.array(part) for part in zip(*grid, strict=True))
+        log_chance = np.where(b == _NONE, 0.0, -np.log(len(_TOGETHER_SDS)))
+        center, sd = self._center(table.counts)
+        whole = Table(counts=table.counts, place=np.zeros_like(table.place), names=(None,))
+        fitted = fit_table(whole, self._of_cells(a, b, c, sd, log_chance), center, level_sd=self.rule.level_sd)
+        return float(fitted.chance[b[fitted.places] > _NONE].sum())
 
     def _codes(self) -> NDArray[np.int64]:
         """(n_cells, n_factors) number of each cell's level."""

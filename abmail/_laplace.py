@@ -63,11 +63,13 @@ class Fit:
         mean: (n_grid, n_rows, n_arms) log odds at the mode.
         cov: (n_grid, n_rows, n_arms, n_arms) covariance within each row.
         chance: (n_grid,) posterior chance of each point, sum 1.
+        places: (n_grid,) which points of the prior's grid these are.
     """
 
     mean: Floats
     cov: Floats
     chance: Floats
+    places: NDArray[np.int64]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -109,7 +111,7 @@ def fit(k: Floats, m: Floats, prior: Prior, offset: float, *, start: Floats | No
     kept = np.flatnonzero(chance > _NEGLIGIBLE)
     table = _Table(k, m, prior.points(kept), offset)
     mean, chance = state.eta[kept], chance[kept]
-    return Fit(mean=mean, cov=table.covariance(table.parts(mean)), chance=chance / chance.sum())
+    return Fit(mean=mean, cov=table.covariance(table.parts(mean)), chance=chance / chance.sum(), places=kept)
 
 
 def modes(k: Floats, m: Floats, prior: Prior, offset: float, *, start: Floats | None = None) -> Floats:

@@ -16,7 +16,7 @@ from abmail._policies import SIMPLE_POLICIES, ChanceToBeBest, Thompson, read_pol
 from abmail._weights import chosen_arms
 from abmail.stats import Counts
 
-__all__ = ["THOMPSON", "BySegment", "Structured", "Table", "chances", "fit_table"]
+__all__ = ["MOST_TRIALS", "THOMPSON", "BySegment", "Structured", "Table", "chances", "draws", "fit_table"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -31,7 +31,7 @@ _DRAWN: Final = 1 << 18  # numbers drawn for a row, unless that is too many or t
 _SEED: Final = 20_101_122  # the draws stand for a posterior; they are the same ones every time
 _FEWEST: Final = 128  # draws for a point of the grid
 _ROUNDS: Final = 3
-_MOST_TRIALS: Final = 1e8  # of a cell: more move no weight, and matrices bear no more
+MOST_TRIALS: Final = 1e8  # of a cell: more move no weight, and matrices bear no more
 _ROW_PART: Final = 0.5  # of the epochs' standard deviation: how far a segment's level may lie from its epoch's
 
 
@@ -67,6 +67,12 @@ class Table:
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.names)
+
+    def with_unknown(self) -> Table:
+        """The same with a last row for people of no known segment; where there are no segments, that is all people."""
+        if self.counts.strata is None:
+            return self
+        return Table(counts=self.counts, place=self.place, names=(*self.names, None))
 
     def sums(self, values: NDArray[np.generic]) -> Floats:
         """(n_counted, n_arms) values summed by row, (n_rows, n_arms)."""
@@ -111,7 +117,7 @@ def fit_table(table: Table, prior: Prior, offset: float, *, level_sd: float) -> 
     """
     successes = table.sums(table.counts.successes)
     trials = np.maximum(table.sums(table.counts.exposure), successes)
-    less = np.minimum(1.0, _MOST_TRIALS / np.maximum(trials, 1.0))
+    less = np.minimum(1.0, MOST_TRIALS / np.maximum(trials, 1.0))
     successes, trials = successes * less, trials * less
     middle = prior.at(np.full(len(prior.own), 1 / len(prior.own)))
     eta = modes(successes, trials, middle, offset)[0]
@@ -134,15 +140,19 @@ def chances(posterior: Fit, rows: Sequence[int], arms: Integers) -> Floats:
         (n_rows, n_arms) for those rows and arms; each row sums to 1.
     """
     best = np.zeros((len(rows), len(arms)))
-    chance = posterior.chance
     for place, row in enumerate(rows):
-        mean = posterior.mean[:, row][:, arms]
-        order = np.argsort(chance @ mean, kind="stable")  # the same draws whatever the order of the arms
-        root = roots(posterior.cov[:, row][:, arms[order, None], arms[order]])
-        for part, center, lean, scores in zip(chance, mean[:, order], root, _dealt(chance, len(order)), strict=True):
-            drawn = center + scores @ lean.T
+        order = np.argsort(posterior.chance @ posterior.mean[:, row][:, arms], kind="stable")
+        for part, drawn in draws(posterior, row, arms[order]):  # the same draws whatever the order of the arms
             best[place, order] += part * np.bincount(drawn.argmax(axis=1), minlength=len(order)) / len(drawn)
     return best
+
+
+def draws(posterior: Fit, row: int, arms: Integers) -> Iterator[tuple[float, Floats]]:
+    """Draws of a row's log odds, for each point of the grid: its chance, and (n_draws, n_arms) as it deserves."""
+    root = roots(posterior.cov[:, row][:, arms[:, None], arms])
+    dealt = _dealt(posterior.chance, len(arms))
+    for part, center, lean, scores in zip(posterior.chance, posterior.mean[:, row][:, arms], root, dealt, strict=True):
+        yield float(part), center + scores @ lean.T
 
 
 def _dealt(chance: Floats, n_arms: int) -> Iterator[Floats]:
@@ -221,9 +231,7 @@ class Structured:
         See `Policy.weights`; draws nothing.
         """
         del rng
-        table = Table.of(counts)
-        if counts.strata is not None:
-            table = Table(counts=counts, place=table.place, names=(*table.names, None))
+        table = Table.of(counts).with_unknown()
         shares: Floats = self._weights(table, [table.n_rows - 1], active)[0]
         return shares
 

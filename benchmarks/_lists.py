@@ -164,13 +164,11 @@ def print_table(
     parser.add_argument("--replications", type=int, default=replications, help="runs per cell, at least 2")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument(
-        "--only", default="", help="columns or worlds whose name holds this, comma-separated: WORLD,COLUMN"
-    )
+    parser.add_argument("--only", default="", help="columns or worlds whose name holds this, by a slash: WORLD/COLUMN")
     options = parser.parse_args(arguments)
     if options.replications < 2:
         parser.error(f"--replications is {options.replications}, must be at least 2 for a standard error")
-    of_worlds, _, of_columns = options.only.partition(",")
+    of_worlds, _, of_columns = options.only.partition("/")
     worlds = {name: world for name, world in worlds.items() if of_worlds in name}
     columns = {name: column for name, column in columns.items() if of_columns in name}
     print(f"{options.replications} replications: answers lost (standard error)")

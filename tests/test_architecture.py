@@ -53,7 +53,7 @@ PRIVATE: dict[str, str] = {
     "_delay": "bandit", "_speeds": "bandit", "_account": "bandit", "_policies": "bandit", "_weights": "bandit",
     "_guard": "render", "_filters": "render", "_layout": "render", "_preview": "render", "_sources": "render",
     "_laplace": "bandit", "_structure": "bandit", "_hierarchy": "bandit", "_factorial": "bandit",
-    "_contextual": "bandit",
+    "_contextual": "bandit", "_effects": "bandit", "_effects_words": "bandit",
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
     "_report_view": "report", "_report_words": "report",
     "_report_parts": "report", "_report_checks": "report", "_report_sections": "report",
