@@ -12,7 +12,7 @@ import numpy as np
 
 from abmail import _planning as planning
 from abmail._outbox import Breaker, Outbox, Sent
-from abmail.assign import assign
+from abmail.assign import assign, assign_array
 from abmail.bounces import return_path
 from abmail.dkim import Dkim
 from abmail.errors import ConfigError
@@ -242,9 +242,11 @@ class Delivery:
 
 def cells_of(experiment: Experiment, epoch: Epoch, taken: Sequence[Recipient]) -> list[tuple[int, float]]:
     """Each one's cell, and its share among those who are mailed; the holdout left the queue when it was applied."""
-    weights = np.array(epoch.weights)
-    drawn = [assign(experiment, u, weights=weights, epoch=epoch.number) for u in planning.units(experiment, taken)]
-    return [(a.cell, a.propensity) for a in drawn]
+    weights, units = np.array(epoch.weights), planning.units(experiment, taken)
+    cells = assign_array(experiment, units, weights=weights).tolist()
+    one_of = dict(zip(cells, units, strict=True))  # the chance is the same for all who are in a cell
+    chances = {cell: assign(experiment, unit, weights=weights).propensity for cell, unit in one_of.items()}
+    return [(cell, chances[cell]) for cell in cells]
 
 
 def _return_path(signer: Signer, mailbox: str | None) -> Callable[[str], str] | None:
