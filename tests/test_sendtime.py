@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from abmail import _memory
 from abmail.errors import ModelError
-from abmail.sendtime import History, HistoryCode, SendTime, control_group, draw_slots
+from abmail.sendtime import History, HistoryCode, SendTime, UpliftStatus, control_group, draw_slots, uplift
 from benchmarks._habits import HORIZON, START, WEEK, People, history, people
 
 HOUR = 3600.0
@@ -265,6 +265,25 @@ def test_wrong_arguments_are_refused_in_words(arguments: dict[str, object], mess
     given = {"slots": DAY, "rng": 1, **arguments}
     with pytest.raises(ValueError, match=message):
         fitted().decide([1], **given)  # type: ignore[arg-type]
+
+
+def test_where_nobody_has_habits_hours_gain_nothing_and_nothing_is_claimed() -> None:
+    rng = np.random.default_rng(21)
+    even, n = people(1_500, rng, strength=0.0), 1_500
+    model = SendTime.fit(history(even, 10, rng))
+    control = control_group(np.arange(n), "account")
+    who, number, opened = [], [], []
+    for campaign in range(6):
+        found = model.decide(np.arange(n), DAY, rng, control=control, fixed=34)
+        who.append(np.arange(n))
+        number.append(np.full(n, campaign))
+        opened.append(even.opens(found.slot, 1.0, rng) < HORIZON)
+    measured = uplift(np.concatenate(who), np.concatenate(number), np.tile(control, 6), np.concatenate(opened))
+    # How often chance would claim something is measured over 1,000 accounts in test_uplift.py; this is one of them.
+    assert measured.status == UpliftStatus.NOT_PROVEN
+    assert measured.ci_lower < 0 < measured.ci_upper
+    truth = even.chances(DAY)
+    assert np.ptp(truth, axis=1).max() < 1e-9
 
 
 # --- machines, clicks -----------------------------------------------------------------------------------------------
