@@ -253,7 +253,7 @@ def main() -> int:
         )
     ratios = sorted(mine / theirs for mine, theirs in zip(found["abmail"], usual, strict=True))
     made = ratios[len(ratios) // 2] >= GOAL
-    return int(not (send(experiment, signer, people, options.rounds) and made))
+    return int(not (send(experiment, signer(), crowd, options.rounds) and made))
 
 
 if __name__ == "__main__":
