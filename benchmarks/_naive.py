@@ -320,10 +320,14 @@ def spotify_group_sequential(n_looks: int) -> Method:
 
 
 @lru_cache
-def spending_bounds(n_looks: int, alpha: float = ALPHA) -> tuple[float, ...]:
-    """Two-sided z bounds that spend alpha t^2 on equally spaced looks."""
+def spending_bounds(n_looks: int, alpha: float = ALPHA, *, late: bool = False) -> tuple[float, ...]:
+    """Two-sided z bounds on equally spaced looks that spend alpha t^2, or ``late`` as O'Brien & Fleming do.
+
+    Lan & DeMets 1983: 4 - 4 Phi(z / sqrt(t)), z leaving alpha / 4 above: each side spends its half.
+    """
     times = np.arange(1, n_looks + 1) / n_looks
-    steps = np.diff(alpha * times**2, prepend=0.0)
+    spent = 4 * ndtr(ndtri(alpha / 4) / np.sqrt(times)) if late else alpha * times**2
+    steps = np.diff(spent, prepend=0.0)
     walk = Walk(times)
     return tuple(walk.bound_for(float(step)) for step in steps)
 

@@ -1,22 +1,24 @@
 """Published values: tables, textbook examples and other libraries' own tests, to the digits that they print.
 
-Values that belong to one module alone stand in its own tests. Not here, because abmail has no such method: tests of
-several proportions at once, exact unconditional tests, Benjamini-Hochberg, alpha spending, gamma-exponential,
-beta-binomial and betting sequences, multinomial sample ratios, and the normal-approximation Bayes and Welch tests of
-gbstats.
+Values that belong to one module alone stand in its own tests. Not here, because abmail has no such method: exact
+unconditional tests, continuity corrections, gamma-exponential, two-sided beta-binomial and betting sequences,
+multinomial sample ratios, and the normal-approximation Bayes test of gbstats. Boundaries that spend alpha belong to the
+simulations' rivals (`tests/test_significance.py`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from abmail._boundary import mixture_bound, normal_tail
 from abmail._exact import exact
 from abmail._fixed import ScoreTest
-from abmail._multiple import holm
+from abmail._hypergeometric import _log_central, log_mgf
+from abmail._multiple import benjamini_hochberg, holm
 from abmail._sequential import Pair, mix
-from abmail.stats import Counts, compare, newcombe_interval, obrien_fleming
+from abmail.stats import Counts, compare, newcombe_interval, obrien_fleming, srm
 
 
 def pair_of(*rows: tuple[int, int, int, int]) -> Pair:
@@ -129,6 +131,36 @@ def test_fifteen_p_values_keep_as_many_rejections_as_published() -> None:
 
     assert int((adjusted <= 0.05).sum()) == 3
     assert (np.diff(adjusted) >= 0).all()
+    assert int((benjamini_hochberg(INFARCTION) <= 0.05).sum()) == 4
+    assert int((benjamini_hochberg(INFARCTION, dependent=True) <= 0.05).sum()) == 3  # Benjamini & Yekutieli 2001
+
+
+# --- Several proportions, and Fisher's test ---------------------------------------------------------------------------
+
+
+def test_smokers_among_four_groups_differ_as_rs_prop_test_says() -> None:
+    # R, ?prop.test: 83 of 86, 90 of 93, 129 of 136, 70 of 82: X-squared = 12.6004, df = 3, p-value = 0.005585. The
+    # sample ratio asks whether successes fall to groups by their sizes; its variance lacks the factor 1 - rate.
+    smokers, patients = np.array([83, 90, 129, 70]), np.array([86, 93, 136, 82])
+    found = srm(Counts(smokers, smokers, weights=patients / patients.sum())).p_value
+    assert found is not None
+    chi_square = chi2.isf(found, 3) / (1 - smokers.sum() / patients.sum())
+
+    assert chi_square == pytest.approx(12.6004, abs=5e-5)
+    assert chi2.sf(chi_square, 3) == pytest.approx(0.005585, abs=5e-7)
+
+
+def test_the_chances_of_the_exact_comparison_make_fishers_test() -> None:
+    # tea-tasting's tests: 13 of 47 against 19 of 53, two-sided p-value .399995
+    n_a, n_b, k = np.array([53.0]), np.array([47.0]), np.array([32.0])
+    chance = np.exp(_log_central(n_a, n_b, k, np.zeros(1), np.array([32]))[0])
+
+    assert chance[chance <= chance[13] * (1 + 1e-9)].sum() == pytest.approx(0.399995, abs=5e-7)
+    # and those are the chances behind the e-process
+    theta = np.array([-0.7, 0.4])
+    assert log_mgf(n_a, n_b, k, theta)[0] == pytest.approx(
+        [np.log(chance @ np.exp(t * np.arange(33))) for t in theta], abs=1e-12
+    )
 
 
 # --- Whole experiments ------------------------------------------------------------------------------------------------

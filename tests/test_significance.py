@@ -136,6 +136,12 @@ def test_bounds_that_spend_alpha_are_those_of_spotify_confidence() -> None:
     assert (bounds[0], bounds[-1]) == pytest.approx((3.8361, 2.2196), abs=2e-4)
 
 
+def test_bounds_that_spend_late_are_those_of_lan_and_demets() -> None:  # R, ldbounds: five equal looks, two-sided 5 %
+    wanted = [4.8769, 3.3570, 2.6803, 2.2898, 2.0310]
+
+    assert naive.spending_bounds(5, late=True) == pytest.approx(wanted, abs=5e-4)
+
+
 def test_boundary_constants_are_those_of_the_tables() -> None:  # Jennison & Turnbull 2000, tables 2.1 and 2.3
     assert [naive.shape_bounds(5, delta)[-1] for delta in (0.0, 0.5)] == pytest.approx([2.040, 2.413], abs=1e-3)
 
