@@ -913,6 +913,16 @@ def test_the_latest_weight_stands_beside_each_arm() -> None:
     assert compare(Counts([50, 50], [5, 6])).arms[0].weight is None
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.floats(0.05, 1e9), st.floats(0.05, 1e9)), min_size=2, max_size=5))
+def test_chance_and_loss_from_one_grid_are_those_from_two(posteriors: list[tuple[float, float]]) -> None:
+    a, b = np.array(posteriors).T
+    best, loss = best_and_loss(a, b)
+
+    assert best == pytest.approx(p_best(a, b), abs=1e-9)
+    assert loss == pytest.approx(expected_loss(a, b), abs=1e-9)
+
+
 def test_a_failed_sample_ratio_silences_the_winner() -> None:
     counts = Counts([9_463, 7_681], [1_000, 1_500], weights=[0.5, 0.5])
     result = compare(counts)
