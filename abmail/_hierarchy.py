@@ -14,6 +14,7 @@ __all__ = ["Hierarchical"]
 
 _ARM_SDS: Final = (0.03, 0.1, 0.25, 0.6)  # of the arms' effects on the log odds, tried side by side
 _SEGMENT_SDS: Final = (0.02, 0.06, 0.15, 0.4)  # of what a segment adds to them
+_SEGMENT_CHANCES: Final = (0.4, 0.3, 0.2, 0.1)  # before anything is seen: segments mostly like the same
 _OWN_SD: Final = 0.5  # of the segments' own log odds
 
 
@@ -48,5 +49,5 @@ class Hierarchical(Structured):
             own=segment[:, None, None] ** 2 * one + _OWN_SD**2 * flat,
             shared=arm[:, None, None] ** 2 * one + sd**2 * flat,
             design=None,
-            log_chance=np.zeros(len(arm)),
+            log_chance=np.log(np.tile(_SEGMENT_CHANCES, len(_ARM_SDS))),
         )

@@ -30,6 +30,7 @@ _FEWEST_DRAWS: Final = 1_024
 _DRAWN: Final = 1 << 18  # numbers drawn for a row, unless that is too many or too few draws
 _SEED: Final = 20_101_122  # the draws stand for a posterior; they are the same ones every time
 _FEWEST: Final = 128  # draws for a point of the grid
+_DIGITS: Final = 9  # of a chance: the last ones hang on the machine's linear algebra
 _ROUNDS: Final = 3
 MOST_TRIALS: Final = 1e8  # of a cell: more move no weight, and matrices bear no more
 _ROW_PART: Final = 0.5  # of the epochs' standard deviation: how far a segment's level may lie from its epoch's
@@ -137,14 +138,14 @@ def chances(posterior: Fit, rows: Sequence[int], arms: Integers) -> Floats:
         arms: The arms that take part.
 
     Returns:
-        (n_rows, n_arms) for those rows and arms; each row sums to 1.
+        (n_rows, n_arms) for those rows and arms; each row sums to 1 but for rounding.
     """
     best = np.zeros((len(rows), len(arms)))
     for place, row in enumerate(rows):
         order = np.argsort(posterior.chance @ posterior.mean[:, row][:, arms], kind="stable")
         for part, drawn in draws(posterior, row, arms[order]):  # the same draws whatever the order of the arms
             best[place, order] += part * np.bincount(drawn.argmax(axis=1), minlength=len(order)) / len(drawn)
-    return best
+    return best.round(_DIGITS)
 
 
 def draws(posterior: Fit, row: int, arms: Integers) -> Iterator[tuple[float, Floats]]:
