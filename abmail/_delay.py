@@ -176,6 +176,23 @@ class DelayCurve:
         curve: Floats = np.interp(ages, np.append(0.0, self.edges), np.append(0.0, self.values))
         return curve
 
+    def in_steps(self, seconds: float) -> Self:
+        """The same curve, known at the ends of whole steps alone: the prior for delays that are counted in such bins.
+
+        Delays that stand in the middle of their bins leave all finer bins empty. No smooth curve fits that, and arms of
+        different speed, which are smooth ones, would be given up for the pooled curve that follows every gap.
+
+        Args:
+            seconds: Width of the bins, more than 0.
+
+        Raises:
+            ValueError: The width is not a positive number.
+        """
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"seconds is {seconds:g}, must be a positive number")
+        ends = np.unique(np.minimum(np.ceil(self.edges / seconds) * seconds, self.window))
+        return type(self)(ends, np.append(self.cdf(ends[:-1]), 1.0))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, which `from_dict` reads."""
         return {"format_version": 1, "edges": self.edges.tolist(), "values": self.values.tolist()}
@@ -204,7 +221,8 @@ class ArmCurves:
     def chances(self) -> Floats:
         """(n_draws + 1,) chance of each scenario; they sum to 1."""
         n_draws = len(self.drawn)
-        return np.append(self.alike, np.full(n_draws, (1 - self.alike) / max(n_draws, 1)))
+        alike = min(self.alike, 1.0)  # a sum of chances may pass 1 by its last digit
+        return np.append(alike, np.full(n_draws, (1 - alike) / max(n_draws, 1)))
 
     def curve(self, arm: int) -> DelayCurve:
         """The curve of one arm: the geometric mean over the scenarios, in which a share and its inverse weigh alike."""

@@ -655,3 +655,41 @@ def test_counting_pending_mails_by_their_delay_loses_less_than_counting_them_as_
     assert even > 900
     assert ours < 0.8 * naive
     assert ours < 0.25 * even
+
+
+def binned_delays(
+    medians: tuple[float, float], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Delays of 600 mails to two arms in the middle of 10-minute bins, as the store counts them."""
+    rng = np.random.default_rng(seed)
+    arm, age = rng.integers(2, size=600), rng.integers(1, 12, 600) * 3_600.0 - 300
+    delay = np.exp(rng.normal(np.log(np.array(medians)[arm] * 3_600), 2.5)) // 600 * 600 + 300
+    come = delay <= age
+    return delay[come], age[come], arm[come]
+
+
+def test_arms_of_different_speed_are_told_apart_by_delays_in_bins() -> None:
+    prior = DelayCurve.default().in_steps(600)
+    alike, apart = (
+        [DelayCurve.fit_by_arm(*binned_delays(m, seed), n_arms=2, prior=prior).alike for seed in range(6)]
+        for m in ((2.5, 2.5), (0.7, 4.0))
+    )
+    assert sorted(apart)[4] < 0.2
+    assert sorted(alike)[1] > 0.4
+
+
+def test_a_sum_of_chances_that_passes_one_by_its_last_digit_leaves_no_negative_chance() -> None:
+    curve = DelayCurve.default()
+    curves = ArmCurves(curve, np.ones((16, 2, len(curve.edges))), 1.0000000000000002)
+    assert curves.chances.tolist() == [1.0] + [0.0] * 16
+
+
+def test_a_curve_in_steps_is_the_same_curve_at_their_ends() -> None:
+    curve = DelayCurve.default(window=100_000.0)
+    stepped = curve.in_steps(600)
+    assert stepped.window == 100_000.0
+    assert (stepped.edges[:-1] % 600 == 0).all()
+    assert stepped.cdf(stepped.edges) == pytest.approx(curve.cdf(stepped.edges))
+    assert DelayCurve.default(window=300.0).in_steps(600).edges.tolist() == [300.0]
+    with pytest.raises(ValueError, match="seconds is 0"):
+        curve.in_steps(0)
