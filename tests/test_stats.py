@@ -23,6 +23,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
 from abmail import _boundary, _contest, _fixed, _method, _sequential
+from abmail._bayes import best_and_loss
 from abmail.errors import MissingExtra
 from abmail.stats import (
     Comparison,
