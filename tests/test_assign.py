@@ -22,7 +22,7 @@ from abmail.assign import (
 )
 from abmail.bandit import quantise
 from abmail.spec import Experiment
-from abmail.stats import ThompsonShares, compare_many
+from abmail.stats import Counts, ThompsonShares, compare_many, srm
 
 VECTORS = json.loads((Path(__file__).parent / "golden" / "assignment.json").read_text(encoding="utf-8"))
 MILLION = np.arange(1_000_000)
@@ -276,3 +276,17 @@ def test_comparing_exact_shares_under_a_bandit_keeps_its_error_rate() -> None:
     alarms = int((decided.winner >= 0).sum())
     assert alarms < 120  # 75 would be 5 %; more than 119 come once in a million
     assert alarms > 15
+
+
+def test_with_exact_shares_the_sample_ratio_fits_better_than_chance() -> None:
+    rng, exp = np.random.default_rng(12), experiment()
+    for _ in range(60):
+        sizes = rng.integers(20, 60, rng.integers(1, 9))
+        weights = [quantise(rng.dirichlet([1, 1, 1]), floor=0.05) for _ in sizes]
+        n = [
+            np.bincount(assign_quota_array(exp, rng.integers(0, 10**9, size), weights=shares, epoch=epoch), minlength=3)
+            for epoch, (size, shares) in enumerate(zip(sizes, weights, strict=True))
+        ]
+        checked = srm(Counts(n, np.zeros_like(n), weights=weights))
+        assert checked.ok
+        assert checked.p_value is None or checked.p_value > 0.5
