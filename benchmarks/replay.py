@@ -18,10 +18,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,6 +174,30 @@ def pooled(mails: int) -> Policy:
     return Hierarchical(rule=Sharpened(planned=mails, min_weight=0.0))
 
 
+@dataclass(frozen=True, slots=True)
+class OwnPrior:
+    """The goal ``earn``, each arm expected at the test's own rate so far, which is worth a few answers.
+
+    A flat prior expects every second mail to be clicked: arms that are hardly tried look good for long.
+    """
+
+    planned: int
+    worth: float = 8.0
+    name: str = "own_prior"
+
+    def weights(
+        self, counts: Counts, *, rng: int | np.random.Generator | None = None, active: Sequence[bool] | None = None
+    ) -> Floats:
+        """Those of `Sharpened` with that prior."""
+        rate = (float(counts.successes.sum()) + 1) / (float(counts.exposure.sum()) + 50)
+        prior = (self.worth, self.worth * (1 - rate) / rate)
+        return Sharpened(planned=self.planned, min_weight=0.0, prior=prior).weights(counts, rng=rng, active=active)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+
 def naive(_mails: int) -> Policy:
     """Thompson sampling as textbooks have it."""
     return Thompson(min_weight=0.0, level_sd=0.0)
@@ -192,6 +216,9 @@ WAYS: dict[str, Way] = {
     "earn, arms drawn together": Way(pooled),
     "earn, drawn together, 48 waves": Way(pooled, waves=48),
     "the same if answers came at once": Way(pooled, waves=48, late=False),
+    "earn, prior at the test's own rate": Way(OwnPrior),
+    "the same, 48 waves": Way(OwnPrior, waves=48),
+    "the same, 48 waves, at once": Way(OwnPrior, waves=48, late=False),
 }
 
 
@@ -203,24 +230,24 @@ def classical(rates: Floats, mails: int, rng: np.random.Generator) -> float:
     return float(n @ rates + (mails - n.sum()) * rates[rate == rate.max()].mean())
 
 
-def one_test(spread: Spread, seed: int, task: tuple[int, Counts]) -> list[float]:
+def one_test(spread: Spread, seed: int, names: Sequence[str], task: tuple[int, Counts]) -> list[float]:
     """Mails, clicks by an even split and by the best, by the classical test, and by every way."""
     number, test = task
     mails = int(test.n.sum())
     rates = spread.draw(test, np.random.default_rng([seed, number, 0]))
-    generators = (np.random.default_rng([seed, number, 1 + i]) for i in range(len(WAYS) + 1))
     row = [float(mails), mails * float(rates.mean()), mails * float(rates.max())]
-    row.append(classical(rates, mails, next(generators)))
-    return row + [way.clicks(rates, mails, rng) for way, rng in zip(WAYS.values(), generators, strict=True)]
+    row.append(classical(rates, mails, np.random.default_rng([seed, number, 1])))
+    generators = {name: np.random.default_rng([seed, number, 2 + i]) for i, name in enumerate(WAYS)}
+    return row + [WAYS[name].clicks(rates, mails, generators[name]) for name in names]
 
 
-def print_upworthy(every: int, seed: int, jobs: int) -> None:
+def print_upworthy(every: int, seed: int, jobs: int, names: Sequence[str]) -> None:
     """Mail each test once under every policy, and print what it brought."""
     start, tests = time.perf_counter(), upworthy(data_folder())[False]
     spread = Spread.fit(tests)
     tasks = [(i, test) for i, test in enumerate(tests) if i % every == 0]
     with ProcessPoolExecutor(jobs) as pool:
-        rows = np.array(list(pool.map(partial(one_test, spread, seed), tasks, chunksize=8)))
+        rows = np.array(list(pool.map(partial(one_test, spread, seed, names), tasks, chunksize=8)))
     mails, even, best = rows[:, 0], rows[:, 1], rows[:, 2]
     print(
         f"{len(tasks):,} of {len(tests):,} headline tests, {mails.sum():,.0f} mails "
@@ -229,7 +256,7 @@ def print_upworthy(every: int, seed: int, jobs: int) -> None:
     )
     print(f"{'':36}{'clicks per 1,000 mails':>24}{'share of the gap (se)':>24}")
     columns = {"even split": even, "a fifth, 4 h, winner to the rest": rows[:, 3]}
-    columns |= {name: rows[:, 4 + i] for i, name in enumerate(WAYS)} | {"the best arm to everybody": best}
+    columns |= {name: rows[:, 4 + i] for i, name in enumerate(names)} | {"the best arm to everybody": best}
     for name, clicks in columns.items():
         share, error = ratio(clicks - even, best - even)
         print(f"{name:36}{1_000 * clicks.sum() / mails.sum():24.3f}{share:17.1%} ({error:.1%})")
@@ -268,13 +295,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--context", default="", help="names of columns, with commas between")
     parser.add_argument("--batch", type=int, default=1_000, help="mails between two re-weightings of a log")
     parser.add_argument("--every", type=int, default=1, help="take every so many headline tests")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="by default all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     if options.log is None:
         if not data_folder().is_dir():
             raise SystemExit(f"no real data in {data_folder()}: set ABMAIL_DATA to their folder")
-        print_upworthy(options.every, options.seed, options.jobs)
+        print_upworthy(options.every, options.seed, options.jobs, options.ways)
         return
     names = {column: getattr(options, column) for column in ("arm", "reward", "propensity")}
     context = tuple(filter(None, options.context.split(",")))
