@@ -100,7 +100,7 @@ def _regret(open_: Floats, best: Integers, top: Floats) -> Floats:
 
 
 def _judged(worth: Floats, place: Integers, price: Floats, capacity: Floats) -> Fitted:
-    some = np.isfinite(worth).any(axis=1)
+    some: Booleans = np.asarray(np.isfinite(worth).any(axis=1))
     worth, place = worth[some], place[some]
     reached = float(worth[np.flatnonzero(place >= 0), place[place >= 0]].sum())
     # Any prices give a bound: what everybody would get if hours were for sale, plus what the hours would earn. Scaling

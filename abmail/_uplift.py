@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -163,7 +163,7 @@ def _extremes(person: Integers, held: Booleans) -> tuple[Integers, Integers]:
     return in_control, np.where(in_control > 0, n, 0)
 
 
-def _estimate(mails: _Mails, alpha: float, about: dict[str, object]) -> Uplift:
+def _estimate(mails: _Mails, alpha: float, about: dict[str, Any]) -> Uplift:
     outcome = _adjusted(mails)
     n = np.stack([np.bincount(mails.campaign, mails.control == side) for side in (False, True)])
     used = n.prod(axis=0) > 0
@@ -177,7 +177,7 @@ def _estimate(mails: _Mails, alpha: float, about: dict[str, object]) -> Uplift:
     treated, fixed = (float(weight @ row) for row in means)
     scatter = shares * (outcome - means[mails.control.astype(np.int64), mails.campaign])
     sides = [mails.control == bool(side) for side in (0, 1)]
-    groups = [np.bincount(mails.person[mine], scatter[mine]) for mine in sides]
+    groups = [np.bincount(mails.person[mine], scatter[mine]).astype(np.float64) for mine in sides]
     spread_ = [_variance(mails, groups[side], bool(side)) for side in (0, 1)]
     variance, df = _satterthwaite(spread_)
     t, error = float(stdtrit(df, 1 - alpha / 2)), float(np.sqrt(variance))
@@ -192,7 +192,7 @@ def _estimate(mails: _Mails, alpha: float, about: dict[str, object]) -> Uplift:
         watched_lower=effect - watched, watched_upper=effect + watched, rate=fixed, lift=lift,
         lift_lower=lift - t * lift_error, lift_upper=lift + t * lift_error,
         detectable=(t + float(ndtri(0.8))) * error, **about,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def _watched(variance: float, alpha: float) -> float:
