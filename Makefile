@@ -34,7 +34,7 @@ types: setup     ## types only
 	$(BIN)/mypy
 
 bench: setup     ## every benchmark; takes a while
-	for name in assign check regret chain sending ledger kill; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in assign check regret segments factorial contextual chain sending ledger kill; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 peers:           ## speed and agreement beside other packages, in .venv-peers
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
