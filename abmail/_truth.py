@@ -370,9 +370,11 @@ def _conflicts_of_cells(
             (kinds[1],) if kinds else (),
             (BadValue if kinds else MissingKey)(which, hint="write rates (one for each cell), segments, or spread"),
         )
-    yield from _names(("rates",), read.get("rates"), cells)
-    for name, group in (read.get("segments") or {}).items():
-        yield from _names(("segments", name, "rates"), group.rates, cells)
+    yield from _names(("rates",), raw.get("rates"), cells)
+    segments = raw.get("segments")
+    for name, group in segments.items() if isinstance(segments, Mapping) else ():
+        rates = group.get("rates") if isinstance(group, Mapping) else None
+        yield from _names(("segments", str(name), "rates"), rates, cells)
     for name in read.get("delays_of") or {}:
         if name not in cells:
             yield ("delays_of", name), UnknownKey.among(name, cells)
@@ -381,12 +383,13 @@ def _conflicts_of_cells(
         yield ("segments",), BadValue(f"the shares sum to {total:g}, must be 1")
 
 
-def _names(location: tuple[str, ...], rates: Mapping[str, float] | None, cells: tuple[str, ...]) -> Iterator[Refusal]:
-    """Every cell has its rate, and nothing else has."""
-    if rates is None:
+def _names(location: tuple[str, ...], rates: object, cells: tuple[str, ...]) -> Iterator[Refusal]:
+    """Every cell has its rate, and nothing else has; in what is written, be it right or wrong otherwise."""
+    if not isinstance(rates, Mapping):
         return
-    for name in rates:
+    names = [str(name) for name in rates]
+    for name in names:
         if name not in cells:
             yield (*location, name), UnknownKey.among(name, cells)
-    if missing := [cell for cell in cells if cell not in rates]:
+    if missing := [cell for cell in cells if cell not in names]:
         yield location, MissingKey(f"the rate of {', '.join(missing)} is missing")

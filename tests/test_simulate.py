@@ -348,6 +348,7 @@ RATES = "rates: {plain: 0.1, number: 0.1}\n"
 FAULTY: dict[str | bytes, tuple[str, ...]] = {
     "rates: {plain: 4 %, nmber: 5 %}": ("1:1 rates: the rate of number is missing", "1:21 rates.nmber: unknown key"),
     "rates: {plain: 4 %, number: 120 %}": ("1:29 rates.number: '120 %' is not a share in [0, 1]",),
+    "rates: {plain: 4, nmber: 5 %}": ("1:16 rates.plain: 4 is not a share in [0, 1]", "1:19 rates.nmber: unknown key"),
     "swing: 10 %": ("1:1 rates are missing",),
     RATES + "spread: {}": ("2:9 spread: rates and spread exclude each other",),
     RATES + "rate: 1": ("2:1 rate: unknown key",),

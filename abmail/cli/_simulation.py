@@ -60,15 +60,14 @@ def simulate(
     """
     project = shared.project()
     definition = shared.load(project, experiment)
-    with project.engine() as engine, shared.words():
-        from abmail.simulate import load_truth
+    from abmail.simulate import load_truth
 
-        given = None if truth is None else load_truth(truth, definition)
-        with _workers(jobs) as map_, _progress() as progress:
-            made = engine.simulate(
-                definition, truth=given, n=recipients, replications=replications, rng=seed, aa=aa, map_=map_,
-                progress=progress,
-            )  # fmt: skip
+    given = None if truth is None else load_truth(truth, definition)
+    with project.engine() as engine, shared.words(), _workers(jobs) as map_, _progress() as progress:
+        made = engine.simulate(
+            definition, truth=given, n=recipients, replications=replications, rng=seed, aa=aa, map_=map_,
+            progress=progress,
+        )  # fmt: skip
     told = language or definition.message.language or "en"
     text = json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n" if form == "json" else made.to_text(told)
     shared.write(text, output)
