@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail.bandit import DelayCurve
+from abmail._evidence import Evidence, curve_of, policy_counts
 from abmail.render import readable_text
 from abmail.report import (
     ArmReport,
@@ -30,7 +27,7 @@ from abmail.report import (
 )
 from abmail.spec import Experiment
 from abmail.stats import Comparison, Counts, Decision, Futility, Method, check_guardrails, compare, futility
-from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally, ValuedMail
+from abmail.store import State
 
 __all__ = [
     "Evidence",
@@ -39,6 +36,7 @@ __all__ = [
     "decision_report",
     "findings",
     "futility_of",
+    "guardrails",
     "is_tested",
     "mature_comparison",
     "plan_of_parts",
@@ -51,118 +49,6 @@ _WAITING: Final = (State.QUEUED, State.ASSIGNED, State.SENDING)
 _SETTLED: Final = frozenset({"winner", "no_difference"})
 _TYPICAL_RATE: Final = {"opened": 0.2, "clicked": 0.03}
 _NOTHING: Final = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """All that was known of one experiment at one moment.
-
-    Attributes:
-        stored: The experiment as applied.
-        experiment: Its definition.
-        epochs: Its epochs, first to last.
-        tally: The counts.
-        states: Number of messages in each state.
-        last_send: Per epoch, when its last message was handed over.
-        unsettled: Per epoch, how many messages may still go out.
-        waves: Sizes of the epochs as they were planned when the first one opened.
-        now: The moment, aware UTC.
-        segments: The counts for each value of an attribute, where one was asked for.
-        values: What each mail brought in, where the definition asks for a value.
-        verdicts: Whether only events that are most likely a person's count, or machine traffic too.
-    """
-
-    stored: StoredExperiment
-    experiment: Experiment
-    epochs: tuple[Epoch, ...]
-    tally: Tally
-    states: Mapping[State, int]
-    last_send: Mapping[int, datetime]
-    unsettled: Mapping[int, int]
-    waves: tuple[int, ...]
-    now: datetime
-    segments: Mapping[str, Tally] = field(default_factory=dict)
-    values: tuple[ValuedMail, ...] = ()
-    verdicts: Literal["human-likely", "all"] = "human-likely"
-
-    @property
-    def window(self) -> float:
-        """Seconds after a send in which an outcome counts."""
-        return self.experiment.metrics.window.total_seconds()
-
-    @property
-    def outcome(self) -> str:
-        """Name of the counts that successes are read from."""
-        primary = self.experiment.metrics.primary
-        return primary if self.verdicts == "human-likely" else f"{primary}_all"
-
-    @cached_property
-    def sent(self) -> NDArray[np.int64]:
-        """(n_epochs, n_cells) mails sent."""
-        return self.tally.matrix("sent")
-
-    @cached_property
-    def successes(self) -> NDArray[np.int64]:
-        """(n_epochs, n_cells) sends with the primary outcome inside the window, by the verdicts that count."""
-        return self.tally.matrix(self.outcome, window=self.window)
-
-    @cached_property
-    def weights(self) -> NDArray[np.float64]:
-        """(n_epochs, n_cells) shares that each epoch was opened with."""
-        return np.array([e.weights for e in self.epochs]).reshape(len(self.epochs), len(self.experiment.cells))
-
-    @cached_property
-    def n_mature(self) -> int:
-        """Number of epochs, counted from the first without a gap, that can no longer change."""
-        settled = (not self.unsettled.get(e.number) and self._closed(e) for e in self.epochs)
-        return sum(1 for _ in itertools.takewhile(bool, settled))
-
-    def _closed(self, epoch: Epoch) -> bool:
-        last = self.last_send.get(epoch.number)
-        return last is None or last + self.experiment.metrics.window <= self.now
-
-    @cached_property
-    def ages(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Epoch, cell, seconds since the send (middle of its bin) and number, for each bin of sends."""
-        epoch, cell, where, n = self.tally.rows("sent")
-        opened = np.array([e.opened_at.timestamp() for e in self.epochs])
-        sent_at = opened[epoch] + (where + 0.5) * BIN_SECONDS if len(epoch) else np.zeros(0)
-        return epoch, cell, np.maximum(self.now.timestamp() - sent_at, 0.0), n
-
-    @property
-    def mature_share(self) -> float:
-        """Share of the sends whose window has closed, fraction in [0, 1]; 0 without sends."""
-        _, _, age, n = self.ages
-        return float(n[age >= self.window].sum() / n.sum()) if n.sum() else 0.0
-
-
-def curve_of(evidence: Evidence) -> DelayCurve:
-    """The delay curve of the primary outcome, from this experiment's own delays, the young sends censored."""
-    if not evidence.sent.any():
-        return DelayCurve.default(window=evidence.window)
-    epoch, _, age, n = evidence.ages
-    mean_age = np.bincount(epoch, age * n, len(evidence.epochs)) / np.maximum(np.bincount(epoch, n), 1)
-    seen_in, _, where, seen = evidence.tally.rows(evidence.outcome)
-    delay = (where + 0.5) * BIN_SECONDS
-    silent = np.maximum(evidence.sent.sum(axis=1) - np.bincount(seen_in, seen, len(evidence.epochs)), 0)
-    return DelayCurve.fit(
-        np.concatenate([delay, np.full(len(silent), np.nan)]),
-        np.concatenate([np.maximum(mean_age[seen_in], delay), mean_age]),
-        counts=np.concatenate([seen, silent]).astype(np.int64),
-        window=evidence.window,
-    )
-
-
-def policy_counts(evidence: Evidence, curve: DelayCurve) -> Counts:
-    """What the policy learns from: sends weighted by how much of their answer can have come in."""
-    exposure = np.zeros(evidence.sent.shape)
-    epoch, cell, age, n = evidence.ages
-    np.add.at(exposure, (epoch, cell), n * curve.cdf(age))
-    exposure = np.clip(exposure, evidence.successes, evidence.sent)
-    if not len(evidence.epochs):
-        empty = np.zeros((1, len(evidence.experiment.cells)), dtype=np.int64)
-        return Counts(empty, empty)
-    return Counts(evidence.sent, evidence.successes, exposure=exposure, weights=evidence.weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,14 +86,18 @@ def findings(evidence: Evidence, *, method: Method = "auto", alpha: float | None
     n_epochs = len(evidence.epochs)
     mature = mature_comparison(evidence, counts, method=method, alpha=alpha)
     settled = mature is not None and mature.decision.state in _SETTLED
-    if mature is not None and (settled or evidence.n_mature == n_epochs):
+    if evidence.experiment.allocation.standing and method == "auto":
+        shown, young = _compare_standing(evidence, counts, alpha), evidence.n_mature < n_epochs
+    elif mature is not None and (settled or evidence.n_mature == n_epochs):
         shown, young = mature, False
     elif method == "auto":
         shown, young = _compare_young(evidence, counts, alpha), True
     else:
         shown, young = _compare(evidence, counts, n_epochs, method, alpha), True
     decision = _decision(evidence, shown, young=young)
-    final = evidence.n_mature == n_epochs > 0 and not any(evidence.states.get(s) for s in _WAITING)
+    waiting = any(evidence.states.get(s) for s in _WAITING)
+    ends = not evidence.experiment.allocation.standing or evidence.stored.state != "running"
+    final = ends and evidence.n_mature == n_epochs > 0 and not waiting
     return Findings(
         comparison=replace(shown, decision=decision),
         decision=decision,
@@ -251,8 +141,8 @@ def _compare(evidence: Evidence, counts: Counts, n_epochs: int, method: Method, 
     """The arms over the first epochs, by the plan."""
     chosen = np.flatnonzero(_informative(evidence)[:n_epochs])
     shares = _shares_of_plan(evidence)[chosen]
-    plan = np.array(evidence.waves, dtype=np.float64) / max(sum(evidence.waves), 1)
-    planned = method in {"auto", "sequential"} and len(chosen) and not len(plan) == len(shares) == 1
+    plan = np.array(evidence.plan, dtype=np.float64) / max(sum(evidence.plan), 1)
+    planned = method in {"auto", "sequential"} and len(plan) and len(chosen) and not len(plan) == len(shares) == 1
     return _run(
         evidence, rows_of(counts, chosen), alpha=alpha, method=method,
         weights=shares if planned else None, plan=plan if planned else None,
@@ -266,6 +156,13 @@ def _compare_young(evidence: Evidence, counts: Counts, alpha: float | None) -> C
     return replace(compared, method=replace(compared.method, why=why))
 
 
+def _compare_standing(evidence: Evidence, counts: Counts, alpha: float | None) -> Comparison:
+    """Where no end is planned: valid at any number of looks, over every epoch that had a choice."""
+    compared = _run(evidence, rows_of(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
+    why = "people keep coming and no end is planned: this holds however often and however long it is read"
+    return replace(compared, method=replace(compared.method, why=why))
+
+
 def is_tested(evidence: Evidence) -> bool:
     """Whether any mail was sent in an epoch that compares arms."""
     return bool(evidence.sent[_informative(evidence)].any())
@@ -274,11 +171,11 @@ def is_tested(evidence: Evidence) -> bool:
 def plan_of_parts(evidence: Evidence, *, young: bool) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """The epochs that segments and values are compared over, and how: as in the main comparison."""
     informative = _informative(evidence)
-    if young:
+    if young or evidence.experiment.allocation.standing:
         return np.flatnonzero(informative), {"method": "anytime"}
     chosen = np.flatnonzero(informative[: evidence.n_mature])
     shares = _shares_of_plan(evidence)[chosen]
-    plan = np.array(evidence.waves, dtype=np.float64) / max(sum(evidence.waves), 1)
+    plan = np.array(evidence.plan, dtype=np.float64) / max(sum(evidence.plan), 1)
     if not len(chosen) or len(plan) == len(shares) == 1:
         return chosen, {}
     if np.allclose(plan[: len(shares)], shares, atol=_NOTHING):
@@ -297,7 +194,7 @@ def _run(evidence: Evidence, counts: Counts, *, alpha: float | None, method: Met
         method=method,
         mde=experiment.analysis.mde,
         names=[cell.name for cell in experiment.cells],
-        horizon=sum(evidence.waves) or None,
+        horizon=sum(evidence.plan) or None,
         baseline=_baseline(evidence),
         **plan,
     )
@@ -311,7 +208,7 @@ def _baseline(evidence: Evidence) -> float:
 
 def _informative(evidence: Evidence) -> NDArray[np.bool_]:
     """The epochs that compare anything: not those that shipped one arm to everybody, nor those past the plan."""
-    testing = np.array([max(e.weights) < 1.0 for e in evidence.epochs], dtype=bool)
+    testing = np.array([epoch.tests for epoch in evidence.epochs], dtype=bool)
     return testing & (_shares_of_plan(evidence) > 0)
 
 
@@ -321,11 +218,15 @@ def _shares_of_plan(evidence: Evidence) -> NDArray[np.float64]:
     An epoch gets its part of what is left, by its size among the mails that then waited. So shares never depend on
     what came later: people who are added change the later shares alone, and a plan that is spent has none to give.
     """
+    if evidence.experiment.allocation.standing:
+        return np.array([float(epoch.tests) for epoch in evidence.epochs])
     shares, left, gone = [], 1.0, 0
+    known = evidence.experiment.allocation.policy != "test_then_send"  # the rest of the list is no part of that plan
     for epoch in evidence.epochs:
         gone += epoch.size
-        waiting = max(sum(evidence.waves) - gone, 0) if epoch.remaining is None else epoch.remaining
-        share = left * epoch.size / (epoch.size + waiting) if max(epoch.weights) < 1.0 else 0.0
+        noted = epoch.remaining if known else None
+        waiting = max(sum(evidence.plan) - gone, 0) if noted is None else noted
+        share = left * epoch.size / (epoch.size + waiting) if epoch.tests else 0.0
         shares.append(share)
         left = left - share if waiting and left - share > _NOTHING else 0.0
     return np.array(shares, dtype=np.float64)
@@ -335,8 +236,14 @@ def rows_of(counts: Counts, chosen: NDArray[np.int64]) -> Counts:
     """The counts of some epochs; one empty epoch where there are none."""
     if not len(chosen):
         return Counts(np.zeros((1, counts.n_arms), dtype=np.int64), np.zeros((1, counts.n_arms), dtype=np.int64))
-    weights = None if counts.weights is None else counts.weights[chosen]
-    return Counts(counts.n[chosen], counts.successes[chosen], exposure=counts.exposure[chosen], weights=weights)
+    places = {int(epoch): place for place, epoch in enumerate(chosen)}
+    rows = [i for i, epoch in enumerate(counts.epochs) if epoch in places]
+    return Counts(
+        counts.n[rows], counts.successes[rows], counts.exposure[rows],
+        None if counts.weights is None else counts.weights[rows],
+        strata=None if counts.strata is None else [counts.strata[i] for i in rows],
+        epochs=[places[counts.epochs[i]] for i in rows],
+    )  # fmt: skip
 
 
 def _decision(evidence: Evidence, shown: Comparison, *, young: bool) -> Decision:
@@ -345,11 +252,22 @@ def _decision(evidence: Evidence, shown: Comparison, *, young: bool) -> Decision
     if verdict is not None:
         return Decision(state=verdict["state"], arm=verdict["arm"], reason=verdict["reason"])
     if not young or shown.decision.state not in _SETTLED:
-        return shown.decision
+        return _without_stopped(evidence, shown)
     hours = evidence.window / 3600
     reason = f"{evidence.mature_share:.0%} of the mails have had their {hours:g} hours; the verdict waits for them"
     leader = max(shown.arms, key=lambda arm: arm.p_best).name
-    return Decision(state="leading", arm=shown.decision.arm or leader, reason=reason)
+    return _without_stopped(
+        evidence, replace(shown, decision=Decision(state="leading", arm=shown.decision.arm or leader, reason=reason))
+    )
+
+
+def _without_stopped(evidence: Evidence, shown: Comparison) -> Decision:
+    """The decision, unless it names an arm that was stopped: then the best of those that may still get mail leads."""
+    names = {cell.name for cell, on in zip(evidence.experiment.cells, evidence.active, strict=True) if on}
+    if shown.decision.arm is None or shown.decision.arm in names:
+        return shown.decision
+    leader = max((arm for arm in shown.arms if arm.name in names), key=lambda arm: arm.p_best).name
+    return Decision(state="leading", arm=leader, reason=f"{shown.decision.arm} did better, but was stopped")
 
 
 # -- the report -----------------------------------------------------------------------------------------------------
@@ -360,7 +278,7 @@ def report_on(evidence: Evidence) -> Report:
     experiment, found = evidence.experiment, findings(evidence)
     comparison = found.comparison
     arms = tuple(_arms(evidence, comparison))
-    guardrails = tuple(_guardrails(evidence))
+    guarded = guardrails(evidence)
     waiting = sum(evidence.states.get(s, 0) for s in _WAITING)
     return Report(
         experiment=experiment.name,
@@ -393,9 +311,9 @@ def report_on(evidence: Evidence) -> Report:
             looks=comparison.method.looks,
         ),
         send_time=_send_time(experiment),
-        actions=tuple(_actions(evidence, found, guardrails, "en")),
-        actions_ja=tuple(_actions(evidence, found, guardrails, "ja")),
-        guardrails=guardrails,
+        actions=tuple(_actions(evidence, found, guarded, "en")),
+        actions_ja=tuple(_actions(evidence, found, guarded, "ja")),
+        guardrails=guarded,
     )  # fmt: skip
 
 
@@ -434,7 +352,7 @@ def _epochs(evidence: Evidence) -> Iterator[EpochReport]:
             number=epoch.number + 1,
             opened_at=epoch.opened_at,
             reason=epoch.reason,
-            weights=dict(zip(names, epoch.weights, strict=True)),
+            weights=dict(zip(names, map(float, evidence.weights[index, : len(epoch.weights)]), strict=False)),
         )
 
 
@@ -463,7 +381,7 @@ def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
             p_value=arm.p_value,
             p_best=arm.p_best if n else None,
             expected_loss=arm.expected_loss if n else None,
-            weight=evidence.epochs[-1].weights[cell.index] if evidence.epochs else None,
+            weight=float(evidence.weights[-1, cell.index]) if evidence.epochs else None,
             status=arm.status if comparison.srm.ok else "srm_failed",
         )
 
@@ -475,8 +393,12 @@ _GUARDED: Final = {
 }
 
 
-def _guardrails(evidence: Evidence) -> Iterator[GuardrailReport]:
+def guardrails(evidence: Evidence) -> tuple[GuardrailReport, ...]:
     """Every arm on every guarded metric, against its limit and against the control; true at any number of looks."""
+    return tuple(_guardrails(evidence))
+
+
+def _guardrails(evidence: Evidence) -> Iterator[GuardrailReport]:
     experiment = evidence.experiment
     limits = experiment.metrics.guardrails
     if not len(evidence.sent):
@@ -507,10 +429,10 @@ def _factors(evidence: Evidence, *, young: bool) -> Iterator[FactorReport]:
         names, control = list(levels), experiment.control[factor]
         kept = w.sum(axis=1) > 0
         planned: dict[str, Any] = {"weights": w[kept].sum(axis=1), "looks": int(kept.sum()) + 1}  # any number of looks
-        how = {"method": "anytime"} if young else planned
+        how = {"method": "anytime"} if young or experiment.allocation.standing else planned
         result = compare(
             Counts(n[kept], k[kept]), control=control, names=names, alpha=experiment.analysis.alpha,
-            horizon=sum(evidence.waves) or None, baseline=_baseline(evidence), **how,
+            horizon=sum(evidence.plan) or None, baseline=_baseline(evidence), **how,
         )  # fmt: skip
         yield FactorReport(
             factor=factor,
@@ -564,8 +486,16 @@ _SAYINGS: Final = {
         "{sentence}",
     ),
     "guardrail": (
-        "{sentence} Consider stopping it.",
-        "{sentence}停止を検討してください。",
+        "{sentence} Consider stopping it: `abmail stop {name} --arm {arm}`.",
+        "{sentence}停止を検討してください：`abmail stop {name} --arm {arm}`",
+    ),
+    "guardrail_stopped": (
+        "{sentence} It gets no more mail.",
+        "{sentence}このパターンの配信は止めました。",
+    ),
+    "guardrail_control": (
+        "{sentence} It is the control, which is not stopped by itself: stop the whole test, or ship another variant.",
+        "{sentence}これは基準のパターンのため自動では止まりません。実験全体を止めるか、別のパターンに切り替えてください。",
     ),
     "uncertain": (
         "{n} mails may or may not have been delivered: settle them with `abmail settle {name}`.",
@@ -606,9 +536,12 @@ def _actions(
     if not found.comparison.srm.ok:
         names = [cell.name for cell in evidence.experiment.cells]
         yield say("srm", causes=found.comparison.srm.explain(names, language))
+    stopped = {arm.cell for arm in evidence.stopped}
     for broken in (g for g in guardrails if not g.ok):
         sentence = broken.sentence_ja if language == "ja" else broken.sentence
-        yield say("guardrail", sentence=sentence)
+        control = broken.arm == evidence.experiment.control_cell.name
+        key = "guardrail_control" if control else "guardrail_stopped" if broken.arm in stopped else "guardrail"
+        yield say(key, sentence=sentence, name=name, arm=broken.arm)
     if uncertain := evidence.states.get(State.UNCERTAIN):
         yield say("uncertain", n=uncertain, name=name)
     waiting = sum(evidence.states.get(s, 0) for s in _WAITING)

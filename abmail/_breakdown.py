@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from abmail._analysis import Evidence
     from abmail.stats import Counts
+    from abmail.store import Epoch
 
 __all__ = ["MOST_SHOWN", "breakdown", "counts_by_segment"]
 
@@ -37,9 +38,16 @@ def counts_by_segment(evidence: Evidence) -> dict[str, Counts]:
     """
     curve = curve_of(evidence)
     return {
-        value: policy_counts(replace(evidence, tally=tally, segments={}), curve)
+        value: policy_counts(
+            replace(evidence, tally=tally, segments={}, strata={}, epochs=_shared(evidence, value)), curve
+        )
         for value, tally in evidence.segments.items()
     }
+
+
+def _shared(evidence: Evidence, segment: str) -> tuple[Epoch, ...]:
+    """The epochs with the weights that a segment had in them."""
+    return tuple(replace(e, weights=e.segments.get(segment, e.weights), segments={}) for e in evidence.epochs)
 
 
 def breakdown(evidence: Evidence, by: str) -> tuple[tuple[SegmentReport, ...], SegmentSummary]:

@@ -137,7 +137,7 @@ class Claims:
         """Count the first event of a kind; one that was earlier than the first we knew moves the count."""
         known = {"m": row.id, "k": metric}
         before = db.execute(sql.FIRST, known).scalar()
-        key = (row.experiment, row.epoch, row.cell, metric)
+        key = (row.experiment, row.epoch, row.cell, row.stratum, metric)
         if before is None:
             db.execute(t.outcomes.insert(), {"message": row.id, "metric": metric, "at": at})
             self._add_all(db, {(*key, bin_of(row.attempted_at, at)): 1})
@@ -146,13 +146,13 @@ class Claims:
             self._add_all(db, {(*key, bin_of(row.attempted_at, before)): -1})
             self._add_all(db, {(*key, bin_of(row.attempted_at, at)): 1})
 
-    def _add_all(self, db: sa.Connection, numbers: Mapping[tuple[str, int, int, str, int], int]) -> None:
+    def _add_all(self, db: sa.Connection, numbers: Mapping[tuple[str, int, int, str, str, int], int]) -> None:
         """Add to rows of the counts, always in the same order: two writers must not wait for each other."""
         db.execute(
             self._upserts.count,
             [
-                {"experiment": e, "epoch": epoch, "cell": cell, "stratum": "", "metric": metric, "bin": where, "n": n}
-                for (e, epoch, cell, metric, where), n in sorted(numbers.items())
+                {"experiment": e, "epoch": epoch, "cell": cell, "stratum": s, "metric": metric, "bin": where, "n": n}
+                for (e, epoch, cell, s, metric, where), n in sorted(numbers.items())
             ],
         )
 
@@ -219,5 +219,5 @@ def _is_often_full(db: sa.Connection, row: sa.Row[Any], now: datetime) -> bool:
     return bool(db.execute(sql.SOFT_BOUNCES, known).scalar_one() >= SOFT_BOUNCES)
 
 
-def _sends(rows: Iterable[sa.Row[Any]]) -> Iterator[tuple[str, int, int, str, int]]:
-    return ((r.experiment, r.epoch, r.cell, "sent", bin_of(r.opened_at, r.attempted_at)) for r in rows)
+def _sends(rows: Iterable[sa.Row[Any]]) -> Iterator[tuple[str, int, int, str, str, int]]:
+    return ((r.experiment, r.epoch, r.cell, r.stratum, "sent", bin_of(r.opened_at, r.attempted_at)) for r in rows)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from abmail import _planning as planning
 from abmail._outbox import Breaker, Outbox, Sent
-from abmail.assign import assign, assign_array
+from abmail.assign import assign, assign_array, assign_quota
 from abmail.bounces import return_path
 from abmail.dkim import Dkim
 from abmail.errors import ConfigError
@@ -21,7 +22,7 @@ from abmail.recipient import Recipient
 from abmail.render import Previewed, RenderedMessage, Renderer, read_files, read_template
 from abmail.send import Throttle, Transport
 from abmail.spec import Cell, Experiment
-from abmail.store import Claimed, Epoch, Store, StoredExperiment, worker_name
+from abmail.store import Claimed, Epoch, Placed, Store, StoredExperiment, worker_name
 
 __all__ = ["Definitions", "Delivery", "cells_of"]
 
@@ -240,9 +241,36 @@ class Delivery:
         return renderer
 
 
-def cells_of(experiment: Experiment, epoch: Epoch, taken: Sequence[Recipient]) -> list[tuple[int, float]]:
-    """Each one's cell, and its share among those who are mailed; the holdout left the queue when it was applied."""
-    weights, units = np.array(epoch.weights), planning.units(experiment, taken)
+def cells_of(experiment: Experiment, epoch: Epoch, taken: Sequence[Recipient]) -> list[Placed]:
+    """Each one's cell by the weights of their segment; the holdout left the queue when it was applied.
+
+    Args:
+        experiment: The definition.
+        epoch: The epoch with its weights.
+        taken: Some of those who are in it; exact shares need them all at once.
+    """
+    segments = [planning.segment_of(experiment, recipient) for recipient in taken]
+    units = planning.units(experiment, taken)
+    members: dict[str, list[int]] = {}
+    for i, name in enumerate(segments):
+        members.setdefault(name if name in epoch.segments else "", []).append(i)
+    placed: dict[int, Placed] = {}
+    for name, rows in members.items():
+        weights = np.array(epoch.segments.get(name, epoch.weights))
+        drawn = _dealt(experiment, [units[i] for i in rows], weights, epoch.number)
+        placed |= {
+            i: Placed(cell=cell, propensity=chance, stratum=segments[i])
+            for i, (cell, chance) in zip(rows, drawn, strict=True)
+        }
+    return [placed[i] for i in range(len(taken))]
+
+
+def _dealt(
+    experiment: Experiment, units: list[str], weights: NDArray[np.float64], epoch: int
+) -> list[tuple[int, float]]:
+    """Each unit's cell and the chance there was of it."""
+    if experiment.allocation.assignment == "quota":
+        return [(a.cell, a.propensity) for a in assign_quota(experiment, units, weights=weights, epoch=epoch)]
     cells = assign_array(experiment, units, weights=weights).tolist()
     one_of = dict(zip(cells, units, strict=True))  # the chance is the same for all who are in a cell
     chances = {cell: assign(experiment, unit, weights=weights).propensity for cell, unit in one_of.items()}

@@ -98,9 +98,10 @@ class Status:
         version: The version in force.
         messages: State -> number of messages.
         epochs: Epochs opened so far.
-        planned_epochs: Epochs that were planned.
+        planned_epochs: Epochs that were planned; 0 where no end is.
         next_at: When there is something to send next, aware UTC; None when all is done.
         paused: Why no mail goes out until it is resumed; None where mails do.
+        stopped: Cells that get no more mail -> why.
     """
 
     experiment: str
@@ -111,6 +112,7 @@ class Status:
     planned_epochs: int
     next_at: datetime | None
     paused: str | None = None
+    stopped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_finished(self) -> bool:

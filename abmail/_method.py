@@ -251,7 +251,7 @@ def _shares(
         if plan is not None:
             kept = _common(first, shares)
             shares = np.diff(np.minimum(np.cumsum(shares), 1.0), prepend=0.0)
-            kept = None if kept >= len(counts.n) else kept
+            kept = None if kept >= counts.n_epochs else kept
     elif looks is not None:
         shares, clock = np.full(looks, 1 / looks), tuple((np.arange(1, looks + 1) / looks).tolist())
     elif horizon is not None:

@@ -38,7 +38,9 @@ __all__ = [
     "order_of",
     "positions",
     "require_applicable",
+    "segment_of",
     "select",
+    "tested",
     "too_few",
     "units",
     "verdict_on",
@@ -196,6 +198,14 @@ def units(experiment: Experiment, recipients: Sequence[Recipient]) -> list[str]:
     return [unit_of(r.id, email_domain(r.email), experiment.audience.unit) for r in recipients]
 
 
+def segment_of(experiment: Experiment, recipient: Recipient) -> str:
+    """The segment that a recipient learns with; empty without one."""
+    name = experiment.allocation.segments
+    if name is None:
+        return ""
+    return email_domain(recipient.email) if name == "domain" else str(recipient.attributes.get(name, ""))
+
+
 def audience(experiment: Experiment, everybody: Iterable[Candidate]) -> Iterator[Portion]:
     """Find an experiment's audience, some thousands at a time.
 
@@ -259,17 +269,30 @@ def waves(experiment: Experiment, n: int) -> tuple[int, ...]:
     """Planned sizes of the epochs for a list of ``n``.
 
     A policy that does not learn sends everything at once. One that learns gets the first wave's share, then equal
-    waves, none under 200 recipients: smaller ones teach nothing and only cost time.
+    waves, none under 200 recipients: smaller ones teach nothing and only cost time. A test before the rest is two
+    waves, and a standing experiment takes whoever waits.
     """
     if not n:
         return ()
     settings = experiment.allocation
+    if settings.policy == "test_then_send":
+        test = tested(experiment, n)
+        return (test, n - test) if test < n else (n,)
     first = min(n, max(math.ceil(settings.first_wave * n), _SMALLEST_WAVE))
     later = min(settings.waves - 1, (n - first) // _SMALLEST_WAVE)
-    if settings.policy in {"uniform", "fixed"} or later < 1:
+    if settings.standing or not settings.learns or later < 1:
         return (n,)
     edges = np.rint(np.linspace(first, n, later + 1)).astype(int)
     return (first, *(int(size) for size in np.diff(edges)))
+
+
+def tested(experiment: Experiment, n: int) -> int:
+    """How many of ``n`` mails compare the variants; the rest of a ``test_then_send`` only sends what was chosen."""
+    return (
+        min(n, math.ceil(experiment.allocation.first_wave * n))
+        if experiment.allocation.policy == "test_then_send"
+        else n
+    )
 
 
 def expected_mails(experiment: Experiment, n: int) -> tuple[int, int]:
@@ -306,13 +329,22 @@ def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
 
 
 def verdict_on(
-    experiment: Experiment, decision: Decision | None, *, age: timedelta, futility: Futility | None = None
+    experiment: Experiment,
+    decision: Decision | None,
+    *,
+    age: timedelta,
+    futility: Futility | None = None,
+    stopped: Mapping[str, str] | None = None,
 ) -> dict[str, Any] | None:
     """What the stop rule makes of a decision, and of what there is still to gain; None to go on.
 
-    The decision is None where no window has closed yet: the time that is allowed is then all that counts.
+    The decision is None where no window has closed yet: the time that is allowed is then all that counts. ``stopped``
+    has the reason for each cell that gets no more mail: such a one is not shipped, however well it did.
     """
     rule = experiment.stop
+    if decision is not None and decision.state == "winner" and (why := (stopped or {}).get(decision.arm or "")):
+        reason = f"{decision.arm} won, but was stopped: {why}"
+        return _verdict(experiment, "stopped", None, reason, rule.inconclusive)
     if decision is not None and decision.state == "winner" and "winner" in rule.when:
         return _verdict(experiment, "winner", decision.arm, decision.reason, rule.then)
     if decision is not None and decision.state == "no_difference" and "futile" in rule.when:
@@ -338,8 +370,8 @@ def warnings(plan: Plan) -> Iterator[str]:
         yield "nobody would get a mail: check the segment and the imported list"
     if mails and (reason := too_few(plan.experiment, mails)):
         yield f"{reason}; stop.too_small says {plan.experiment.stop.too_small}"
-    learns = plan.experiment.allocation.policy not in {"uniform", "fixed"}
-    if mails and learns and len(plan.waves) == 1:
+    settings = plan.experiment.allocation
+    if mails and settings.learns and not settings.standing and len(plan.waves) == 1:
         yield f"{mails} mails are too few to learn in waves: all go out at once, split evenly"
     if plan.experiment.send_time.mode != "fixed":
         yield "send times are not learned yet: mails go out inside the window as the waves come due"
@@ -349,11 +381,25 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
     """Compare two resolved definitions setting by setting."""
     old, new = dict(_flat(before)), dict(_flat(after))
     paths = [*old, *(path for path in new if path not in old)]
+    added = set(_added_levels(before["factors"], after["factors"])) if "factors" in before else set()
     return tuple(
-        Change(path=p, before=old.get(p), after=new.get(p), risky=p.startswith(_FROZEN))
+        Change(path=p, before=old.get(p), after=new.get(p), risky=p.startswith(_FROZEN) and p not in added)
         for p in paths
         if old.get(p) != new.get(p)
     )
+
+
+def _added_levels(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Paths of levels that a running experiment can take in: at the end of the first factor, which keeps every cell.
+
+    A level anywhere else would number the cells anew, and the mails that are out would stand for other ones.
+    """
+    if list(before) != list(after):
+        return
+    first = next(iter(before))
+    names = list(before[first])
+    if list(after[first])[: len(names)] == names:
+        yield from (f"factors.{first}.{level}" for level in list(after[first])[len(names) :])
 
 
 def changes_to(
@@ -367,7 +413,7 @@ def changes_to(
     """What differs from the stored version, the mail's own sources included; ``files`` are those of both, old first."""
     if stored is None:
         return ()
-    found = changes(stored.definition, experiment.resolved())
+    found = changes(Experiment.from_dict(stored.definition).resolved(), experiment.resolved())
     texts = (("template", stored.template, template), ("text_template", stored.text_template, text_template))
     mails = (Change(path=p, before=b, after=a, risky=True) for p, b, a in texts if b != a)
     before, after = ({path: _digest(content) for path, content in each.items()} for each in files)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from abmail import _planning as planning
 from abmail._analysis import Evidence
 from abmail._power_words import describe
+from abmail._spec_allocation import LEARNING
 from abmail.bandit import DelayCurve
 from abmail.simulate import Spread
-from abmail.spec import Allocation, Experiment
+from abmail.spec import Allocation, Experiment, Goal
 from abmail.stats import (
     FixedShares,
     Power,
@@ -36,8 +37,7 @@ __all__ = ["Baseline", "Outlook", "PowerReport", "Setting", "past_rate", "past_s
 
 Source = Literal["given", "definition", "past", "typical", "assumed"]
 
-_GOALS: Final = {"earn": 0.01, "balance": 0.10, "learn": 0.20}
-"""Floor of each goal with up to four variants; with more, all floors together stay what they are with four."""
+_GOALS: Final[tuple[Goal, ...]] = ("earn", "balance", "learn")
 _TYPICAL: Final = {"opened": (0.15, 0.25, 0.40), "clicked": (0.01, 0.025, 0.05)}
 _ASSUMED_LIFT: Final = 0.20
 _FEWEST_PAST: Final = 30  # successes of earlier mailings, below which their rate is no guide
@@ -170,7 +170,7 @@ class PowerReport:
             "metric": experiment.metrics.primary,
             "variants": len(experiment.cells),
             "policy": experiment.allocation.policy,
-            "min_weight": experiment.min_weight if experiment.allocation.policy == "thompson" else None,
+            "min_weight": experiment.min_weight if experiment.allocation.policy in LEARNING else None,
             "alpha": experiment.analysis.alpha,
             "power": experiment.analysis.power,
             "recipients": self.recipients,
@@ -311,16 +311,21 @@ def _two_variants(experiment: Experiment, mails: int, baseline: float, effect: f
     if isinstance(allocation, FixedShares):
         fewer["allocation"] = "even"
     if isinstance(allocation, ThompsonShares):
-        fewer["allocation"] = ThompsonShares(min_weight=_floor("balance", 2))
+        fewer["allocation"] = ThompsonShares(min_weight=0.10)
     return power(baseline=baseline, effect=effect, n=mails, **fewer)
 
 
 def _settings(experiment: Experiment, mails: int, baseline: float, effect: float, own: Power) -> Iterator[Setting]:
     """The goals of a bandit, the even split and the definition's own way; none where a single wave makes them alike."""
-    bandit = replace(experiment.allocation, policy="thompson", weights=None, min_weight=None)
+    if _tests_first(experiment):
+        return
+    bandit = replace(experiment.allocation, policy="thompson", weights=None, min_weight=None, goal="balance")
     if len(planning.waves(replace(experiment, allocation=bandit), mails)) < 2:
         return
-    ways = {name: replace(bandit, min_weight=_floor(name, len(experiment.cells))) for name in _GOALS}
+    own_goal = experiment.allocation.goal
+    goals = sorted(_GOALS, key=lambda goal: goal != own_goal)  # with many variants two of them have the same floor
+    floors = {replace(experiment, allocation=replace(bandit, goal=goal)).min_weight: goal for goal in reversed(goals)}
+    ways = {str(goal): replace(bandit, goal=goal) for goal in _GOALS if goal in floors.values()}
     ways["even"] = replace(bandit, policy="uniform")
     mine = _own_way(experiment, ways)
     ways.setdefault(mine, experiment.allocation)
@@ -336,20 +341,18 @@ def _own_way(experiment: Experiment, ways: Mapping[str, Allocation]) -> str:
     policy = experiment.allocation.policy
     if policy == "uniform":
         return "even"
-    floors = {name: way.min_weight for name, way in ways.items() if policy == way.policy}
-    same = (name for name, floor in floors.items() if math.isclose(floor or 0.0, experiment.min_weight))
+    floors = {
+        name: replace(experiment, allocation=way).min_weight for name, way in ways.items() if policy == way.policy
+    }
+    same = (name for name, floor in floors.items() if math.isclose(floor, experiment.min_weight))
     return next(same, "definition")
 
 
 def _least_weight(experiment: Experiment) -> float:
-    if experiment.allocation.policy == "uniform":
+    if experiment.allocation.policy == "uniform" or _tests_first(experiment):
         return 1 / len(experiment.cells)
     weights = experiment.allocation.weights
     return min(weights.values()) if weights else experiment.min_weight
-
-
-def _floor(goal: str, n_arms: int) -> float:
-    return _GOALS[goal] * min(1.0, 4 / n_arms)
 
 
 def _options(experiment: Experiment) -> _Options:
@@ -357,14 +360,23 @@ def _options(experiment: Experiment) -> _Options:
     settings, n_arms = experiment.allocation, len(experiment.cells)
     options = _Options(n_arms=n_arms, alpha=experiment.analysis.alpha, allocation="even", delay=None)
     together = math.ceil((settings.waves - 1) / (_MOST_WAVES - 1))
-    options["epochs"] = lambda n: _grouped(planning.waves(experiment, n), together)
+    waves = (
+        replace(experiment, allocation=replace(settings, policy="uniform")) if _tests_first(experiment) else experiment
+    )
+    options["epochs"] = lambda n: _grouped(planning.waves(waves, n), together)
     if settings.policy == "fixed":
         options["allocation"] = FixedShares(shares=_shares(experiment))
-    if settings.policy == "thompson":
-        options["allocation"] = ThompsonShares(min_weight=experiment.min_weight)
+    if settings.policy not in {"uniform", "fixed", "test_then_send"}:
+        sharpen = 4.0 if settings.goal == "earn" and settings.policy == "thompson" else 1.0
+        options["allocation"] = ThompsonShares(min_weight=experiment.min_weight, sharpen=sharpen)
         ages = together * settings.every.total_seconds() * np.arange(1, math.ceil(settings.waves / together) + 1)
         options["delay"] = DelayCurve.default(window=experiment.metrics.window.total_seconds()).cdf(ages)
     return options
+
+
+def _tests_first(experiment: Experiment) -> bool:
+    """Whether only a part of the list compares the variants, before everybody else gets the best of them."""
+    return experiment.allocation.policy == "test_then_send"
 
 
 def _shares(experiment: Experiment) -> tuple[float, ...]:

@@ -165,6 +165,8 @@ def _notes(report: PowerReport) -> Iterator[str]:
             f"One of {len(experiment.cells)} variants is taken to be better than the others, which are alike. It is "
             "named winner only when it beats each of them, which takes many more mails than a test of two."
         )
+    if experiment.allocation.policy == "test_then_send":
+        yield "Only the mails of the test are counted: everybody else gets the best of it, and compares nothing."
     if report.mails and experiment.allocation.policy == "thompson" and len(report.waves) == 1:
         yield "So small a list goes out in one wave: nothing is learned on the way, and the floor does not matter."
     if experiment.audience.unit == "company":

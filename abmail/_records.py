@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -102,7 +102,8 @@ class StoredExperiment:
 class Epoch:
     """The stretch between two re-weightings: weights that were fixed when it opened, and why.
 
-    ``remaining`` is the number of mails that waited for later epochs then, None where it was not noted.
+    ``remaining`` is the number of mails that waited for later epochs then, None where it was not noted. ``segments``
+    has the weights of each segment where segments learn for themselves; everybody else goes by ``weights``.
     """
 
     number: int
@@ -115,6 +116,38 @@ class Epoch:
     seed: int
     reason: str
     remaining: int | None = None
+    segments: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def tests(self) -> bool:
+        """Whether anybody had a choice of cells in it; not where one cell went to everybody."""
+        return any(max(shares) < 1.0 for shares in (self.weights, *self.segments.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppedArm:
+    """A cell that gets no more mail while its experiment goes on.
+
+    Attributes:
+        cell: Its name.
+        at: When it was stopped, aware UTC.
+        reason: Why, in words.
+        by: ``hand`` or ``guardrail``.
+    """
+
+    cell: str
+    at: datetime
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What one recipient gets in an epoch: the cell, the chance there was of it, and the segment that decided it."""
+
+    cell: int
+    propensity: float
+    stratum: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +286,8 @@ class Snapshot:
         waves: Sizes of the epochs as they were planned when the first one opened.
         segments: The counts for each value of the attribute that was asked for; empty where none was.
         values: What each mail brought in, where a value was asked for.
+        strata: The counts for each segment with weights of its own, as it was when the mails got their cells.
+        stopped: The arms that get no more mail.
     """
 
     stored: StoredExperiment
@@ -264,6 +299,8 @@ class Snapshot:
     waves: tuple[int, ...]
     segments: Mapping[str, Tally]
     values: tuple[ValuedMail, ...] = ()
+    strata: Mapping[str, Tally] = field(default_factory=dict)
+    stopped: tuple[StoppedArm, ...] = ()
 
 
 def bin_of(start: datetime, at: datetime) -> int:
@@ -316,6 +353,7 @@ def epoch_row(epoch: Epoch, *, size: int, remaining: int) -> dict[str, Any]:
         "number": epoch.number, "version": epoch.version, "opened_at": epoch.opened_at, "size": size,
         "planned": epoch.planned, "weights": list(epoch.weights), "policy": dict(epoch.policy), "seed": epoch.seed,
         "reason": epoch.reason, "remaining": remaining,
+        "segments": {name: list(own) for name, own in epoch.segments.items()} or None,
     }  # fmt: skip
 
 
@@ -331,7 +369,12 @@ def to_epoch(row: sa.Row[Any]) -> Epoch:
     return Epoch(
         number=row.number, version=row.version, opened_at=row.opened_at, size=row.size, planned=row.planned,
         weights=tuple(row.weights), policy=row.policy, seed=row.seed, reason=row.reason, remaining=row.remaining,
+        segments={name: tuple(own) for name, own in (row.segments or {}).items()},
     )  # fmt: skip
+
+
+def to_stopped(row: sa.Row[Any]) -> StoppedArm:
+    return StoppedArm(cell=row.cell, at=row.at, reason=row.reason, by=row.by)
 
 
 def to_experiment(row: sa.Row[Any]) -> StoredExperiment:

@@ -120,9 +120,9 @@ def figures(report: Report, words: Words) -> tuple[Figure, ...]:
         words: The page's language.
 
     Returns:
-        No figure or up to three.
+        No figure or up to four.
     """
-    drawn = (_effects(report, words), _shares(report, words), _curves(report, words))
+    drawn = (_effects(report, words), _shares(report, words), _curves(report, words), _delays(report, words))
     return tuple(figure for figure in drawn if figure)
 
 
@@ -173,6 +173,36 @@ def _curves(report: Report, words: Words) -> Figure | None:
             axis=words.chart_curves_axis,
         ),
         legend=tuple(zip(colors, names, strict=True)),
+    )
+
+
+def _delays(report: Report, words: Words) -> Figure | None:
+    """How long answers take by the account of the allocation: one curve, or one for each of the largest variants."""
+    found = () if report.allocation is None else report.allocation.delays
+    if not found or not any(arm.successes for arm in report.arms):
+        return None
+    own = {delay.arm: delay for delay in found if delay.arm is not None}
+    arms = [arm for arm in report.arms if arm.name in own]
+    weights = {arm.name: arm.weight or 0.0 for arm in arms}
+    names = [arm.name for arm in _heaviest(arms, weights, _CHARTED_CURVES)]
+    drawn = [own[name] for name in names] or list(found[:1])
+    labels = [delay.arm or words.every_variant for delay in drawn]
+    colors = [_PALETTE[i % len(_PALETTE)] for i in range(len(drawn))]
+    day = (next(p for p in delay.points if p.seconds >= min(24 * _HOUR, delay.points[-1].seconds)) for delay in drawn)
+    summary = (f"{label} {words.percent(p.share)}" for label, p in zip(labels, day, strict=True))
+    return Figure(
+        key="delays",
+        title=words.chart_delays,
+        note=words.join(words.chart_delays_note),
+        summary=words.join(words.comma.join(summary)),
+        picture=curve_chart(
+            [
+                Line(color=color, places=tuple((p.seconds / _HOUR, p.share, p.share, p.share) for p in delay.points))
+                for delay, color in zip(drawn, colors, strict=True)
+            ],
+            axis=words.chart_curves_axis,
+        ),
+        legend=tuple(zip(colors, labels, strict=True)),
     )
 
 

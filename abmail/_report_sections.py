@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from abmail._report_parts import Compared, Table, Tone
     from abmail._report_words import Words
     from abmail.report import (
+        AllocationReport,
         FactorReport,
         GuardrailReport,
         Report,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         ValueArmReport,
     )
 
-__all__ = ["factors", "guardrails", "machine_table", "more", "second", "segments", "values", "waves"]
+__all__ = ["allocation", "factors", "guardrails", "machine_table", "more", "second", "segments", "values", "waves"]
 
 _WAVE_COLUMNS: Final = 7
 
@@ -272,6 +273,37 @@ def _second_table(second: SecondOpinion, report: Report, words: Words) -> Table:
         for arm in second.arms
     ]
     return table(columns, rows)
+
+
+def allocation(report: Report, words: Words) -> tuple[Section, ...]:
+    """What the shares rest on, who was stopped, who leads, and the shares of the segments."""
+    found = report.allocation
+    if found is None:
+        return ()
+    items = found.statements_ja if words.language == "ja" and found.statements_ja else found.statements
+    return (
+        Section(
+            key="allocation",
+            title=words.allocation,
+            items=tuple(words.join(item) for item in items),
+            tables=(_segment_shares(found, report, words),) if found.segments else (),
+            fold=not found.stopped and not found.champions,
+        ),
+    )
+
+
+def _segment_shares(found: AllocationReport, report: Report, words: Words) -> Table:
+    arms = _wave_arms(report)
+    columns = [Column(label=found.segments_by or "", number=False), Column(label=words.sent)]
+    rows = [
+        (
+            Cell(text=one.segment or words.no_value),
+            Cell(text=words.count(one.n)),
+            *(Cell(text=words.share_of(one.weights[name])) if name in one.weights else Cell() for name in arms),
+        )
+        for one in found.segments
+    ]
+    return table([*columns, *(Column(label=name) for name in arms)], rows, caption=words.segment_shares)
 
 
 def waves(report: Report, words: Words) -> Section:

@@ -56,6 +56,7 @@ def view(report: Report, language: Language) -> View:
         *sections.values(report, words),
         *sections.second(report, words),
         Section(key="actions", title=words.next_steps, items=_actions(report, words)),
+        *sections.allocation(report, words),
         sections.waves(report, words),
         sections.more(report, words),
         sections.machine_table(report, words),

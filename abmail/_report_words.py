@@ -133,6 +133,8 @@ class Words:
     second_lead: str
     verdicts: Mapping[str, str]
     second_says: str
+    allocation: str
+    segment_shares: str
     waves: str
     wave: str
     opened_at: str
@@ -164,6 +166,9 @@ class Words:
     chart_curves: Mapping[str, str]
     chart_curves_note: str
     chart_curves_axis: str
+    chart_delays: str
+    chart_delays_note: str
+    every_variant: str
     other_variants: str
     chart_cut: str
 
@@ -397,6 +402,8 @@ EN = Words(
     second_lead="Method {method}, level {alpha}, {verdicts}",
     verdicts={"human-likely": "machine traffic left out", "all": "machine traffic included"},
     second_says="It would say: {headline}",
+    allocation="How the mail is shared",
+    segment_shares="Shares of the last wave",
     waves="Waves",
     wave="Wave",
     opened_at="Opened (UTC)",
@@ -427,6 +434,10 @@ EN = Words(
     chart_curves_note="Share of all mails by their age; the shaded band is uncertainty at each age by itself. A bandit "
     "sends its variants at different hours, so let the table say which is better.",
     chart_curves_axis="hours since the mail was sent",
+    chart_delays="How long answers take",
+    chart_delays_note="Share of the answers in the window that have come in, by the age of the mail. A mail that "
+    "nobody has answered yet counts as that part of a trial",
+    every_variant="all variants",
     other_variants="{count} others",
     chart_cut="Shown: the {shown} variants with the largest current share; the table has all {all}.",
 )
@@ -576,6 +587,8 @@ JA = Words(
     second_lead="方法 {method}、有意水準 {alpha}、{verdicts}",
     verdicts={"human-likely": "機械による反応を除く", "all": "機械による反応を含む"},
     second_says="この方法による結果：{headline}",
+    allocation="配信の割り当て",
+    segment_shares="最新の配信分での比率",
     waves="配信回",
     wave="回",
     opened_at="開始（UTC）",
@@ -606,6 +619,9 @@ JA = Words(
     chart_curves_note="送信からの経過時間ごとの、全メールに占める割合です。色の帯は各時点での不確かさを表します。"
     "パターンごとに送信時刻が異なるため、優劣は表で判断してください。",
     chart_curves_axis="送信からの時間（時間）",
+    chart_delays="反応までの時間",
+    chart_delays_note="計測期間内の反応のうち、送信からの経過時間までに届く割合です。まだ反応のないメールは、この割合の分だけ試行として数えます",
+    every_variant="全パターン",
     other_variants="ほか{count}件",
     chart_cut="配信比率が大きい{shown}パターンを図示しています。全{all}パターンは表にあります。",
 )

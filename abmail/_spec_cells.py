@@ -21,7 +21,6 @@ __all__ = [
     "bad_shares",
     "cell_names",
     "count_cells",
-    "default_floor",
     "level_names",
 ]
 
@@ -51,11 +50,6 @@ def cell_names(factors: Mapping[Factor, Iterable[str]]) -> tuple[str, ...]:
 def count_cells(levels: Levels) -> int:
     """Number of combinations of levels."""
     return math.prod(len(names) for names in levels.values())
-
-
-def default_floor(cells: int) -> float:
-    """Smallest weight of a cell where none is given: 0.10, and all floors together at most 0.4."""
-    return min(0.10, 0.4 / cells)
 
 
 def _has_names(levels: object) -> bool:

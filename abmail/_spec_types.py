@@ -27,14 +27,17 @@ from abmail.segment import Segment
 
 __all__ = [
     "WEEK",
+    "Attribute",
     "Clock",
     "Days",
+    "Dealing",
     "Duration",
     "Ending",
     "Expression",
     "Factor",
     "FallBack",
     "Flag",
+    "Goal",
     "Guardrail",
     "Guardrails",
     "Holdout",
@@ -70,14 +73,16 @@ __all__ = [
     "require_name",
 ]
 
+Dealing = Literal["hash", "quota"]
 Ending = Literal["send_winner", "keep_going", "stop"]
 Factor = Literal["subject", "cta", "preheader", "from_name", "body"]
 FallBack = Literal["send_control", "keep_going", "stop"]
+Goal = Literal["learn", "balance", "earn"]
 Guardrail = Literal["unsubscribed", "complained", "bounced"]
 Language = Literal["en", "ja"]
 Mode = Literal["fixed", "learn", "test"]
 Outcome = Literal["clicked", "opened"]
-Policy = Literal["thompson", "uniform", "fixed"]
+Policy = Literal["thompson", "top_two", "exploration", "epsilon_greedy", "test_then_send", "uniform", "fixed"]
 StopReason = Literal["winner", "futile"]
 Uncertain = Literal["hold", "reconcile", "resend"]
 Unit = Literal["recipient", "company"]
@@ -236,6 +241,13 @@ def _names(literal: object, *, least: int) -> Kind[tuple[str, ...]]:
     return Kind(read, schema, list)
 
 
+def _attribute(value: object) -> str:
+    name = _text(value).strip()
+    if not name or not name.isprintable():
+        raise BadValue(f"{shown(value)} names no attribute", hint="write the name of a column of the list")
+    return name
+
+
 def _item(kind: Kind[T], key: str | int, value: object, problems: list[Refusal]) -> tuple[T, ...]:
     try:
         return (kind.read(value),)
@@ -323,6 +335,7 @@ Zone = Annotated[str, Kind(_zone, {"type": "string", "examples": ["Asia/Tokyo"]}
 LocalZone = Annotated[str, Kind(_local_zone, {"type": "string", "examples": ["recipient", "Asia/Tokyo"]})]
 Days = Annotated[tuple[Weekday, ...], _names(Weekday, least=1)]
 StopReasons = Annotated[tuple[StopReason, ...], _names(StopReason, least=0)]
+Attribute = Annotated[str, Kind(_attribute, {"type": "string", "examples": ["industry", "domain"]})]
 Waves = Annotated[int, _whole(2, 500)]
 Seed = Annotated[int, _whole(0, 2**63 - 1)]
 ValueUnit = Annotated[str, Kind(_unit, {"type": "string", "maxLength": _MOST_UNIT, "examples": ["EUR", "points"]})]

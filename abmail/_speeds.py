@@ -80,7 +80,7 @@ def speeds(table: Floats, clock: Floats, spread: float, *, alike: float, draws: 
     drawn = _moved(clock, spread, shift, _STRETCHES[pick.stretch])
     own, strays = _own_ways(fits[:, :-1], seen, up_to, hazard, pick, u)
     drawn = np.where(strays[..., None], own, drawn)
-    return drawn[:, order.argsort()], float(chance[0].sum())
+    return drawn[:, order.argsort()], min(float(chance[0].sum()), 1.0)
 
 
 class _Pick:

@@ -49,7 +49,9 @@ __all__ = [
     "RESUME",
     "SOFT_BOUNCES",
     "STATES",
+    "STOPPED_ARMS",
     "TALLY",
+    "TALLY_BY_STRATUM",
     "UNSETTLED",
     "VERSION_FILES",
     "WORKERS",
@@ -209,7 +211,8 @@ LOCKED = MESSAGE.with_for_update(of=t.messages)
 IN_HAND: sa.Select[Any] = (
     sa.select(
         t.messages.c.id, t.messages.c.experiment, t.messages.c.recipient, t.messages.c.epoch, t.messages.c.cell,
-        t.messages.c.state, t.messages.c.worker, t.messages.c.attempted_at, _opened_at.label("opened_at"),
+        t.messages.c.stratum, t.messages.c.state, t.messages.c.worker,
+        t.messages.c.attempted_at, _opened_at.label("opened_at"),
     )
     .where(t.messages.c.id.in_(_ids))
     .order_by(t.messages.c.id)
@@ -255,6 +258,7 @@ ASSIGN = (
     .values(
         state=State.ASSIGNED.value, epoch=sa.bindparam("number"), due_at=sa.bindparam("due"),
         expires_at=sa.bindparam("late"), cell=sa.bindparam("c"), propensity=sa.bindparam("p"),
+        stratum=sa.bindparam("s"),
     )
 )  # fmt: skip
 NEXT_ZONE = sa.select(sa.func.min(t.messages.c.zone)).where(
@@ -312,6 +316,15 @@ TALLY = (
     sa.select(*_place, sa.func.sum(t.counts.c.n)).where(t.counts.c.experiment == _e).group_by(*_place).order_by(*_place)
 )
 """The counts over all strata."""
+
+TALLY_BY_STRATUM = (
+    sa.select(t.counts.c.stratum, *_place, t.counts.c.n)
+    .where(t.counts.c.experiment == _e, t.counts.c.stratum != "")
+    .order_by(t.counts.c.stratum, *_place)
+)
+"""The counts of each segment that has weights of its own."""
+
+STOPPED_ARMS = sa.select(t.stopped_arms).where(t.stopped_arms.c.experiment == _e).order_by(t.stopped_arms.c.at)
 
 
 class Upserts:

@@ -18,11 +18,12 @@ __all__ = [
     "metadata",
     "outcomes",
     "recipients",
+    "stopped_arms",
     "suppressions",
     "versions",
 ]
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -125,6 +126,17 @@ epochs = sa.Table(
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("remaining", sa.Integer),  # mails that waited for later epochs when it opened
+    sa.Column("segments", sa.JSON(none_as_null=True)),  # {segment: weights} where segments have weights of their own
+)
+
+stopped_arms = sa.Table(
+    "stopped_arms",
+    metadata,
+    sa.Column("experiment", sa.Text, sa.ForeignKey("experiments.name"), primary_key=True),
+    sa.Column("cell", sa.Text, primary_key=True),
+    sa.Column("at", UTCDateTime, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),  # hand, guardrail
 )
 
 
@@ -147,6 +159,7 @@ messages = sa.Table(
     sa.Column("epoch", sa.Integer),
     sa.Column("cell", sa.Integer),
     sa.Column("propensity", sa.Float),
+    sa.Column("stratum", sa.Text, nullable=False, server_default=""),  # its segment when it got its cell
     sa.Column("due_at", UTCDateTime),
     sa.Column("worker", sa.Text),
     sa.Column("lease_until", UTCDateTime),

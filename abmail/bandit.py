@@ -19,6 +19,7 @@ from abmail._contextual import Contextual
 from abmail._delay import ArmCurves, DelayCurve
 from abmail._effects import Effects, FactorEffect, LevelEffect, PairEffect
 from abmail._factorial import Factorial
+from abmail._fading import faded
 from abmail._hierarchy import Hierarchical
 from abmail._policies import (
     SIMPLE_POLICIES,
@@ -64,6 +65,7 @@ __all__ = [
     "TopTwo",
     "Uniform",
     "curve_from_history",
+    "faded",
     "level_weighted",
     "policy_from_dict",
     "prior_from_history",

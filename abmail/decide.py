@@ -11,12 +11,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from abmail import _planning as planning
-from abmail._analysis import Evidence, curve_of, futility_of, mature_comparison, policy_counts
-from abmail.bandit import Fixed, Policy, Thompson, Uniform
+from abmail._analysis import futility_of, guardrails, mature_comparison
+from abmail._evidence import Evidence, curve_of, policy_counts
+from abmail._known import policy_of, shares_of
+from abmail.bandit import Fixed, Policy, TestThenSend
 from abmail.spec import Experiment
 from abmail.store import Epoch, State, StoredExperiment
 
-__all__ = ["Evidence", "epoch_due", "is_due", "next_epoch", "policy_of", "ships", "verdict_due"]
+__all__ = ["Evidence", "breaches", "epoch_due", "is_due", "next_epoch", "policy_of", "ships", "verdict_due"]
 
 _SHIP: Final = {"send_winner", "send_control"}
 
@@ -24,10 +26,12 @@ _SHIP: Final = {"send_winner", "send_control"}
 def verdict_due(evidence: Evidence) -> dict[str, Any] | None:
     """What the stop rule asks for now; None where it asks for nothing, or has asked before.
 
+    An experiment that stands asks for nothing: its champion can be dethroned at any time.
+
     Only mails whose window has closed are judged; the same verdict as `findings` would give, at a fraction of its cost.
     """
     stored, experiment = evidence.stored, evidence.experiment
-    if stored.verdict is not None:
+    if stored.verdict is not None or experiment.allocation.standing:
         return None
     if not evidence.epochs:
         return planning.verdict_on_size(experiment, sum(stored.waves))
@@ -38,7 +42,20 @@ def verdict_due(evidence: Evidence) -> dict[str, Any] | None:
     if mature is None:
         return planning.verdict_on(experiment, None, age=age)
     futility = futility_of(evidence, mature) if "futile" in experiment.stop.when else None
-    return planning.verdict_on(experiment, mature.decision, age=age, futility=futility)
+    stopped = {arm.cell: arm.reason for arm in evidence.stopped}
+    return planning.verdict_on(experiment, mature.decision, age=age, futility=futility, stopped=stopped)
+
+
+def breaches(evidence: Evidence) -> tuple[tuple[str, str], ...]:
+    """The cells to stop since they broke a limit, proved at any number of looks, each with the finding in words.
+
+    The control is never among them, as the others are compared with it; nor is the last cell that still gets mail.
+    """
+    left = [cell.name for cell, on in zip(evidence.experiment.cells, evidence.active, strict=True) if on]
+    broken = {g.arm: g.sentence for g in reversed(guardrails(evidence)) if g.verdict == "broken"}
+    control = evidence.experiment.control_cell.name
+    found = [(name, broken[name]) for name in left if name in broken and name != control]
+    return tuple(found[: max(len(left) - 1, 0)])
 
 
 def ships(stored: StoredExperiment) -> bool:
@@ -66,39 +83,39 @@ def next_epoch(evidence: Evidence, *, reachable: int) -> Epoch:
     """
     stored, experiment = evidence.stored, evidence.experiment
     number = len(evidence.epochs)
-    last = ships(stored) or number >= len(stored.waves) - 1
-    policy, reason = _policy(stored, experiment)
-    seed = experiment.allocation.seed + number
-    counts = policy_counts(evidence, curve_of(evidence))
+    policy, reason = _policy(evidence)
+    shares = shares_of(evidence, policy)
     return Epoch(
         number=number,
         version=stored.version,
         opened_at=evidence.now,
         size=0,
-        planned=reachable if last else min(reachable, stored.waves[number]),
-        weights=tuple(float(w) for w in policy.weights(counts, rng=seed)),
+        planned=_size(evidence, policy, reachable),
+        weights=shares.weights,
+        segments=shares.segments,
         policy=policy.to_dict(),
-        seed=seed,
+        seed=experiment.allocation.seed + number,
         reason=reason if number else f"first wave: {reason}",
     )
 
 
-def policy_of(experiment: Experiment) -> tuple[Policy, str]:
-    """The definition's policy, and its name in words."""
-    settings = experiment.allocation
-    if settings.policy == "uniform":
-        return Uniform(), "even split"
-    if settings.policy == "fixed":
-        shares = settings.weights or {}
-        return Fixed(shares=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
-    return Thompson(min_weight=experiment.min_weight), "Thompson sampling over what is known so far"
+def _size(evidence: Evidence, policy: Policy, reachable: int) -> int:
+    """Mails of the next epoch: its wave, or everybody who waits in the last one and where no end is planned."""
+    stored, number = evidence.stored, len(evidence.epochs)
+    if ships(stored) or evidence.experiment.allocation.standing:
+        return reachable
+    if isinstance(policy, TestThenSend):
+        room = policy.room(policy_counts(evidence, curve_of(evidence)))
+        return reachable if room is None else min(reachable, room)
+    return reachable if number >= len(stored.waves) - 1 else min(reachable, stored.waves[number])
 
 
-def _policy(stored: StoredExperiment, experiment: Experiment) -> tuple[Policy, str]:
+def _policy(evidence: Evidence) -> tuple[Policy, str]:
     """The policy of the next epoch, and why it is this one."""
-    if ships(stored):
-        verdict = stored.verdict or {}
+    verdict = evidence.stored.verdict
+    if verdict is not None and ships(evidence.stored):
+        experiment = evidence.experiment
         arm = verdict["arm"] if verdict["then"] == "send_winner" else experiment.control_cell.name
         one = [float(cell.name == arm) for cell in experiment.cells]
         return Fixed(shares=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
-    return policy_of(experiment)
+    return policy_of(evidence)

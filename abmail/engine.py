@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Final, Self, overload
 
 from abmail import _planning as planning
+from abmail._allocation_report import allocation_report
 from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
 from abmail._delivery import Definitions, Delivery, cells_of
 from abmail._engine_values import Applied, Opened, Status, Tick, Tracked
 from abmail._habits import history_of
 from abmail._outbox import Sent
+from abmail._past import Past, past_of
 from abmail._planning import Change, Plan
 from abmail._power_report import Baseline, PowerReport, past_rate, past_spread, power_report
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
 from abmail._value_report import curves_of, value_report
-from abmail.decide import epoch_due, is_due, next_epoch, verdict_due
+from abmail.decide import breaches, epoch_due, is_due, next_epoch, verdict_due
 from abmail.dkim import Dkim
 from abmail.errors import StoreError, mask_address
 from abmail.events import Event, EventType
@@ -39,7 +41,7 @@ from abmail.sendtime import History
 from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts
-from abmail.store import Candidate, Epoch, Recorded, State, Store, StoredExperiment, StoredMessage
+from abmail.store import Candidate, Epoch, Recorded, State, StoppedArm, Store, StoredExperiment, StoredMessage
 
 __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked", "secret_file"]
 
@@ -93,6 +95,7 @@ class Engine:
             bounce_mailbox=bounce_mailbox,
         )  # fmt: skip
         self._languages: dict[str, str] = {}
+        self._pasts: dict[str, Past] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -274,7 +277,7 @@ class Engine:
             mails, held = selection.chosen, selection.held_out
         else:
             mails, held = planning.expected_mails(experiment, n)
-        rate = experiment.analysis.baseline
+        mails, rate = planning.tested(experiment, mails), experiment.analysis.baseline
         expected = (
             Baseline(rates=(baseline,), source="given") if baseline is not None
             else Baseline(rates=(rate,), source="definition") if rate is not None
@@ -332,7 +335,7 @@ class Engine:
         """What is known of the other experiments."""
         for stored in self.store.experiments():
             if stored.name != name:
-                yield self._evidence(stored, now)
+                yield self._evidence_alone(stored, now)
 
     # -- tick -------------------------------------------------------------------------------------------------------
 
@@ -403,7 +406,10 @@ class Engine:
         zones = self._delivery.open_zones(stored, now)
         cells = partial(cells_of, experiment, epoch)
         expires = experiment.send_time.expires
-        size = self.store.open_epoch(stored.name, epoch, zones=zones, assign=cells, now=now, expires=expires)
+        size = self.store.open_epoch(
+            stored.name, epoch, zones=zones, assign=cells, now=now, expires=expires,
+            whole=experiment.allocation.assignment == "quota",
+        )  # fmt: skip
         return Opened.of(experiment, epoch, size) if size else None
 
     def _next_epoch(self, evidence: Evidence) -> Epoch | None:
@@ -415,7 +421,11 @@ class Engine:
         return next_epoch(evidence, reachable=reachable) if reachable else None
 
     def _settled(self, evidence: Evidence) -> Evidence:
-        """Apply the stop rule: note the verdict that the definition asks for; returns what is in force then."""
+        """Stop what broke a limit, and apply the stop rule; returns what is in force then."""
+        for cell, why in breaches(evidence):
+            arm = StoppedArm(cell=cell, at=evidence.now, reason=why, by="guardrail")
+            self.store.stop_arm(evidence.stored.name, arm)
+        evidence = replace(evidence, stopped=self.store.stopped_arms(evidence.stored.name))
         name, verdict = evidence.stored.name, verdict_due(evidence)
         if verdict is None:
             return evidence
@@ -497,7 +507,11 @@ class Engine:
         evidence = self._evidence(self.store.experiment(name), now or self._clock(), by)
         second = second_opinion(evidence, SecondLook(method, alpha, verdicts))
         report = replace(
-            report_on(evidence), second_opinion=second, value=value_report(evidence), curves=curves_of(evidence)
+            report_on(evidence),
+            second_opinion=second,
+            value=value_report(evidence),
+            curves=curves_of(evidence),
+            allocation=allocation_report(evidence),
         )
         if by is None:
             return report
@@ -543,18 +557,26 @@ class Engine:
             version=stored.version,
             messages={str(state): n for state, n in sorted(self.store.states(stored.name).items())},
             epochs=len(self.store.epochs(stored.name)),
-            planned_epochs=len(stored.waves),
+            planned_epochs=0 if self._definitions.of(stored).allocation.standing else len(stored.waves),
             next_at=self._next_at_of(stored, now) if stored.sends else None,
+            stopped={arm.cell: arm.reason for arm in self.store.stopped_arms(stored.name)},
             paused=stored.pause_reason,
         )
 
     def _evidence(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
-        """What is known of an experiment now; all of one moment, so that an epoch is in all of its parts or in none."""
+        """What is known of an experiment now, and what was known before it."""
+        return replace(self._evidence_alone(stored, now, by), past=self._past(stored))
+
+    def _evidence_alone(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
+        """What is known of an experiment; all of one moment, so that an epoch is in all of its parts or in none."""
         experiment = self._definitions.of(stored)
+        own = experiment.allocation.segments
+        if by is not None and own not in {None, by}:
+            raise ValueError(f"the mails of {stored.name} were shared by {own}: only that can be compared within")
         valued = experiment.metrics.value
         found = self.store.snapshot(
-            stored.name, n_cells=len(experiment.cells), by=by, valued=None if valued is None else valued.event,
-            window=experiment.metrics.window.total_seconds(),
+            stored.name, n_cells=len(experiment.cells), by=by if own is None else None,
+            valued=None if valued is None else valued.event, window=experiment.metrics.window.total_seconds(),
         )  # fmt: skip
         return Evidence(
             stored=found.stored,
@@ -566,7 +588,9 @@ class Engine:
             unsettled=found.unsettled,
             waves=found.waves,
             now=now,
-            segments=found.segments,
+            segments=found.segments if own is None or by is None else found.strata,
+            strata=found.strata,
+            stopped=found.stopped,
             values=found.values,
         )
 
@@ -611,6 +635,41 @@ class Engine:
         if self.store.experiment(name).state != "running":
             raise StoreError(f"experiment {name} has ended", hint="give the new test a name of its own")
         return self.store.retry(name, state=State(state), now=now or self._clock(), messages=messages)
+
+    def _past(self, stored: StoredExperiment) -> Past:
+        """What the account's earlier experiments say, as it was when this one was applied: read once."""
+        if stored.name not in self._pasts:
+            earlier = [one for one in self.store.experiments() if one.started_at < stored.started_at]
+            known = [self._evidence_alone(one, stored.started_at) for one in earlier]
+            self._pasts[stored.name] = past_of(self._definitions.of(stored), known)
+        return self._pasts[stored.name]
+
+    def stop_arm(self, name: str, arm: str, *, why: str = "", now: datetime | None = None) -> bool:
+        """Give one cell no more mail from the next epoch on; its share goes to the others. The experiment goes on.
+
+        Args:
+            name: The experiment.
+            arm: Name of the cell.
+            why: Noted with it.
+            now: Time of the deed.
+
+        Returns:
+            False where it had been stopped before.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+            ValueError: No cell of that name exists, or the others could not do without it: the control, the last one.
+        """
+        stored = self.store.experiment(name)
+        experiment = self._definitions.of(stored)
+        cell = experiment.cell(arm)
+        if cell == experiment.control_cell:
+            raise ValueError(f"{arm} is the control, with which the others are compared: stop {name}, or ship a cell")
+        gone = {one.cell for one in self.store.stopped_arms(name)} | {cell.name}
+        if all(one.name in gone for one in experiment.cells):
+            raise ValueError(f"{arm} is the last cell of {name} that gets mail: stop the whole experiment")
+        note = StoppedArm(cell=cell.name, at=now or self._clock(), reason=why or "stopped by hand", by="hand")
+        return self.store.stop_arm(name, note)
 
     def stop(self, name: str, *, ship: str | None = None, why: str = "", now: datetime | None = None) -> int:
         """Stop an experiment by hand; returns the number of mails that will not go out.

@@ -11,14 +11,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
 
+from abmail._report_allocation import (
+    AllocationReport,
+    ChampionReport,
+    DelayPoint,
+    DelayReport,
+    SegmentWeightsReport,
+    StoppedArmReport,
+)
 from abmail._report_codec import Part, decode, encode
 
 __all__ = [
+    "AllocationReport",
     "ArmReport",
     "BotSensitivity",
+    "ChampionReport",
     "CurvePoint",
     "CurveReport",
     "DecisionReport",
+    "DelayPoint",
+    "DelayReport",
     "EpochReport",
     "FactorReport",
     "GuardrailReport",
@@ -31,8 +43,10 @@ __all__ = [
     "SegmentArmReport",
     "SegmentReport",
     "SegmentSummary",
+    "SegmentWeightsReport",
     "SendTimeReport",
     "SrmReport",
+    "StoppedArmReport",
     "ValueArmReport",
     "ValueReport",
 ]
@@ -622,6 +636,7 @@ class Report(Part):
         second_opinion: Another analysis beside the registered one; None where none was asked for.
         value: What mails bring in, where the definition asks for it.
         curves: How soon each variant's mails are opened and clicked.
+        allocation: How the mail is shared, and what that rests on.
     """
 
     format_version: Literal[1] = 1
@@ -660,6 +675,7 @@ class Report(Part):
     second_opinion: SecondOpinion | None = None
     value: ValueReport | None = None
     curves: tuple[CurveReport, ...] = ()
+    allocation: AllocationReport | None = None
 
     def _check(self) -> None:
         _require_counts(

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 
 from abmail._document import Document
 from abmail._fields import Refusal, advice, choice, describe_part, read_part, write_part
+from abmail._spec_allocation import LATER_DEFAULTS, Allocation, bad_allocation, default_floor
 from abmail._spec_cells import (
     MOST_CELLS,
     Control,
@@ -24,7 +25,6 @@ from abmail._spec_cells import (
     bad_shares,
     cell_names,
     count_cells,
-    default_floor,
     level_names,
 )
 from abmail._spec_problems import Origin, from_refusals, in_order
@@ -38,6 +38,7 @@ from abmail._spec_types import (
     Factor,
     FallBack,
     Flag,
+    Goal,
     Guardrail,
     Guardrails,
     Holdout,
@@ -50,12 +51,9 @@ from abmail._spec_types import (
     OpenShare,
     Outcome,
     Policy,
-    PositiveShare,
     ProjectPath,
     ProjectPaths,
-    Seed,
     Sender,
-    Share,
     StopReason,
     StopReasons,
     Text,
@@ -65,9 +63,7 @@ from abmail._spec_types import (
     Valued,
     ValueUnit,
     Version,
-    Waves,
     Weekday,
-    Weights,
     Window,
     Zone,
     require_name,
@@ -86,6 +82,7 @@ __all__ = [
     "Experiment",
     "Factor",
     "FallBack",
+    "Goal",
     "Guardrail",
     "Language",
     "Message",
@@ -187,29 +184,6 @@ class SendTimes:
     def weekdays(self) -> frozenset[int]:
         """The allowed days as numbers, 0 = Monday."""
         return frozenset(WEEK.index(day) for day in self.days)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
-    """How the mail is shared among the cells.
-
-    Attributes:
-        policy: ``thompson`` shifts mail to what works, wave by wave; ``uniform`` splits evenly; ``fixed`` by weights.
-        weights: Share of each cell by its name, sum 1; with policy ``fixed`` alone.
-        min_weight: Smallest share of a cell under ``thompson``; min(0.10, 0.4 / cells) where it is absent.
-        first_wave: Share of the list in the first wave, fraction in (0, 1].
-        every: Time between two waves.
-        waves: Planned number of waves.
-        seed: Of the assignment and of the draws.
-    """
-
-    policy: Annotated[Policy, choice(Policy)] = "thompson"
-    weights: Weights | None = None
-    min_weight: Share | None = None
-    first_wave: PositiveShare = 0.2
-    every: Duration = timedelta(hours=1)
-    waves: Waves = 8
-    seed: Seed = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,7 +300,7 @@ class Experiment:
     message: Message
     audience: Audience = Audience()
     send_time: SendTimes = SendTimes()
-    allocation: Allocation = Allocation()
+    allocation: Allocation = field(default_factory=Allocation)
     metrics: Metrics = Metrics()
     analysis: Analysis = Analysis()
     stop: Stop = Stop()
@@ -362,21 +336,23 @@ class Experiment:
 
     @property
     def min_weight(self) -> float:
-        """Smallest share of a cell under the policy ``thompson``, fraction in [0, 1 / cells]."""
+        """Smallest share of a cell under a policy that learns, fraction in [0, 1 / cells]."""
         floor = self.allocation.min_weight
-        return default_floor(len(self.cells)) if floor is None else floor
+        return default_floor(len(self.cells), self.allocation.goal) if floor is None else floor
 
     @cached_property
     def spec_hash(self) -> str:
         """16 hex digits that stay the same while the definition means the same.
 
         The SHA-256 of the resolved definition as JSON with sorted keys; the factors and their levels, whose order
-        numbers the cells, go in as lists of pairs.
+        numbers the cells, go in as lists of pairs. Keys that came later go in where they say more than their default,
+        so that definitions which don't know them keep their hash.
         """
         import hashlib  # with json, 8 ms that a check does not need
         import json
 
         plain = self.resolved()
+        plain["allocation"] = {k: v for k, v in plain["allocation"].items() if LATER_DEFAULTS.get(k, ...) != v}
         plain["factors"] = [[factor, list(levels.items())] for factor, levels in self.factors.items()]
         canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
@@ -417,6 +393,8 @@ def _conflicts(part: type[Any], read: Mapping[str, Any], raw: Mapping[Any, objec
         yield from _conflicts_of_times(read)
     elif part is Analysis:
         yield from _conflicts_of_rates(read)
+    elif part is Allocation:
+        yield from bad_allocation(read)
     elif part is Experiment:
         yield from _conflicts_of_cells(read, raw)
 
@@ -513,7 +491,9 @@ def _build(data: object, origin: Origin) -> tuple[Experiment | None, tuple[Diagn
     experiment, refusals = read_part(Experiment, data, _conflicts)
     if experiment is None:
         return None, tuple(from_refusals(refusals, origin))
-    allocation = replace(experiment.allocation, min_weight=experiment.min_weight)
+    allocation = experiment.allocation
+    if allocation.policy != "test_then_send":
+        allocation = replace(allocation, min_weight=experiment.min_weight)
     complete = replace(experiment, salt=experiment.salt or experiment.name, allocation=allocation)
     object.__setattr__(complete, "_origin", origin)
     return complete, ()

@@ -19,6 +19,7 @@ of their epoch, outcomes by their delay after the send; from it come the totals,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -42,9 +43,11 @@ from abmail._records import (
     Imported,
     Outcome,
     PastMail,
+    Placed,
     Recorded,
     Snapshot,
     State,
+    StoppedArm,
     StoredExperiment,
     StoredMessage,
     Tally,
@@ -57,6 +60,7 @@ from abmail._records import (
     to_experiment,
     to_message,
     to_recipient,
+    to_stopped,
     to_tally,
 )
 from abmail._soft_bounces import soft_bouncer
@@ -74,9 +78,11 @@ __all__ = [
     "Imported",
     "Outcome",
     "PastMail",
+    "Placed",
     "Recorded",
     "Snapshot",
     "State",
+    "StoppedArm",
     "Store",
     "StoredExperiment",
     "StoredMessage",
@@ -234,6 +240,17 @@ class Store(People):
             running = (t.experiments.c.name == name) & t.experiments.c.verdict.is_(sa.null())
             db.execute(t.experiments.update().where(running).values(verdict=dict(verdict)))
 
+    def stop_arm(self, name: str, arm: StoppedArm) -> bool:
+        """Note that a cell gets no more mail; returns False where it had been stopped before."""
+        with self._write() as db:
+            row = {"experiment": name, "cell": arm.cell, "at": arm.at, "reason": arm.reason, "by": arm.by}
+            return bool(self._insert_new(db, t.stopped_arms, [row]))
+
+    def stopped_arms(self, name: str) -> tuple[StoppedArm, ...]:
+        """The cells that get no more mail, in the order of their stops."""
+        with self._read() as db:
+            return _stopped(db, name)
+
     def cancel_queued(self, name: str) -> int:
         """Cancel every message that was not handed to a transport; returns how many."""
         with self._write() as db:
@@ -271,9 +288,10 @@ class Store(People):
         epoch: Epoch,
         *,
         zones: Sequence[str],
-        assign: Callable[[Sequence[Recipient]], Sequence[tuple[int, float]]],
+        assign: Callable[[Sequence[Recipient]], Sequence[Placed]],
         now: datetime,
         expires: timedelta | None = None,
+        whole: bool = False,
     ) -> int:
         """Open an epoch: take its recipients from the queue and fix their cells, all or nothing.
 
@@ -281,9 +299,10 @@ class Store(People):
             name: The experiment.
             epoch: Number, weights and the rest; ``planned`` is the number of recipients to take at most.
             zones: Only recipients in these zones.
-            assign: Gives (cell, propensity) for each recipient; called for some thousands at a time.
+            assign: Gives cell, propensity and segment of each recipient; called for some thousands at a time.
             now: When the messages fall due.
             expires: How long after that they may still be sent; None for ever.
+            whole: Whether ``assign`` has to be given everybody at once, as exact shares need it.
 
         Returns:
             The number of recipients taken; 0 leaves no epoch behind: nobody waits in these zones, or another process
@@ -296,11 +315,14 @@ class Store(People):
                 return 0
             waiting = _states(db, name).get(State.QUEUED, 0)
             size = 0
-            while taken := self._next_in_queue(db, name, zones, min(epoch.planned - size, _EPOCH_BATCH)):
+            while taken := self._next_in_queue(
+                db, name, zones, min(epoch.planned - size, epoch.planned if whole else _EPOCH_BATCH)
+            ):
                 cells = assign([to_recipient(row) for row in taken])
                 due = {"number": epoch.number, "due": now, "late": None if expires is None else now + expires}
                 pairs = zip(taken, cells, strict=True)
-                db.execute(sql.ASSIGN, [{"m": row.message, "c": c, "p": p, **due} for row, (c, p) in pairs])
+                rows = [{"m": row.message, "c": one.cell, "p": one.propensity, "s": one.stratum} for row, one in pairs]
+                db.execute(sql.ASSIGN, [{**row, **due} for row in rows])
                 size += len(taken)
             if size:
                 row = epoch_row(epoch, size=size, remaining=waiting - size)
@@ -537,6 +559,8 @@ class Store(People):
                 unsettled=dict(db.execute(sql.UNSETTLED, known).all()),
                 segments={} if by is None else tallies_by(db, name, by, n_epochs=len(epochs), n_cells=n_cells),
                 values=() if valued is None else values_of(db, name, valued, window=window),
+                strata=_strata(db, name, len(epochs), n_cells),
+                stopped=_stopped(db, name),
             )
 
     def past_mails(self, *, before: datetime) -> Iterator[PastMail]:
@@ -593,6 +617,16 @@ def _states(db: sa.Connection, name: str) -> dict[State, int]:
 def _tally(db: sa.Connection, name: str, n_cells: int) -> Tally:
     n_epochs = db.execute(sql.N_EPOCHS, {"e": name}).scalar_one()
     return to_tally(db.execute(sql.TALLY, {"e": name}).all(), n_epochs, n_cells)
+
+
+def _stopped(db: sa.Connection, name: str) -> tuple[StoppedArm, ...]:
+    return tuple(to_stopped(row) for row in db.execute(sql.STOPPED_ARMS, {"e": name}))
+
+
+def _strata(db: sa.Connection, name: str, n_epochs: int, n_cells: int) -> dict[str, Tally]:
+    rows = db.execute(sql.TALLY_BY_STRATUM, {"e": name}).all()
+    grouped = itertools.groupby(rows, key=lambda row: str(row.stratum))
+    return {stratum: to_tally([tuple(row)[1:] for row in own], n_epochs, n_cells) for stratum, own in grouped}
 
 
 def _message_query() -> sa.Select[Any]:

@@ -250,7 +250,8 @@ def test_the_resolved_form_spells_out_every_default() -> None:
     resolved = make().resolved()
     assert resolved["salt"] == "spring"
     assert resolved["allocation"] == {
-        "policy": "thompson", "min_weight": 0.1, "first_wave": 0.2, "every": "1h", "waves": 8, "seed": 0,
+        "goal": "balance", "policy": "thompson", "min_weight": 0.1, "first_wave": 0.2, "every": "1h", "waves": 8,
+        "assignment": "hash", "standing": False, "seed": 0,
     }  # fmt: skip
     assert resolved["stop"]["after"] == "14d"
     assert resolved["send_time"]["days"] == ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -792,7 +793,8 @@ def test_the_schema_tells_an_editor_what_each_key_is() -> None:
     assert set(message["required"]) == {"template", "from"}
     assert "from_name" in message["properties"]["from"]["description"]
     policy = schema["properties"]["allocation"]["properties"]["policy"]
-    assert policy["enum"] == ["thompson", "uniform", "fixed"]
+    assert policy["enum"][:2] == ["thompson", "top_two"]
+    assert {"uniform", "fixed", "test_then_send"} < set(policy["enum"])
     assert policy["default"] == "thompson"
     every = schema["properties"]["allocation"]["properties"]["every"]
     assert every["default"] == "1h"

@@ -26,7 +26,7 @@ from abmail._tables import SCHEMA_REVISION
 from abmail.errors import ConfigError, NotMigrated, StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event, EventType, Verdict
 from abmail.recipient import Recipient
-from abmail.store import BIN_SECONDS, Claimed, Epoch, Outcome, Recorded, Snapshot, State, Store, worker_name
+from abmail.store import BIN_SECONDS, Claimed, Epoch, Outcome, Placed, Recorded, Snapshot, State, Store, worker_name
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ZONES = {"spring": ["UTC"]}
@@ -70,8 +70,8 @@ def epoch(number: int = 0, planned: int = 1_000) -> Epoch:
     )  # fmt: skip
 
 
-def alternate(taken: Sequence[Recipient]) -> list[tuple[int, float]]:
-    return [(i % 2, 0.5) for i in range(len(taken))]
+def alternate(taken: Sequence[Recipient]) -> list[Placed]:
+    return [Placed(cell=i % 2, propensity=0.5) for i in range(len(taken))]
 
 
 def open_epoch(store: Store, number: int = 0, planned: int = 1_000) -> int:

@@ -36,9 +36,10 @@ def status(form: str) -> None:
         click.echo("no experiment was applied yet; next: abmail apply NAME")
     for each in found:
         messages = ", ".join(f"{n} {state}" for state, n in each.messages.items())
-        click.echo(
-            f"{each.experiment}: {_state(each)}, wave {each.epochs} of {each.planned_epochs}; {messages}" + _next(each)
-        )
+        wave = f"wave {each.epochs}" + (f" of {each.planned_epochs}" if each.planned_epochs else "")
+        click.echo(f"{each.experiment}: {_state(each)}, {wave}; {messages}{_next(each)}")
+        for arm, why in each.stopped.items():
+            click.echo(f"  {arm} is stopped: {why}")
 
 
 def _state(each: Status) -> str:
@@ -105,23 +106,34 @@ def _rendered(result: Report, form: str, language: Any, output: str | None) -> s
 @click.command()
 @click.argument("experiment")
 @click.option("--ship", metavar="CELL", help="Send this variant to everybody who waits.")
+@click.option("--arm", metavar="CELL", help="Stop this variant alone: its share goes to the others.")
 @click.option("--why", default="", help="Noted with the decision.")
 @shared.YES
-def stop(experiment: str, ship: str | None, why: str, yes: bool) -> None:
+def stop(experiment: str, ship: str | None, arm: str | None, why: str, yes: bool) -> None:
     """Stop EXPERIMENT by hand; what is not sent yet is cancelled, or gets the variant CELL.
+
+    With --arm the experiment goes on without one variant; mails that have it already still go out.
 
     Example: abmail stop subjects --ship number --why "the webinar is full"
     """
+    if ship and arm:
+        raise click.UsageError("--ship ends the experiment and --arm goes on with it: give one of them")
     project = shared.project()
     with project.engine() as engine:
         name = shared.name(project, experiment)
         waiting = engine.waiting(name)
         deed = f"send {ship} to the {waiting} who wait" if ship else f"cancel the {waiting} mails that wait"
+        if arm:
+            deed = f"send no more {arm}"
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(f"this would {deed}; say so with --yes")
-            click.confirm(f"Stop {name} and {deed}?", abort=True, err=True)
+            click.confirm(f"{name}: {deed}?" if arm else f"Stop {name} and {deed}?", abort=True, err=True)
         with shared.words():
+            if arm:
+                fresh = engine.stop_arm(name, arm, why=why)
+                click.echo(f"{name}: {arm} {'is stopped' if fresh else 'had been stopped before'}, the others go on")
+                return
             cancelled = engine.stop(name, ship=ship, why=why)
     click.echo(
         f"{name}: the rest gets {ship}; run `abmail send {name}`" if ship else f"{name}: stopped, {cancelled} cancelled"
