@@ -16,7 +16,7 @@ from abmail._trials import ThompsonShares, run_trials
 from abmail.stats import Counts, compare
 from benchmarks import _naive as naive
 from benchmarks import significance
-from benchmarks._grid import Found, Setting, examine, report
+from benchmarks._grid import Found, Setting, count_claims, examine, report
 from benchmarks._ours import METHODS, ask
 from benchmarks._promise import Promise, at_most, most
 
@@ -189,6 +189,17 @@ def test_a_broken_promise_fails_the_command(
 def test_the_sample_ratio_table_keeps_its_promise(capsys: pytest.CaptureFixture[str]) -> None:
     assert significance.main(["--table", "2f", "--replications", "400", "--jobs", "1"]) == 0
     assert "1 of 1 promises kept" in capsys.readouterr().out
+
+
+def test_claims_counted_alone_are_those_of_the_grid() -> None:
+    setting = Setting(arms=2, rate=0.2, mails=10_000, allocation="floor 0.02", drift="steep")
+    alone, full = count_claims(200, 3, setting), examine(200, 3, setting)
+
+    assert alone.naive == full.naive > 0
+    for method in ("sequential", "anytime"):
+        assert alone.winners[method] == full.winners[method]
+        assert alone.claims[method] == full.claims[method]
+    assert alone.claims["sequential"] > 0
 
 
 def test_the_grid_names_its_worst_cell_and_every_broken_promise() -> None:
