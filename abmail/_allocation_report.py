@@ -111,7 +111,7 @@ def allocation_report(evidence: Evidence) -> AllocationReport:
             for arm in evidence.stopped
         ),
         champions=champions,
-        segments_by=settings.segments,
+        segments_by=settings.shared_by,
         segments=tuple(_segments(evidence)),
         statements=tuple(_statements(evidence, curves, champions, "en")),
         statements_ja=tuple(_statements(evidence, curves, champions, "ja")),
@@ -171,8 +171,8 @@ def _statements(
         yield say("half_life", age=_span(settings.half_life.total_seconds(), language))
     if settings.assignment == "quota":
         yield say("quota")
-    if settings.segments:
-        yield say("segments", by=settings.segments)
+    if settings.shared_by:
+        yield say("segments", by=settings.shared_by)
     if len(evidence.experiment.factors) > 1 and settings.policy in LEARNING:
         yield say("factors")
     if curves is not None and curves.alike < _DIFFERS and evidence.successes.sum() >= _FEWEST_ANSWERS:

@@ -249,7 +249,7 @@ def cells_of(experiment: Experiment, epoch: Epoch, taken: Sequence[Recipient]) -
         epoch: The epoch with its weights.
         taken: Some of those who are in it; exact shares need them all at once.
     """
-    segments = [planning.segment_of(experiment, recipient) for recipient in taken]
+    segments = planning.segments_of(experiment, taken)
     units = planning.units(experiment, taken)
     members: dict[str, list[int]] = {}
     for i, name in enumerate(segments):

@@ -202,7 +202,9 @@ def stacked(
     for index, own in enumerate(names):
         mine = {name: parts[name].row(index) for name in sorted(own)}
         rest = whole.row(index).without(mine.values())
-        rows += [(index, name, part) for name, part in {**mine, "": rest}.items()]
+        if rest.sent.any() or not mine:
+            mine[""] = rest
+        rows += [(index, name, part) for name, part in mine.items()]
     weights = np.array([evidence.weights_of(index, name) for index, name, _ in rows])
     labels = [name for _, name, _ in rows] if wanted else None
     return [

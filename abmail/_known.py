@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail import _planning as planning
 from abmail._evidence import Evidence, curve_of, policy_counts, stacked
 from abmail.bandit import (
     ArmCurves,
@@ -40,6 +41,9 @@ Floats = NDArray[np.float64]
 
 _MOST_WORTH: Final = 20.0
 """Mails that the running variants' rate is worth to a new one: a stronger prior slows learning down."""
+
+_MOST_STRATA: Final = 300
+"""Combinations of attributes that a contextual policy tells apart."""
 
 _MOST_SEGMENTS: Final = 40
 """Segments that learn for themselves; with more of them a model takes long and the small ones learn nothing."""
@@ -124,7 +128,8 @@ def known(evidence: Evidence) -> Known:
 def learning_segments(evidence: Evidence) -> tuple[str, ...]:
     """The segments that get weights of their own: the largest so far; the others go with everybody else."""
     sizes = {name: int(tally.n[tally.metric == "sent"].sum()) for name, tally in evidence.strata.items()}
-    return tuple(sorted(sorted(sizes, key=lambda name: (-sizes[name], name))[:_MOST_SEGMENTS]))
+    most = _MOST_STRATA if evidence.experiment.allocation.features else _MOST_SEGMENTS
+    return tuple(sorted(sorted(sizes, key=lambda name: (-sizes[name], name))[:most]))
 
 
 def shares_of(evidence: Evidence, policy: Policy) -> Shares:
@@ -223,6 +228,8 @@ def _rule(evidence: Evidence) -> tuple[ChanceToBeBest, str]:
 
 
 def _structured(experiment: Experiment, rule: ChanceToBeBest) -> Policy:
+    if (contextual := planning.contextual_of(experiment, rule)) is not None:
+        return contextual
     if len(experiment.factors) > 1:
         return Factorial.of({str(factor): tuple(levels) for factor, levels in experiment.factors.items()}, rule=rule)
     return Hierarchical(rule=rule) if experiment.allocation.segments else rule

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
 from abmail.audience import in_segment
+from abmail.bandit import ChanceToBeBest, Contextual, Thompson
 from abmail.errors import StalePlan, StoreError
 from abmail.recipient import Recipient, email_domain
 from abmail.spec import Experiment, SendTimes
@@ -31,6 +32,7 @@ __all__ = [
     "audience",
     "changes",
     "changes_to",
+    "contextual_of",
     "expected_mails",
     "is_open",
     "ledger_rows",
@@ -38,7 +40,7 @@ __all__ = [
     "order_of",
     "positions",
     "require_applicable",
-    "segment_of",
+    "segments_of",
     "select",
     "tested",
     "too_few",
@@ -198,12 +200,30 @@ def units(experiment: Experiment, recipients: Sequence[Recipient]) -> list[str]:
     return [unit_of(r.id, email_domain(r.email), experiment.audience.unit) for r in recipients]
 
 
-def segment_of(experiment: Experiment, recipient: Recipient) -> str:
-    """The segment that a recipient learns with; empty without one."""
+def segments_of(experiment: Experiment, recipients: Sequence[Recipient]) -> list[str]:
+    """The segment that each recipient learns with; empty without one."""
+    if (policy := contextual_of(experiment)) is not None:
+        return [policy.stratum(recipient.attributes) for recipient in recipients]
     name = experiment.allocation.segments
     if name is None:
-        return ""
-    return email_domain(recipient.email) if name == "domain" else str(recipient.attributes.get(name, ""))
+        return [""] * len(recipients)
+    if name == "domain":
+        return [email_domain(recipient.email) for recipient in recipients]
+    return [str(recipient.attributes.get(name, "")) for recipient in recipients]
+
+
+def contextual_of(experiment: Experiment, rule: ChanceToBeBest | None = None) -> Contextual | None:
+    """The policy that goes by the recipients' attributes; None where the definition asks for none."""
+    features = experiment.allocation.features
+    if not features:
+        return None
+    texts = {name: [v for v in values if isinstance(v, str)] for name, values in features.items()}
+    cuts = {name: [v for v in values if not isinstance(v, str)] for name, values in features.items()}
+    return Contextual.of(
+        categories={name: values for name, values in texts.items() if values},
+        numbers={name: values for name, values in cuts.items() if values},
+        rule=Thompson() if rule is None else rule,
+    )  # fmt: skip
 
 
 def audience(experiment: Experiment, everybody: Iterable[Candidate]) -> Iterator[Portion]:

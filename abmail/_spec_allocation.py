@@ -7,11 +7,12 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from abmail._fields import Refusal, choice
+from abmail._fields import MissingKey, Refusal, choice
 from abmail._spec_types import (
     Attribute,
     Dealing,
     Duration,
+    Features,
     Flag,
     Goal,
     Policy,
@@ -25,7 +26,7 @@ from abmail._values import BadValue
 
 __all__ = ["LATER_DEFAULTS", "LEARNING", "Allocation", "bad_allocation", "default_floor"]
 
-LEARNING: Final[frozenset[str]] = frozenset({"thompson", "top_two", "exploration"})
+LEARNING: Final[frozenset[str]] = frozenset({"thompson", "top_two", "exploration", "contextual"})
 """Policies that go by each cell's chance to be the best."""
 
 LATER_DEFAULTS: Final[Mapping[str, Any]] = {"goal": "balance", "assignment": "hash", "standing": False}
@@ -47,6 +48,7 @@ class Allocation:
         first_wave: Share of the list in the first wave, fraction in (0, 1].
         every: Time between two waves.
         waves: Planned number of waves.
+        features: With policy ``contextual``: attributes with their values, or with the numbers that begin a range.
         segments: Attribute of the recipients; each of its values then learns for itself and from the others.
         assignment: ``hash`` lets chance decide each mail; ``quota`` gives each cell its exact share of a wave.
         standing: Whether people keep coming: an epoch opens every ``every`` for those who wait, without an end.
@@ -61,11 +63,17 @@ class Allocation:
     first_wave: PositiveShare = 0.2
     every: Duration = timedelta(hours=1)
     waves: Waves = 8
+    features: Features | None = None
     segments: Attribute | None = None
     assignment: Annotated[Dealing, choice(Dealing)] = "hash"
     standing: Flag = False
     half_life: Duration | None = None
     seed: Seed = 0
+
+    @property
+    def shared_by(self) -> str | None:
+        """The attributes whose values have shares of their own; None where all people share alike."""
+        return ", ".join(self.features) if self.features else self.segments
 
     @property
     def learns(self) -> bool:
@@ -88,6 +96,9 @@ def bad_allocation(read: Mapping[str, Any]) -> Iterator[Refusal]:
     for key, reason, hint in (*_bad_with_policy(policy, read), *_bad_with_standing(policy, standing)):
         if key in read and read[key] != usual[key]:
             yield (key,), BadValue(reason, hint=hint)
+    if policy == "contextual" and "features" not in read:
+        hint = "features: {industry: [retail, health], days: [30, 90]}"
+        yield ("features",), MissingKey("policy contextual needs the attributes that it goes by", hint=hint)
     half_life, every = read.get("half_life"), read.get("every", timedelta(hours=1))
     if standing and half_life is not None and half_life < every:
         yield ("half_life",), BadValue("is shorter than every: nothing would be remembered until the next epoch")
@@ -97,6 +108,10 @@ def _bad_with_policy(policy: str, read: Mapping[str, Any]) -> Iterator[tuple[str
     without = f"has no meaning with policy {policy}"
     if policy not in {*LEARNING, "epsilon_greedy"}:
         yield "goal", without, "remove it, or write policy: thompson"
+    if policy != "contextual":
+        yield "features", without, "remove them, or write policy: contextual"
+    if policy == "contextual":
+        yield "segments", "are not needed with policy contextual", "name the attribute in features"
     if policy == "test_then_send":
         yield "min_weight", without, "remove it: everybody after the test gets the best"
         yield "waves", without, "remove it: there are two, the test and the rest"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import time, timedelta
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from abmail._fields import Key, Kind, Refusal, Refused, UnknownKey, WrongType, choice
@@ -36,6 +38,7 @@ __all__ = [
     "Expression",
     "Factor",
     "FallBack",
+    "Features",
     "Flag",
     "Goal",
     "Guardrail",
@@ -82,7 +85,9 @@ Guardrail = Literal["unsubscribed", "complained", "bounced"]
 Language = Literal["en", "ja"]
 Mode = Literal["fixed", "learn", "test"]
 Outcome = Literal["clicked", "opened"]
-Policy = Literal["thompson", "top_two", "exploration", "epsilon_greedy", "test_then_send", "uniform", "fixed"]
+Policy = Literal[
+    "thompson", "top_two", "exploration", "contextual", "epsilon_greedy", "test_then_send", "uniform", "fixed"
+]  # fmt: skip
 StopReason = Literal["winner", "futile"]
 Uncertain = Literal["hold", "reconcile", "resend"]
 Unit = Literal["recipient", "company"]
@@ -241,6 +246,34 @@ def _names(literal: object, *, least: int) -> Kind[tuple[str, ...]]:
     return Kind(read, schema, list)
 
 
+def _features(value: object) -> FrozenDict[str, tuple[str, ...] | tuple[float, ...]]:
+    if not isinstance(value, Mapping):
+        raise WrongType("keys with values", value)
+    if not value:
+        raise BadValue("no attribute is named", hint="write {industry: [retail, health], days: [30, 90]}")
+    problems: list[Refusal] = []
+    read = {str(name): known for name, items in value.items() for known in _item(_FEATURE, str(name), items, problems)}
+    if problems:
+        raise Refused(problems)
+    return FrozenDict(read)
+
+
+def _feature(value: object) -> tuple[str, ...] | tuple[float, ...]:
+    """Values of a category, or numbers that cut a scale into ranges."""
+    if not isinstance(value, list | tuple):
+        raise WrongType("a list", value)
+    if value and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+        cuts = tuple(float(item) for item in value)
+        if not all(math.isfinite(cut) for cut in cuts) or any(b <= a for a, b in pairwise(cuts)):
+            raise BadValue("numbers must rise: each begins a range", hint="write [30, 90]")
+        return cuts
+    texts = tuple(_text(item) for item in value)
+    if not texts or len({*texts, "other"}) <= len(texts) or any("|" in text or not text.strip() for text in texts):
+        message = "values must be different texts, none of them 'other' or with a |; or numbers that rise"
+        raise BadValue(message, hint="write [retail, health] or [30, 90]")
+    return texts
+
+
 def _attribute(value: object) -> str:
     name = _text(value).strip()
     if not name or not name.isprintable():
@@ -336,6 +369,24 @@ LocalZone = Annotated[str, Kind(_local_zone, {"type": "string", "examples": ["re
 Days = Annotated[tuple[Weekday, ...], _names(Weekday, least=1)]
 StopReasons = Annotated[tuple[StopReason, ...], _names(StopReason, least=0)]
 Attribute = Annotated[str, Kind(_attribute, {"type": "string", "examples": ["industry", "domain"]})]
+_FEATURE: Final = Kind(
+    _feature,
+    {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": ["string", "number"]}},
+    list[str | float],
+)
+Features = Annotated[
+    Mapping[str, tuple[str, ...] | tuple[float, ...]],
+    Kind(
+        _features,
+        {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": _FEATURE.schema,
+            "examples": [{"industry": ["retail", "health"], "days": [30, 90]}],
+        },
+        lambda features: {name: list(values) for name, values in features.items()},
+    ),
+]
 Waves = Annotated[int, _whole(2, 500)]
 Seed = Annotated[int, _whole(0, 2**63 - 1)]
 ValueUnit = Annotated[str, Kind(_unit, {"type": "string", "maxLength": _MOST_UNIT, "examples": ["EUR", "points"]})]

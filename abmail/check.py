@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from abmail._fields import Location
+from abmail._spec_allocation import LEARNING
 from abmail._spec_problems import UNREADABLE_FILE
 from abmail.diagnostics import Diagnostic, Place, Rule, sort_key
 from abmail.spec import Experiment, decode, decode_file
@@ -83,7 +84,7 @@ def _high_floor(case: Case) -> Iterator[Finding]:
     allocation, floor = case.experiment.allocation, case.experiment.min_weight
     cells = len(case.experiment.cells)
     bound = floor * cells
-    if allocation.policy == "thompson" and bound > _EARNING + _SLACK:
+    if allocation.policy in LEARNING and bound > _EARNING + _SLACK:
         message = f"{cells} cells with at least {floor:g} each bind {bound:.0%} of the mail"
         hint = f"at most {_EARNING / cells:.2g} leaves room to learn; policy: uniform splits evenly"
         yield Finding(("allocation", "min_weight"), message, hint)

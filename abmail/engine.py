@@ -570,7 +570,7 @@ class Engine:
     def _evidence_alone(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
         """What is known of an experiment; all of one moment, so that an epoch is in all of its parts or in none."""
         experiment = self._definitions.of(stored)
-        own = experiment.allocation.segments
+        own = experiment.allocation.shared_by
         if by is not None and own not in {None, by}:
             raise ValueError(f"the mails of {stored.name} were shared by {own}: only that can be compared within")
         valued = experiment.metrics.value

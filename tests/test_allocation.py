@@ -124,6 +124,11 @@ def test_a_given_floor_stands_above_that_of_the_goal() -> None:
         ({"policy": "test_then_send", "waves": 5}, "there are two, the test and the rest"),
         ({"policy": "top_two", "goal": "earn"}, "finds the best at the price of earning less"),
         ({"policy": "epsilon_greedy", "segments": "industry"}, "does not learn for each segment"),
+        ({"policy": "contextual"}, "needs the attributes that it goes by"),
+        ({"features": {"industry": ["retail"]}}, "has no meaning with policy thompson"),
+        ({"policy": "contextual", "features": {"days": [90, 30]}}, "each begins a range"),
+        ({"policy": "contextual", "features": {"industry": ["retail", "other"]}}, "none of them 'other'"),
+        ({"policy": "contextual", "features": {}}, "no attribute is named"),
         ({"half_life": "7d"}, "is for experiments without an end"),
         ({"standing": True, "waves": 12}, "an epoch takes everybody who waits"),
         ({"standing": True, "policy": "test_then_send"}, "has an end, standing: true has none"),
@@ -144,6 +149,7 @@ def test_keys_that_contradict_each_other_are_refused_with_what_to_do(allocation:
     [
         {"goal": "earn"}, {"policy": "test_then_send", "first_wave": 0.1, "every": "4h"}, {"assignment": "quota"},
         {"standing": True, "every": "1d", "half_life": "30d"}, {"segments": "industry"}, {"policy": "exploration"},
+        {"policy": "contextual", "features": {"industry": ["steel"], "days": [30, 90.5]}},
     ],
 )  # fmt: skip
 def test_a_resolved_definition_reads_back_as_itself_and_passes_the_check(allocation: dict[str, Any]) -> None:
@@ -402,6 +408,30 @@ def test_segments_learn_for_themselves_and_the_comparison_is_stratified_by_them(
     assert {s.segment for s in report.allocation.segments} == {"steel", "books"}
     with pytest.raises(ValueError, match="shared by industry"):
         field.engine.analyze("spring", by="domain")
+
+
+def test_a_contextual_policy_shares_the_mail_by_what_is_known_of_the_recipients(field: Field) -> None:
+    allocation = {"policy": "contextual", "features": {"role": ["sales", "it"], "days": [30]}, "min_weight": 0.05}
+    field.apply(
+        definition(allocation=allocation, stop={"when": []}), people(1_500, role=("sales", "it"), days=("7", "60", "x"))
+    )
+    role = {f"r{i}@c{i % 7}.example.com": ("sales", "it")[i % 2] for i in range(1_500)}
+    likes = {"sales": {"plain": 0.5, "number": 0.1}, "it": {"plain": 0.1, "number": 0.5}}
+    for _ in range(3):
+        before = len(field.transport.messages)
+        field.engine.tick()
+        chances = [
+            (m.message_id, likes[role[m.recipient]][m.subject.split()[1]]) for m in field.transport.messages[before:]
+        ]
+        at = field.now + timedelta(minutes=10)
+        clicks = [i for i, chance in chances if field.rng.random() < chance]
+        field.engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=i) for i in clicks])
+        field.now += timedelta(hours=1)
+    last = field.engine.store.epochs("spring")[-1]
+    assert set(last.segments) == {f"{r}|{d}" for r in ("sales", "it") for d in ("under 30", "from 30", "unknown")}
+    assert all(shares[name.startswith("it")] > 0.7 for name, shares in last.segments.items())
+    assert last.policy["name"] == "contextual"
+    assert field.engine.analyze("spring").srm.ok
 
 
 def test_a_segment_is_that_of_the_moment_in_which_the_cell_was_dealt(field: Field) -> None:
