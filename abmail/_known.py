@@ -96,9 +96,12 @@ def arm_curves(evidence: Evidence) -> ArmCurves:
     mean_age = np.bincount(epoch, age * n, len(evidence.epochs)) / np.maximum(sent, 1)
     seen_in, arm, where, seen = evidence.tally.rows(evidence.outcome)
     delay = (where + 0.5) * BIN_SECONDS
+    expected = evidence.expected_delays
+    prior = expected.pop("prior", None) or DelayCurve.default(window=evidence.window)
     return DelayCurve.fit_by_arm(
         delay, np.maximum(mean_age[seen_in], delay) if len(delay) else delay, arm,
-        n_arms=len(evidence.experiment.cells), counts=seen, window=evidence.window, **evidence.expected_delays,
+        n_arms=len(evidence.experiment.cells), counts=seen, window=evidence.window, prior=prior.in_steps(BIN_SECONDS),
+        **expected,
     )  # fmt: skip
 
 

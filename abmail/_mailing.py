@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from abmail import _planning as planning
-from abmail._analysis import Evidence, Findings, findings
+from abmail._analysis import Findings, findings
 from abmail._world import World
-from abmail.assign import HOLDOUT, assign_array
+from abmail.assign import HOLDOUT, assign_array, assign_quota_array
 from abmail.bandit import TestThenSend
-from abmail.decide import epoch_due, next_epoch, verdict_due
+from abmail.decide import Evidence, epoch_due, next_epoch, verdict_due
 from abmail.stats import Comparison, Counts
 from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
 
@@ -153,6 +153,8 @@ class Mailing:
         """
         decided, now = None, self._open(self.setup.start)
         while len(self.queue) and self.stored.state == "running":
+            if not self._waiting(now):
+                now = self._open(self.comes_at(len(self.mailed) - len(self.queue)))
             evidence = self.evidence(now)
             judged = watched or not evidence.n_mature or self._time_is_over(now)
             if judged and (verdict := verdict_due(evidence)) is not None:
@@ -162,7 +164,7 @@ class Mailing:
                 )
                 evidence = replace(evidence, stored=self.stored)
             if self.stored.state == "running":
-                self._send(next_epoch(evidence, reachable=len(self.queue)))
+                self._send(next_epoch(evidence, reachable=self._waiting(now)))
                 now = self._open(epoch_due(self.stored, self.setup.experiment, self.epochs) or now)
         return decided or self.closes
 
@@ -171,6 +173,20 @@ class Mailing:
         """When the last window has closed."""
         last = self.epochs[-1].opened_at if self.epochs else self.setup.start
         return last + self.setup.experiment.metrics.window
+
+    def comes_at(self, place: int) -> datetime:
+        """When the person at a place of the queue joins it: at once, or one by one where the experiment stands."""
+        if not self.setup.experiment.allocation.standing:
+            return self.setup.start
+        return self.setup.start + self.setup.experiment.stop.after * (place / len(self.mailed))
+
+    def _waiting(self, now: datetime) -> int:
+        """People who have joined the queue and wait."""
+        sent, all_ = len(self.mailed) - len(self.queue), len(self.mailed)
+        if not self.setup.experiment.allocation.standing:
+            return len(self.queue)
+        joined = math.floor((now - self.setup.start) / self.setup.experiment.stop.after * all_ + _ALIKE) + 1
+        return max(min(joined, all_) - sent, 0)
 
     def _time_is_over(self, now: datetime) -> bool:
         return now - self.epochs[0].opened_at >= self.setup.experiment.stop.after
@@ -191,12 +207,23 @@ class Mailing:
     def _send(self, epoch: Epoch) -> None:
         """Assign the people of an epoch, and see what they will do."""
         taken, self.queue = self.queue[: epoch.planned], self.queue[epoch.planned :]
-        cells = _assigned(self.setup.experiment, self.world.units[taken], epoch.weights)
+        cells = self._deal(taken, epoch)
         level = self.level_at(epoch.opened_at)
-        self.epochs.append(replace(epoch, size=len(taken), remaining=len(self.queue)))
+        self.epochs.append(replace(epoch, size=len(taken), remaining=self._waiting(epoch.opened_at)))
         self.people.append(taken)
         self.cells.append(cells)
         self.delays.append(self.world.delays(taken, cells, level=level))
+
+    def _deal(self, taken: Integers, epoch: Epoch) -> Integers:
+        """Each one's cell by the weights of their segment; those without weights of their own are dealt together."""
+        names = self.setup.truth.names
+        own = np.array([i if name in epoch.segments else -1 for i, name in enumerate(names)])
+        group, cells = own[self.world.segment[taken]], np.empty(len(taken), dtype=np.int64)
+        for one in np.unique(group):
+            weights = epoch.weights if one < 0 else epoch.segments[names[one]]
+            rows = np.flatnonzero(group == one)
+            cells[rows] = _dealt(self.setup.experiment, self.world.units[taken[rows]], weights, epoch.number)
+        return cells
 
     def level_at(self, moment: datetime) -> float:
         """Factor on all rates of mail that goes out at a moment."""
@@ -206,13 +233,14 @@ class Mailing:
 
     def evidence(self, now: datetime) -> Evidence:
         """All that is known at a moment, as the engine would read it from its database."""
-        waiting = len(self.queue) if self.stored.state == "running" else 0
+        waiting = self._waiting(now) if self.stored.state == "running" else 0
         sent = sum(len(taken) for taken in self.people)
         return Evidence(
             stored=self.stored,
             experiment=self.setup.experiment,
             epochs=tuple(self.epochs),
             tally=self._tally(now),
+            strata=self._strata(now),
             states={State.QUEUED: waiting, State.SENT: sent},
             last_send={epoch.number: epoch.opened_at for epoch in self.epochs},
             unsettled={},
@@ -220,11 +248,20 @@ class Mailing:
             now=now,
         )
 
-    def _tally(self, now: datetime) -> Tally:
-        """The counts of the store: sends, and answers that have come in, in its bins."""
+    def _strata(self, now: datetime) -> dict[str, Tally]:
+        """The counts of each segment, where segments have weights of their own."""
+        if self.setup.experiment.allocation.segments is None:
+            return {}
+        found = ((name, self._tally(now, segment=i)) for i, name in enumerate(self.setup.truth.names) if name)
+        return {name: tally for name, tally in found if len(tally.n)}
+
+    def _tally(self, now: datetime, *, segment: int | None = None) -> Tally:
+        """The counts of the store: sends, and answers that have come in, in its bins; of one segment or of all."""
         n_cells, metric = len(self.setup.experiment.cells), self.setup.experiment.metrics.primary
         rows: list[tuple[Integers, ...]] = []
-        for epoch, cells, delays in zip(self.epochs, self.cells, self.delays, strict=True):
+        for epoch, people, dealt, waits in zip(self.epochs, self.people, self.cells, self.delays, strict=True):
+            mine = slice(None) if segment is None else self.world.segment[people] == segment
+            cells, delays = dealt[mine], waits[mine]
             sends = np.bincount(cells, minlength=n_cells)
             rows.append(_rows(epoch.number, np.arange(n_cells), np.zeros(n_cells, dtype=np.int64), sends))
             come = np.flatnonzero(delays <= (now - epoch.opened_at).total_seconds())
@@ -320,15 +357,18 @@ def _classic(mailing: Mailing, people: Integers) -> float:
     size = min(max(round(_CLASSIC.share * len(people)), 1), len(people))
     test, rest = people[:size], people[size:]
     even = _CLASSIC.weights(Counts(np.zeros((1, n_cells), np.int64), np.zeros((1, n_cells), np.int64)))
-    cells = _assigned(experiment, world.units[test], even)
+    cells = _dealt(experiment, world.units[test], even, 0)
     come = world.delays(test, cells, level=mailing.level_at(mailing.epochs[0].opened_at)) <= _CLASSIC.wait
     seen = Counts(np.bincount(cells, minlength=n_cells), np.bincount(cells[come], minlength=n_cells))
-    chosen = _assigned(experiment, world.units[rest], _CLASSIC.weights(seen))
+    chosen = _dealt(experiment, world.units[rest], _CLASSIC.weights(seen), 1)
     return world.expected(test, cells) + world.expected(rest, chosen)
 
 
-def _assigned(experiment: Experiment, units: NDArray[np.bytes_], weights: ArrayLike) -> Integers:
-    return assign_array(experiment, units, weights=np.asarray(weights, dtype=np.float64))
+def _dealt(experiment: Experiment, units: NDArray[np.bytes_], weights: ArrayLike, epoch: int) -> Integers:
+    shares = np.asarray(weights, dtype=np.float64)
+    if experiment.allocation.assignment == "quota":
+        return assign_quota_array(experiment, units, weights=shares, epoch=epoch)
+    return assign_array(experiment, units, weights=shares)
 
 
 def _rows(epoch: int, cell: Integers, where: Integers, n: Integers) -> tuple[Integers, ...]:

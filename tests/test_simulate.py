@@ -90,6 +90,31 @@ WORLDS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         },
         {"rates": {"plain": 0.2, "number": 0.3, "question": 0.25}},
     ),
+    "segments that learn from each other": (
+        {"allocation": {"waves": 4, "every": "2h", "goal": "earn", "segments": "stage"}},
+        {
+            "segments": {
+                "warm": {"share": 0.4, "rates": {"plain": 0.5, "number": 0.3, "question": 0.4}},
+                "cold": {"share": 0.6, "rates": {"plain": 0.1, "number": 0.3, "question": 0.15}},
+            }
+        },
+    ),
+    "exact shares, and the classical test": (
+        {"allocation": {"policy": "test_then_send", "every": "4h", "assignment": "quota"}},
+        {"rates": {"plain": 0.2, "number": 0.3, "question": 0.25}},
+    ),
+    "finding the best of three": (
+        {"allocation": {"policy": "top_two", "waves": 4, "goal": "learn"}},
+        {"rates": {"plain": 0.2, "number": 0.3, "question": 0.25}},
+    ),
+    "an experiment that stands": (
+        {
+            "allocation": {"standing": True, "every": "1d", "half_life": "3d"},
+            "metrics": {"window": "1d"},
+            "stop": {"after": "5d"},
+        },
+        {"rates": {"plain": 0.2, "number": 0.3, "question": 0.25}},
+    ),
     "a test that stops when nothing is left to gain": (
         {
             "allocation": {"waves": 5, "every": "6h"},
@@ -110,7 +135,7 @@ def test_engine_and_simulator_open_the_same_epochs_with_the_same_weights(world: 
         send_through(engine, mailing, spoke)
         epochs = engine.store.epochs("spring")
         messages = list(engine.store.messages("spring", states=[State.SENT]))
-        assert [e.weights for e in epochs] == [e.weights for e in mailing.epochs]
+        assert [(e.weights, dict(e.segments)) for e in epochs] == [(e.weights, e.segments) for e in mailing.epochs]
         assert [(e.opened_at, e.size, e.remaining) for e in epochs] == [
             (e.opened_at, e.size, e.remaining) for e in mailing.epochs
         ]
@@ -134,12 +159,20 @@ def send_through(engine: Engine, mailing: Mailing, spoke: datetime) -> None:
     """Send the same list through the engine, with every answer at its time."""
     person = {name: i for i, name in enumerate(mailing.world.ids.astype(str).tolist())}
     domains = mailing.world.units.astype(str)
-    people = [Recipient(id=name, email=f"r{i}@{domains[i]}", attributes={}, zone=None) for name, i in person.items()]
-    engine.apply(engine.plan(mailing.setup.experiment, people, template=TEMPLATE), now=START)
+    people = [
+        Recipient(id=name, email=f"r{i}@{domains[i]}", attributes={"stage": segment_of(mailing, i)}, zone=None)
+        for name, i in person.items()
+    ]
+    experiment = mailing.setup.experiment
+    if not experiment.allocation.standing:
+        engine.apply(engine.plan(experiment, people, template=TEMPLATE), now=START)
     pending: list[tuple[datetime, str]] = []
     moments = [e.opened_at for e in mailing.epochs]
     for number, moment in enumerate([*moments, spoke] if mailing.stored.state == "stopped" else moments):
         record_until(engine, mailing, pending, moment)
+        if experiment.allocation.standing:
+            joined = [people[i] for i in mailing.people[number]]
+            engine.apply(engine.plan(experiment, joined, template=TEMPLATE), now=moment)
         engine.tick(now=moment)
         for message in engine.store.messages("spring", states=[State.SENT]):
             if message.epoch == number and message.cell is not None:
@@ -148,6 +181,10 @@ def send_through(engine: Engine, mailing: Mailing, spoke: datetime) -> None:
                 if math.isfinite(delay):
                     heapq.heappush(pending, (moment + timedelta(seconds=delay), message.id))
     record_until(engine, mailing, pending, mailing.closes)
+
+
+def segment_of(mailing: Mailing, person: int) -> str:
+    return mailing.setup.truth.names[int(mailing.world.segment[person])]
 
 
 def record_until(engine: Engine, mailing: Mailing, pending: list[tuple[datetime, str]], moment: datetime) -> None:
@@ -275,11 +312,12 @@ def test_an_even_split_gains_nothing_over_itself_and_keeps_its_promise() -> None
 
 
 def test_false_alarms_stay_under_the_level() -> None:
-    found = simulate(definition(), truth={"rates": {"plain": 0.2, "number": 0.3}}, n=1_000, replications=150, aa=True)
+    experiment = definition(allocation={"waves": 3})
+    found = simulate(experiment, truth={"rates": {"plain": 0.2, "number": 0.3}}, n=1_000, replications=100, aa=True)
     alarms = found.false_alarms
     assert alarms is not None
-    assert alarms.n == 150
-    assert round(alarms.rate * 150) < 24  # a true 5 % gets there once in a million
+    assert alarms.n == 100
+    assert round(alarms.rate * 100) < 19  # a true 5 % gets there less than once in a million
     assert found.coverage.value > 0.85
     assert found.answers.value == pytest.approx(250)
     assert found.reached is True
@@ -292,9 +330,9 @@ def test_a_broken_promise_is_told() -> None:
 
 
 def test_a_bandit_earns_more_than_an_even_split_where_there_is_a_difference() -> None:
-    experiment = definition(THREE, allocation={"min_weight": 0.01})
+    experiment = definition(THREE, allocation={"min_weight": 0.01, "waves": 5})
     truth = {"rates": {"plain": 0.05, "number": 0.1, "question": 0.05}}
-    found = simulate(experiment, truth=truth, n=6_000, replications=15, rng=2)
+    found = simulate(experiment, truth=truth, n=6_000, replications=12, rng=2)
     assert found.over_even.value > 5 * found.over_even.se > 0
     assert found.guessed.value == 1.0
 
@@ -413,7 +451,7 @@ def test_without_a_history_headline_tests_or_usual_opens_stand_in() -> None:
 @pytest.fixture(scope="module")
 def small() -> Simulation:
     truth = {"rates": {"plain": 0.04, "number": 0.05, "question": 0.04}}
-    return simulate(definition(THREE), truth=truth, n=3_000, replications=30, rng=1)
+    return simulate(definition(THREE, allocation={"waves": 3}), truth=truth, n=3_000, replications=16, rng=1)
 
 
 def test_the_sentence_says_what_the_figures_say(small: Simulation) -> None:
