@@ -88,6 +88,7 @@ send_time:
 allocation:
   policy: uniform
   # policy: thompson
+  # goal: balance                       # learn proves more, earn gains more while sending
   # first_wave: 20 %                    # of the list, evenly split; the rest follows in the other waves
   # every: 1h
   # waves: 8

@@ -26,7 +26,19 @@ from abmail._tables import SCHEMA_REVISION
 from abmail.errors import ConfigError, NotMigrated, StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event, EventType, Verdict
 from abmail.recipient import Recipient
-from abmail.store import BIN_SECONDS, Claimed, Epoch, Outcome, Placed, Recorded, Snapshot, State, Store, worker_name
+from abmail.store import (
+    BIN_SECONDS,
+    Claimed,
+    Epoch,
+    Outcome,
+    Placed,
+    Recorded,
+    Snapshot,
+    State,
+    StoppedArm,
+    Store,
+    worker_name,
+)
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ZONES = {"spring": ["UTC"]}
@@ -613,3 +625,29 @@ def test_a_database_in_memory_serves_one_process(tmp_path: Path) -> None:
         apply(store)
         open_epoch(store)
         assert len(send_all(store)) == 10
+
+
+def test_a_stopped_arm_is_noted_once_with_its_reason(store: Store) -> None:
+    apply(store)
+    arm = StoppedArm(cell="number", at=NOW, reason="not our tone", by="hand")
+    assert store.stop_arm("spring", arm)
+    assert not store.stop_arm("spring", replace(arm, reason="again", by="guardrail"))
+    assert store.stopped_arms("spring") == (arm,) == store.snapshot("spring", n_cells=2).stopped
+
+
+def test_counts_of_segments_are_kept_apart_and_add_up_to_the_whole(store: Store) -> None:
+    apply(store)
+    segments = {"steel": (0.25, 0.75), "books": (0.5, 0.5)}
+
+    def by_turns(taken: Sequence[Recipient]) -> list[Placed]:
+        return [Placed(cell=i % 2, propensity=0.5, stratum=("steel", "books", "")[i % 3]) for i in range(len(taken))]
+
+    opened = replace(epoch(), segments=segments)
+    size = store.open_epoch("spring", opened, zones=["UTC"], assign=by_turns, now=NOW, whole=True)
+    assert store.epochs("spring")[0].segments == segments
+    send_all(store)
+    found = store.snapshot("spring", n_cells=2)
+    parts = {name: int(tally.matrix("sent").sum()) for name, tally in found.strata.items()}
+    assert set(parts) == {"books", "steel"}
+    assert found.tally.matrix("sent").sum() == size == sum(parts.values()) + len(range(2, size, 3))
+    assert np.array_equal(store.recount("spring", n_cells=2).matrix("sent"), found.tally.matrix("sent"))
