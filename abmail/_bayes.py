@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["best_and_loss", "credible_interval", "expected_loss", "p_best", "value_remaining"]
+__all__ = ["credible_interval", "expected_loss", "p_best", "value_remaining"]
 
 _REACH = 9.0  # standard deviations that hold all of a bell-shaped posterior
 _TAIL = 40.0  # exp(-40) is nothing beside 1
@@ -78,22 +78,9 @@ def expected_loss(a: ArrayLike, b: ArrayLike) -> Floats:
     if len(first) == 1:
         return np.zeros(1)
     centre, width, low, high = _bells(first, second)
-    x, weight = _grid(centre, width, low.min(), high.max())
+    # a rate changes with its log odds as p (1 - p): a bell of its own, which wide posteriors would step over
+    x, weight = _grid(np.append(centre, 0.0), np.append(width, 1.0), low.min(), high.max())
     return _losses(x, weight, _log_below(first, second, x))
-
-
-def best_and_loss(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
-    """`p_best` and `expected_loss` on one grid, in little more than the time of one.
-
-    With parameters under 1 the tails reach so far that each integral needs a grid of its own.
-    """
-    first, second = _parameters(a, b)
-    if min(first.min(), second.min()) < 1:
-        return p_best(first, second), expected_loss(first, second)
-    centre, width, low, high = _bells(first, second)
-    x, weight = _grid(centre, width, low.min(), high.max())
-    below = _log_below(first, second, x)
-    return _chances(first, second, x, weight, below), _losses(x, weight, below)
 
 
 def _chances(a: Floats, b: Floats, x: Floats, weight: Floats, below: Floats) -> Floats:

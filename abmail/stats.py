@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from abmail._arms import arm_index, arm_names
-from abmail._bayes import best_and_loss, credible_interval, expected_loss, p_best, value_remaining
+from abmail._bayes import credible_interval, expected_loss, p_best, value_remaining
 from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
 from abmail._comparison import ArmResult, Comparison, Contrast, Decision, MethodInfo
 from abmail._contest import hold_contest, sound
@@ -397,7 +397,7 @@ def _arm_results(
     successes = counts.successes.sum(axis=0)
     a = plan.prior[0] + successes
     b = plan.prior[1] + np.maximum(counts.exposure.sum(axis=0) - successes, 0.0)
-    (best, loss), (low, high) = best_and_loss(a, b), credible_interval(a, b, plan.alpha)
+    best, loss, (low, high) = p_best(a, b), expected_loss(a, b), credible_interval(a, b, plan.alpha)
     sends, statuses = counts.n.sum(axis=0), _statuses(arrays, contest, base)
     return tuple(
         ArmResult(

@@ -23,7 +23,6 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
 from abmail import _boundary, _contest, _fixed, _method, _sequential
-from abmail._bayes import best_and_loss
 from abmail.errors import MissingExtra
 from abmail.stats import (
     Comparison,
@@ -912,16 +911,6 @@ def test_the_latest_weight_stands_beside_each_arm() -> None:
 
     assert [arm.weight for arm in compare(counts).arms] == [0.1, 0.9]
     assert compare(Counts([50, 50], [5, 6])).arms[0].weight is None
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.floats(0.05, 1e9), st.floats(0.05, 1e9)), min_size=2, max_size=5))
-def test_chance_and_loss_from_one_grid_are_those_from_two(posteriors: list[tuple[float, float]]) -> None:
-    a, b = np.array(posteriors).T
-    best, loss = best_and_loss(a, b)
-
-    assert best == pytest.approx(p_best(a, b), abs=1e-8)
-    assert loss == pytest.approx(expected_loss(a, b), abs=1e-8)
 
 
 def test_a_failed_sample_ratio_silences_the_winner() -> None:
