@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from abmail._html import fill_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,16 +76,8 @@ def preview_page(mails: Sequence[Previewed], *, experiment: str, recipient: str,
         recipient: Address of the one who would get them.
         language: ``en`` or ``ja``.
     """
-    environment = Environment(
-        loader=PackageLoader("abmail"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     words = _WORDS[language]
-    return environment.get_template("preview.html.j2").render(
-        mails=mails, words=words, language=language, title=words["title"].format(experiment),
+    return fill_page(
+        "preview.html.j2", mails=mails, words=words, language=language, title=words["title"].format(experiment),
         note=words["as"].format(recipient),
     )  # fmt: skip

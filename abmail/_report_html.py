@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from abmail._html import fill_page
 from abmail._report_parts import spans
 from abmail._report_view import view
 from abmail.errors import MissingExtra
@@ -21,17 +20,8 @@ __all__ = ["to_html"]
 def to_html(report: Report, language: Language) -> str:
     """Print a report as one HTML page; see `abmail.report.Report.to_html`."""
     page = view(report, language)
-    environment = Environment(
-        loader=PackageLoader("abmail"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["spans"] = spans
-    return environment.get_template("report.html.j2").render(
-        page=page, words=page.words, figures=_draw(report, page.words)
+    return fill_page(
+        "report.html.j2", filters={"spans": spans}, page=page, words=page.words, figures=_draw(report, page.words)
     )
 
 
