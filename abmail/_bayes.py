@@ -27,7 +27,7 @@ _STEP = 1.25  # panel width in standard deviations near a posterior's centre
 _GROWTH = 0.35  # panel width as a share of the distance to that centre
 _NODES = 8
 _NO_MATTER = 1e-10  # chance to be the best of all the arms that are left out of the value remaining
-_FARTHEST_GAIN = 200.0  # log of the largest factor that the value remaining is looked for
+_LEAST_GAIN, _FARTHEST_GAIN = 1e-10, 200.0  # logs of the factors between which the value remaining is looked for
 
 
 def p_best(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -132,12 +132,12 @@ def value_remaining(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> float
     a_kept, b_kept, champion = first[kept], second[kept], int(np.flatnonzero(kept == champion)[0])
 
     def uncovered(gain: float) -> float:
-        return level - _chance_within(a_kept, b_kept, champion, float(np.expm1(gain)))
+        return level - _chance_within(a_kept, b_kept, champion, gain)
 
     far = 0.01
     while uncovered(far) > 0 and far < _FARTHEST_GAIN:
         far *= 2
-    return float(np.expm1(falling_root(uncovered, 0.0, far, 1e-10)))
+    return float(np.expm1(falling_root(uncovered, _LEAST_GAIN, far, _LEAST_GAIN)))
 
 
 def _in_the_race(best: Floats, champion: int) -> NDArray[np.intp]:
@@ -151,27 +151,36 @@ def _in_the_race(best: Floats, champion: int) -> NDArray[np.intp]:
     return np.setdiff1d(np.arange(len(best)), out[out != champion])
 
 
-def _chance_within(a: Floats, b: Floats, champion: int, v: float) -> float:
-    """P(no arm's rate is above 1 + v times the champion's), as an integral over the champion's log odds."""
-    from scipy.special import betaincc, expit
+def _chance_within(a: Floats, b: Floats, champion: int, gain: float) -> float:
+    """P(no arm's rate is above exp(gain) times the champion's), as an integral over the log odds of that multiple.
 
-    mean, sd = _centres(a, b)
-    low, high = _ranges(a, b)
-    one = [champion]
-    rivals = np.flatnonzero((high > low[champion]) & (np.arange(len(a)) != champion))
-    top = -np.log(v) if v > 0 else np.inf  # from here on even a rate of 1 is within reach
-    start, end = low[champion], min(high[champion], top)
-    certain = float(betaincc(a[champion], b[champion], 1 / (1 + v)))
-    if end <= start or not len(rivals):
+    There the rivals' distributions are what they are. The champion's log odds x belong to the multiple's z by
+    exp(-x) = v + exp(gain - z) with v = exp(gain) - 1, which bends within about 1 where both terms are alike.
+    """
+    from scipy.special import betaincc
+
+    one, bend = [champion], gain - float(np.log(np.expm1(gain)))
+    top = bend - gain  # the champion's log odds from which on even a rate of 1 is within reach
+    _, _, low, high = _bells(a, b)
+    if low[champion] >= top:
         return 1.0
-    rate = expit(np.minimum(mean[rivals], 30.0))
-    scaled = rate / (1 + v)
-    centre = np.concatenate((mean[one], np.log(scaled) - np.log1p(-scaled)))
-    width = np.concatenate((sd[one], sd[rivals] * (1 - rate) / (1 - scaled)))
-    x, weight = _grid(centre, width, start, end)
-    reached = x + np.log1p(v) - np.log1p(-v * np.exp(x))  # log odds of 1 + v times the rate
-    below = _log_below(a[rivals], b[rivals], reached).sum(axis=0)
-    return float(np.exp(_log_density(a[one], b[one], x)[0] + below) @ weight) + certain
+
+    def multiple(x: Floats) -> Floats:
+        return x + gain - np.log1p(-np.exp(x - top))
+
+    start = float(multiple(low[champion]))
+    end = float(multiple(high[champion])) if high[champion] < top else np.inf
+    own, own_width, _, _ = _bells(a[one], b[one])
+    own = np.minimum(own, top - own_width)
+    rivals = np.flatnonzero((high > start) & (np.arange(len(a)) != champion))
+    theirs, their_width, _, _ = _bells(a[rivals], b[rivals])
+    centre = np.concatenate((multiple(own), theirs, [bend]))
+    width = np.concatenate((own_width * np.exp(multiple(own) - own - gain), their_width, [1.0]))
+    z, weight = _grid(centre, width, start, min(end, bend + 2 * _TAIL))
+    x = -np.logaddexp(-top, gain - z)
+    below = _log_below(a[rivals], b[rivals], z).sum(axis=0)
+    within = np.exp(_log_density(a[one], b[one], x)[0] + below + (gain + x - z)) @ weight
+    return float(within + betaincc(a[champion], b[champion], np.exp(-gain)))
 
 
 def credible_interval(a: Floats, b: Floats, level: float) -> tuple[Floats, Floats]:
@@ -201,16 +210,20 @@ def _centres(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     return psi(a) - psi(b), np.sqrt(zeta(2.0, a) + zeta(2.0, b))
 
 
-def _ranges(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Where each posterior's mass lies on the log-odds scale, up to about 1e-17."""
-    _, _, low, high = _bells(a, b)
-    return low, high
-
-
 def _bells(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Centre, width, and both ends of each posterior on the log-odds scale."""
+    """Where the posteriors bend on the log-odds scale and how sharply, and both ends of each one's mass.
+
+    A posterior bends at its mean within its standard deviation; one that is wider than 1 also bends within about 1
+    where its slow tail begins. The ends leave out about 1e-17.
+
+    Returns:
+        Centres and widths, (n_bends,); lower and upper ends, (n_arms,).
+    """
     mean, sd = _centres(a, b)
-    return mean, sd, mean - _REACH * sd - _TAIL / a, mean + _REACH * sd + _TAIL / b
+    wide = sd > 1
+    knee = np.log(np.maximum(a[wide], 1.0) / np.maximum(b[wide], 1.0))
+    centre, width = np.append(mean, knee), np.append(sd, np.ones(len(knee)))
+    return centre, width, mean - _REACH * sd - _TAIL / a, mean + _REACH * sd + _TAIL / b
 
 
 def _grid(mean: Floats, sd: Floats, low: float, high: float) -> tuple[Floats, Floats]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.special import betainc, betaincc, betaln, expit, log_expit
 
 from abmail.stats import expected_loss, p_best, value_remaining
 
@@ -33,7 +34,7 @@ def test_the_value_remaining_of_powers_has_a_closed_form(n_arms: int, level: flo
     a = powers(n_arms)
     top = a.max()
     exact = max(0.0, ((1 - top / a.sum()) / (1 - level)) ** (1 / top) - 1)
-    assert value_remaining(a, np.ones(n_arms), level=level) == pytest.approx(exact, abs=1e-4)
+    assert value_remaining(a, np.ones(n_arms), level=level) == pytest.approx(exact, abs=1e-9)
 
 
 @pytest.mark.parametrize("n_arms", [3, 84, 200])
@@ -42,6 +43,36 @@ def test_arms_that_are_alike_share_the_chance_and_the_loss(n_arms: int) -> None:
         best = p_best(np.full(n_arms, a), np.full(n_arms, b))
         assert best == pytest.approx(1 / n_arms, abs=1e-12)
         assert np.ptp(expected_loss(np.full(n_arms, a), np.full(n_arms, b))) < 1e-12
+
+
+def densely(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Chance to be best and expected loss by a trapezoid of a million panels over all log odds that hold any mass."""
+    x = np.linspace(-60 / min(a.min(), 1.0) - 20, 60 / min(b.min(), 1.0) + 20, 1_000_001)
+    first, second = a[:, None], b[:, None]
+    density = np.exp(first * log_expit(x) + second * log_expit(-x) - betaln(first, second))
+    below = np.where(x < 0, betainc(first, second, expit(x)), betaincc(second, first, expit(-x)))
+    others = np.array([np.delete(below, arm, axis=0).prod(axis=0) for arm in range(len(a))])
+    loss = below * (1 - others) * expit(x) * expit(-x)
+    return np.trapezoid(density * others, x, axis=1), np.trapezoid(loss, x, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("alphas", "betas"),
+    [
+        ((0.0578, 19.34), (0.463, 0.0524)),
+        ((59.55, 0.1147, 0.0874), (0.0676, 0.144, 0.628)),
+        ((0.0709, 0.0714, 0.078), (271.75, 1.36, 1.17)),
+        ((188.0, 0.093, 177.6), (0.255, 2.05, 1.15)),
+        ((1.0, 40.0, 700.0), (1.0, 3.0, 60.0)),
+    ],
+)
+def test_posteriors_with_parameters_under_one_are_not_stepped_over(
+    alphas: tuple[float, ...], betas: tuple[float, ...]
+) -> None:
+    a, b = np.array(alphas), np.array(betas)
+    best, loss = densely(a, b)
+    assert p_best(a, b) == pytest.approx(best, abs=1e-9)
+    assert expected_loss(a, b) == pytest.approx(loss, abs=1e-9)
 
 
 def test_ten_million_draws_agree() -> None:
@@ -69,3 +100,4 @@ def test_no_counts_are_too_absurd(pairs: list[tuple[float, float]], copies: int)
     assert best.min() >= 0
     assert np.isfinite(loss).all()
     assert 0 <= loss.min() <= loss.max() <= 1
+    assert 0 <= value_remaining(a, b) < np.inf
