@@ -26,6 +26,8 @@ _TAIL = 40.0  # exp(-40) is nothing beside 1
 _STEP = 1.25  # panel width in standard deviations near a posterior's centre
 _GROWTH = 0.35  # panel width as a share of the distance to that centre
 _NODES = 8
+_ONE_SIDED = 36.0  # log odds beyond which 1 - rate, or the rate, is rounded to 1
+_FAR = 600.0  # log odds beyond which the other of both may be rounded to 0
 _NO_MATTER = 1e-10  # chance to be the best of all the arms that are left out of the value remaining
 _LEAST_GAIN, _FARTHEST_GAIN = 1e-10, 200.0  # logs of the factors between which the value remaining is looked for
 
@@ -34,11 +36,11 @@ def p_best(a: ArrayLike, b: ArrayLike) -> Floats:
     """Probability of each arm to have the highest rate, for independent Beta(a, b) posteriors.
 
     Args:
-        a: First parameters, (n_arms,), positive.
-        b: Second parameters, (n_arms,), positive.
+        a: First parameters, (..., n_arms), positive; any leading axes are cases that are worked out side by side.
+        b: Second parameters, (..., n_arms), positive.
 
     Returns:
-        (n_arms,) float64 fractions that sum to 1.
+        (..., n_arms) float64 fractions that sum to 1 over the arms.
 
     Raises:
         ValueError: Shapes differ or a parameter is not a positive finite number.
@@ -46,12 +48,15 @@ def p_best(a: ArrayLike, b: ArrayLike) -> Floats:
     Example:
         >>> p_best([101, 121], [101, 81]).round(7).tolist()
         [0.0224136, 0.9775864]
+        >>> p_best([[101, 121], [1, 1]], [[101, 81], [1, 1]]).round(7).tolist()
+        [[0.0224136, 0.9775864], [0.5, 0.5]]
     """
-    first, second = _parameters(a, b)
-    if len(first) == 1:
-        return np.ones(1)
+    first, second = _parameters(a, b, one_case=False)
+    if first.shape[-1] == 1:
+        return np.ones(first.shape)
     centre, width, low, high = _bells(first, second)
-    x, weight = _grid(centre, width, low.max(), max(high.max(), low.max() + 1e-9))
+    start = low.max(axis=-1)
+    x, weight = _grid(centre, width, start, np.maximum(high.max(axis=-1), start + 1e-9))
     return _chances(first, second, x, weight, _log_below(first, second, x))
 
 
@@ -85,9 +90,10 @@ def expected_loss(a: ArrayLike, b: ArrayLike) -> Floats:
 
 def _chances(a: Floats, b: Floats, x: Floats, weight: Floats, below: Floats) -> Floats:
     """Chance of each arm to lie above all others, given the log distributions at the nodes."""
-    mass: Floats = np.exp(_log_density(a, b, x) + (below.sum(axis=0) - below)) @ weight
-    total: np.float64 = mass.sum()
-    return mass / total
+    density = np.exp(_log_density(a, b, x) + (below.sum(axis=-2, keepdims=True) - below))
+    mass = (density @ weight[..., None])[..., 0]
+    chances: Floats = mass / mass.sum(axis=-1, keepdims=True)
+    return chances
 
 
 def _losses(x: Floats, weight: Floats, below: Floats) -> Floats:
@@ -191,15 +197,17 @@ def credible_interval(a: Floats, b: Floats, level: float) -> tuple[Floats, Float
     return low, high
 
 
-def _parameters(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
+def _parameters(a: ArrayLike, b: ArrayLike, *, one_case: bool = True) -> tuple[Floats, Floats]:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.ndim != 1 or first.shape != second.shape or not first.size:
-        raise ValueError(f"a and b have shapes {first.shape} and {second.shape}, must both be (n_arms,)")
+    fits = first.ndim == 1 if one_case else first.ndim > 0
+    if not fits or first.shape != second.shape or not first.size:
+        wanted = "(n_arms,)" if one_case else "(..., n_arms)"
+        raise ValueError(f"a and b have shapes {first.shape} and {second.shape}, must both be {wanted}")
     for name, values in (("a", first), ("b", second)):
         wrong = ~(np.isfinite(values) & (values > 0))
         if wrong.any():
-            arm = int(np.argmax(wrong))
-            raise ValueError(f"{name} of arm {arm} is {values[arm]:g}, must be positive and finite")
+            place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            raise ValueError(f"{name} of arm {place[-1]} is {values[place]:g}, must be positive and finite")
     return first, second
 
 
@@ -217,27 +225,53 @@ def _bells(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     where its slow tail begins. The ends leave out about 1e-17.
 
     Returns:
-        Centres and widths, (n_bends,); lower and upper ends, (n_arms,).
+        Centres and widths, (..., n_bends); lower and upper ends, (..., n_arms).
     """
     mean, sd = _centres(a, b)
-    wide = sd > 1
-    knee = np.log(np.maximum(a[wide], 1.0) / np.maximum(b[wide], 1.0))
-    centre, width = np.append(mean, knee), np.append(sd, np.ones(len(knee)))
+    wide, centre, width = sd > 1, mean, sd
+    if wide.any():
+        knee = np.log(np.maximum(a, 1.0) / np.maximum(b, 1.0))
+        centre = np.concatenate((mean, np.where(wide, knee, mean)), axis=-1)
+        width = np.concatenate((sd, np.minimum(sd, 1.0)), axis=-1)
     return centre, width, mean - _REACH * sd - _TAIL / a, mean + _REACH * sd + _TAIL / b
 
 
-def _grid(mean: Floats, sd: Floats, low: float, high: float) -> tuple[Floats, Floats]:
-    """Nodes and weights of composite Gauss-Legendre quadrature whose panels follow the nearest sharp posterior."""
-    points = (mean[:, None] + sd[:, None] * _offsets()).ravel()
-    points = np.unique(np.concatenate(([low, high], points[(points > low) & (points < high)])))
-    width = np.min(np.maximum(_STEP * sd, _GROWTH * np.abs(points[:, None] - mean)), axis=1)
-    panels = np.concatenate(([0.0], np.cumsum(np.diff(points) / np.minimum(width[1:], width[:-1]))))
-    count = max(1, int(np.ceil(panels[-1])))
-    edges = np.interp(np.linspace(0, panels[-1], count + 1), panels, points)
+def _grid(mean: Floats, sd: Floats, low: ArrayLike, high: ArrayLike) -> tuple[Floats, Floats]:
+    """Nodes and weights of composite Gauss-Legendre quadrature whose panels follow the nearest sharp posterior.
+
+    Args:
+        mean: (..., n_bends) centres.
+        sd: (..., n_bends) widths.
+        low: (...) where each case begins.
+        high: (...) where it ends.
+
+    Returns:
+        Two (..., n_nodes) arrays; a case that needs fewer panels than another ends with panels of no width.
+    """
+    ends = np.stack((low, high), axis=-1)
+    points = (mean[..., None] + sd[..., None] * _offsets()).reshape(*mean.shape[:-1], -1)
+    inside = (points > ends[..., :1]) & (points < ends[..., 1:])
+    points = np.where(inside, points, ends[..., :1])[..., inside.any(axis=tuple(range(points.ndim - 1)))]
+    points = np.sort(np.concatenate((ends, points), axis=-1), axis=-1)
+    away = np.abs(points[..., None] - mean[..., None, :])
+    width = np.min(np.maximum(_STEP * sd[..., None, :], _GROWTH * away), axis=-1)
+    steps = np.diff(points, axis=-1) / np.minimum(width[..., 1:], width[..., :-1])
+    panels = np.cumsum(np.concatenate((np.zeros((*steps.shape[:-1], 1)), steps), axis=-1), axis=-1)
+    edges = _edges(points.reshape(-1, points.shape[-1]), panels.reshape(-1, panels.shape[-1]))
+    edges = edges.reshape(*mean.shape[:-1], -1)
     node, weight = _gauss()
-    half = np.diff(edges) / 2
-    x = (edges[:-1] + half)[:, None] + half[:, None] * node
-    return x.ravel(), (half[:, None] * weight).ravel()
+    half = np.diff(edges, axis=-1)[..., None] / 2
+    x = edges[..., :-1, None] + half + half * node
+    return x.reshape(*mean.shape[:-1], -1), (half * weight).reshape(*mean.shape[:-1], -1)
+
+
+def _edges(points: Floats, panels: Floats) -> Floats:
+    """(n_cases, n_edges) ends of whole panels, from how many panels there are up to each of some points."""
+    count = np.maximum(1, np.ceil(panels[:, -1])).astype(np.int64)
+    edges = np.repeat(points[:, -1:], count.max() + 1, axis=1)
+    for case, n in enumerate(count):
+        edges[case, : n + 1] = np.interp(np.linspace(0, panels[case, -1], n + 1), panels[case], points[case])
+    return edges
 
 
 @cache
@@ -255,14 +289,15 @@ def _gauss() -> tuple[Floats, Floats]:
 
 
 def _log_density(a: Floats, b: Floats, x: Floats) -> Floats:
-    """Log density of the log odds at ``x``, (n_arms, n_nodes), from its peak down: huge counts don't cancel."""
-    d = x - np.log(a / b)[:, None]
-    mean = (a / (a + b))[:, None]
-    close = np.log1p(mean * np.expm1(np.clip(d, -1.0, 1.0)))
-    distant = np.logaddexp(np.log(b / (a + b))[:, None], np.log(mean) + d)
-    fall = a[:, None] * d - (a + b)[:, None] * np.where(np.abs(d) < 1, close, distant)
+    """Log density of the log odds at ``x``, (..., n_arms, n_nodes), from its peak down: huge counts don't cancel."""
+    d = x[..., None, :] - np.log(a / b)[..., None]
+    mean = (a / (a + b))[..., None]
+    near = np.abs(d) < 1
+    bend = np.empty_like(d)
+    np.log1p(mean * np.expm1(np.clip(d, -1.0, 1.0)), out=bend, where=near)
+    np.logaddexp(np.log(b / (a + b))[..., None], np.log(mean) + d, out=bend, where=~near)
     peak = 0.5 * np.log(a / (a + b) * b / (2 * np.pi)) + _stirling_rest(a + b) - _stirling_rest(a) - _stirling_rest(b)
-    density: Floats = fall + peak[:, None]
+    density: Floats = a[..., None] * d - (a + b)[..., None] * bend + peak[..., None]
     return density
 
 
@@ -277,9 +312,23 @@ def _stirling_rest(z: Floats) -> Floats:
 
 
 def _log_below(a: Floats, b: Floats, x: Floats) -> Floats:
-    """Log of P(log odds < x), (n_arms, n_nodes), accurate at both ends."""
-    from scipy.special import betainc, expit
+    """Log of P(log odds < x), (..., n_arms, n_nodes), accurate at both ends.
 
-    below, above = betainc(a[:, None], b[:, None], expit(x)), betainc(b[:, None], a[:, None], expit(-x))
-    log_below = np.log(np.maximum(below, np.finfo(np.float64).tiny))
-    return np.where(below < 0.5, log_below, np.log1p(-np.minimum(above, 0.5)))
+    It goes by the mass on the side of ``x`` that is away from the mean, and never by more than about 0.63 of it. Where
+    the rate can no longer be told from 0 or 1, that is the side on which the number keeps its digits; and where that
+    number is too small as well, its power in the density is all that is left.
+    """
+    from scipy.special import betainc, betaln, expit
+
+    x, first, second = x[..., None, :], a[..., None], b[..., None]
+    low = x < np.where(np.abs(x) < _ONE_SIDED, _centres(a, b)[0][..., None], 0.0)
+    own, other = np.where(low, first, second), np.where(low, second, first)
+    mass = betainc(own, other, expit(np.where(low, x, -x)))
+    if (np.abs(x) > _FAR).any():
+        power = -own * np.abs(x) - betaln(own, other) - np.log(own)
+        mass = np.where(np.abs(x) > _FAR, np.exp(np.minimum(power, 0.0)), mass)
+    nearest = np.finfo(np.float64)
+    log_below: Floats = np.where(
+        low, np.log(np.maximum(mass, nearest.tiny)), np.log1p(-np.minimum(mass, 1 - nearest.epsneg))
+    )
+    return log_below

@@ -257,6 +257,16 @@ class Counts:
             strata=self.strata, epochs=self.epochs,
         )  # fmt: skip
 
+    def exposed(self, exposure: ArrayLike) -> Counts:
+        """The same mails with another exposure.
+
+        Args:
+            exposure: (n_rows, n_arms) delay-weighted trials, 0 to the sends.
+        """
+        return Counts(
+            self.n, self.successes, exposure, self.weights, self.looks, strata=self.strata, epochs=self.epochs
+        )
+
     def total(self) -> Counts:
         """All epochs summed into one; the weights become their mean over the sends; no planned looks remain.
 

@@ -20,6 +20,8 @@ from abmail.store import BIN_SECONDS, Epoch, State, StoppedArm, StoredExperiment
 
 __all__ = ["Evidence", "curve_of", "policy_counts", "stacked"]
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -176,25 +178,31 @@ def policy_counts(evidence: Evidence, curve: DelayCurve) -> Counts:
 
     One row for each epoch; where segments had weights of their own in it, one for each of them and one for the rest.
     """
-    return stacked(evidence, [epoch.segments for epoch in evidence.epochs], lambda e: [_exposure(e, curve)])[0]
+    counts, exposures = stacked(
+        evidence, [epoch.segments for epoch in evidence.epochs], lambda e: _exposure(e, curve)[None]
+    )
+    return counts.exposed(exposures[0])
 
 
 def stacked(
     evidence: Evidence,
     names: Sequence[Iterable[str]],
-    exposures: Callable[[Evidence], Sequence[NDArray[np.float64]]],
-) -> list[Counts]:
-    """Counts with a row for each named segment of an epoch and one for everybody else, as often as there are exposures.
+    exposures: Callable[[Evidence], Floats],
+) -> tuple[Counts, Floats]:
+    """Counts with a row for each named segment of an epoch and one for everybody else, and their exposures.
 
     Args:
         evidence: What is known.
         names: (n_epochs,) the segments that get a row of their own.
-        exposures: Gives (n_epochs, n_cells) delay-weighted trials of some mails, in one or more pictures of the delays.
+        exposures: Gives the (n_pictures, n_epochs, n_cells) delay-weighted trials of some mails.
+
+    Returns:
+        The counts, and (n_pictures, n_rows, n_cells) trials from the successes to the sends.
     """
     n_cells = len(evidence.experiment.cells)
     if not evidence.epochs:
         empty = np.zeros((1, n_cells), dtype=np.int64)
-        return [Counts(empty, empty)]
+        return Counts(empty, empty), np.zeros((1, 1, n_cells))
     whole = _Part.of(evidence, exposures)
     wanted = sorted({name for own in names for name in own})
     parts = {name: _Part.of(evidence.segment(name), exposures) for name in wanted}
@@ -205,16 +213,13 @@ def stacked(
         if rest.sent.any() or not mine:
             mine[""] = rest
         rows += [(index, name, part) for name, part in mine.items()]
-    weights = np.array([evidence.weights_of(index, name) for index, name, _ in rows])
-    labels = [name for _, name, _ in rows] if wanted else None
-    return [
-        Counts(
-            [part.sent for *_, part in rows], [part.successes for *_, part in rows],
-            [np.clip(part.exposures[i], part.successes, part.sent) for *_, part in rows],
-            weights, strata=labels, epochs=[index for index, *_ in rows],
-        )
-        for i in range(len(whole.exposures))
-    ]  # fmt: skip
+    counts = Counts(
+        [part.sent for *_, part in rows], [part.successes for *_, part in rows], None,
+        np.array([evidence.weights_of(index, name) for index, name, _ in rows]),
+        strata=[name for _, name, _ in rows] if wanted else None, epochs=[index for index, *_ in rows],
+    )  # fmt: skip
+    trials = np.stack([part.exposures for *_, part in rows], axis=1)
+    return counts, np.clip(trials, counts.successes, counts.n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,16 +228,14 @@ class _Part:
 
     sent: NDArray[np.int64]
     successes: NDArray[np.int64]
-    exposures: tuple[NDArray[np.float64], ...]
+    exposures: Floats  # (n_pictures, ...)
 
     @classmethod
-    def of(cls, evidence: Evidence, exposures: Callable[[Evidence], Sequence[NDArray[np.float64]]]) -> _Part:
-        return cls(sent=evidence.sent, successes=evidence.successes, exposures=tuple(exposures(evidence)))
+    def of(cls, evidence: Evidence, exposures: Callable[[Evidence], Floats]) -> _Part:
+        return cls(sent=evidence.sent, successes=evidence.successes, exposures=exposures(evidence))
 
     def row(self, index: int) -> _Part:
-        return _Part(
-            sent=self.sent[index], successes=self.successes[index], exposures=tuple(e[index] for e in self.exposures)
-        )
+        return _Part(sent=self.sent[index], successes=self.successes[index], exposures=self.exposures[:, index])
 
     def without(self, others: Iterable[_Part]) -> _Part:
         left = self
@@ -240,12 +243,12 @@ class _Part:
             left = _Part(
                 sent=left.sent - other.sent,
                 successes=left.successes - other.successes,
-                exposures=tuple(a - b for a, b in zip(left.exposures, other.exposures, strict=True)),
+                exposures=left.exposures - other.exposures,
             )
         return left
 
 
-def _exposure(evidence: Evidence, curve: DelayCurve) -> NDArray[np.float64]:
+def _exposure(evidence: Evidence, curve: DelayCurve) -> Floats:
     exposure = np.zeros(evidence.sent.shape)
     epoch, cell, age, n = evidence.ages
     np.add.at(exposure, (epoch, cell), n * curve.cdf(age))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,7 +67,7 @@ class Known:
     def expected(self) -> Counts:
         """The counts with the exposure that is to be expected over the pictures of the delays."""
         mean = np.tensordot(self.chances / self.chances.sum(), self.exposures, axes=1)
-        return _with_exposure(self.counts, np.clip(mean, self.counts.successes, self.counts.n))
+        return self.counts.exposed(np.clip(mean, self.counts.successes, self.counts.n))
 
     def fading(self, keep: Floats) -> Known:
         """Old rows count less: see `abmail.bandit.faded`."""
@@ -113,14 +113,12 @@ def known(evidence: Evidence) -> Known:
         return Known(counts=counts, exposures=counts.exposure[None], chances=np.ones(1))
     curves = arm_curves(evidence)
 
-    def exposures(part: Evidence) -> Sequence[Floats]:
+    def exposures(part: Evidence) -> Floats:
         epoch, cell, age, n = part.ages
-        return tuple(curves.exposures(epoch, cell, age, n, n_epochs=n_epochs))
+        return curves.exposures(epoch, cell, age, n, n_epochs=n_epochs)
 
-    scenarios = stacked(evidence, [learning_segments(evidence)] * n_epochs, exposures)
-    found = Known(
-        counts=scenarios[0], exposures=np.stack([one.exposure for one in scenarios]), chances=curves.chances
-    )  # fmt: skip
+    counts, pictures = stacked(evidence, [learning_segments(evidence)] * n_epochs, exposures)
+    found = Known(counts=counts, exposures=pictures, chances=curves.chances)
     half_life = evidence.experiment.allocation.half_life
     if half_life is None:
         return found
@@ -182,12 +180,6 @@ def _with_newcomers(weights: Floats, fresh: tuple[bool, ...], evidence: Evidence
 
 def _plain(weights: Floats) -> tuple[float, ...]:
     return tuple(float(w) for w in weights)
-
-
-def _with_exposure(counts: Counts, exposure: Floats) -> Counts:
-    return Counts(
-        counts.n, counts.successes, exposure, counts.weights, counts.looks, strata=counts.strata, epochs=counts.epochs
-    )  # fmt: skip
 
 
 # -- policies ---------------------------------------------------------------------------------------------------------

@@ -109,12 +109,17 @@ class _Learner(_Written):
         if not 0 <= self.level_sd < math.inf:
             raise ValueError(f"level_sd is {self.level_sd:g}, must be 0 or a positive number")
 
-    def posterior(self, counts: Counts) -> tuple[Floats, Floats]:
-        """Beta parameters of each arm's rate, two (n_arms,) arrays."""
+    def posterior(self, counts: Counts, *, exposures: Floats | None = None) -> tuple[Floats, Floats]:
+        """Beta parameters of each arm's rate, two (n_arms,) arrays.
+
+        Args:
+            counts: What is known.
+            exposures: (..., n_rows, n_arms) other exposures, which give two (..., n_arms) arrays.
+        """
         a, b = self.prior or (1.0, 1.0)
         k = counts.successes.sum(axis=0).astype(np.float64)
-        m = level_weighted(counts, prior=(a, b), sd=self.level_sd)
-        return a + k, b + np.maximum(m - k, 0.0)
+        m = level_weighted(counts, prior=(a, b), sd=self.level_sd, exposures=exposures)
+        return np.broadcast_to(a + k, m.shape), b + np.maximum(m - k, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +144,28 @@ class ChanceToBeBest(_Learner):
         del rng
         return self.weights_from(self.chances(counts, active=active), counts, active=active)
 
-    def chances(self, counts: Counts, *, active: Sequence[bool] | None = None) -> Floats:
-        """Each arm's chance to be the best of the active ones, (n_arms,); equal where nothing is known."""
+    def chances(
+        self, counts: Counts, *, active: Sequence[bool] | None = None, exposures: Floats | None = None
+    ) -> Floats:
+        """Each arm's chance to be the best of the active ones; equal where nothing is known.
+
+        Args:
+            counts: What is known.
+            active: As `Policy.weights`.
+            exposures: (..., n_rows, n_arms) the exposure in several pictures of the delays, in place of the counts'.
+
+        Returns:
+            (n_arms,), or (..., n_arms) for those pictures.
+        """
         chosen = chosen_arms(active, counts.n_arms)
-        best = np.full(len(chosen), 1 / len(chosen))
-        if counts.exposure.sum() > 0:
-            a, b = self.posterior(counts.arms(chosen))
-            order = np.lexsort((b, a))  # the same sums in the same order, whatever the order of the arms
-            best[order] = p_best(a[order], b[order])
-        return spread(best, chosen, counts.n_arms)
+        trials = (counts.exposure if exposures is None else exposures)[..., chosen]
+        a, b = self.posterior(counts.arms(chosen), exposures=trials)
+        order = np.lexsort((b, a), axis=-1)  # the same sums in the same order, whatever the order of the arms
+        best = p_best(np.take_along_axis(a, order, axis=-1), np.take_along_axis(b, order, axis=-1))
+        known = trials.sum(axis=(-2, -1), keepdims=True)[..., 0] > 0
+        everywhere = np.zeros((*best.shape[:-1], counts.n_arms))
+        np.put_along_axis(everywhere, np.array(chosen)[order], np.where(known, best, 1 / len(chosen)), axis=-1)
+        return everywhere
 
     def weights_from(self, chances: ArrayLike, counts: Counts, *, active: Sequence[bool] | None = None) -> Floats:
         """Shares of the next epoch from chances to be the best that were worked out elsewhere.

@@ -57,7 +57,13 @@ def quantise(shares: ArrayLike, *, floor: float = 0.0) -> Floats:
     return result
 
 
-def level_weighted(counts: Counts, *, prior: tuple[float, float] = (1.0, 1.0), sd: float = LEVEL_SD) -> Floats:
+def level_weighted(
+    counts: Counts,
+    *,
+    prior: tuple[float, float] = (1.0, 1.0),
+    sd: float = LEVEL_SD,
+    exposures: Floats | None = None,
+) -> Floats:
     """Trials of each arm with the level of each epoch taken out.
 
     An epoch that was sent at a bad hour, or whose answers an outage held back, has fewer successes than its arms' rates
@@ -69,20 +75,23 @@ def level_weighted(counts: Counts, *, prior: tuple[float, float] = (1.0, 1.0), s
         counts: Counts with exposure.
         prior: Beta parameters of every arm.
         sd: Standard deviation of the factors; 0 switches them off.
+        exposures: (..., n_rows, n_arms) the exposure in other pictures of the delays, in place of that of the counts.
 
     Returns:
-        (n_arms,) weighted trials. Their sum, each times its arm's rate, stays what it was without the factors.
+        (n_arms,) weighted trials, or (..., n_arms) for those pictures. Their sum, each times its arm's rate, stays what
+        it was without the factors.
     """
-    exposure: Floats = counts.exposure
-    m: Floats = exposure.sum(axis=0)
+    exposure: Floats = counts.exposure if exposures is None else exposures
+    m: Floats = exposure.sum(axis=-2)
     if counts.n_epochs < 2 or sd == 0 or not m.any():
         return m
     seen, k = counts.successes.sum(axis=1), counts.successes.sum(axis=0)
     for _ in range(_ITERATIONS):
-        expected = exposure @ ((prior[0] + k) / (sum(prior) + m))
+        expected = np.einsum("...ek,...k->...e", exposure, (prior[0] + k) / (sum(prior) + m))
         factor = (seen + sd**-2) / (expected + sd**-2)
-        factor *= expected.sum() / float(factor @ expected)
-        m = factor @ exposure
+        total = (factor * expected).sum(axis=-1, keepdims=True)
+        factor *= np.divide(expected.sum(axis=-1, keepdims=True), total, out=np.ones_like(total), where=total > 0)
+        m = np.einsum("...e,...ek->...k", factor, exposure)
     return m
 
 

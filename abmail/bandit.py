@@ -8,7 +8,7 @@ differ in speed, `DelayCurve.fit_by_arm` gives several pictures of that share, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -129,25 +129,11 @@ def weights_over(
         raise ValueError(f"exposures have shape {exposures.shape}, must be {wanted}: scenarios, epochs, arms")
     if not np.isfinite(chances).all() or (chances < 0).any() or chances.sum() <= 0:
         raise ValueError(f"chances are {chances.tolist()}, must be non-negative numbers with a positive sum")
-    mixed = np.zeros(counts.n_arms)
-    scenarios = _scenarios(counts, exposures, chances)
+    share = chances / chances.sum()
+    some = share > _NEGLIGIBLE
+    trials = np.clip(exposures[some], 0.0, counts.n)
     if isinstance(policy, ChanceToBeBest):
-        for chance, scenario in scenarios:
-            mixed += chance * policy.chances(scenario, active=active)
-        return policy.weights_from(mixed, counts, active=active)
-    for chance, scenario in scenarios:
-        mixed += chance * policy.weights(scenario, rng=rng, active=active)
-    return quantise(mixed)
-
-
-def _scenarios(counts: Counts, exposures: Floats, chances: Floats) -> Iterator[tuple[float, Counts]]:
-    for chance, exposure in zip(chances / chances.sum(), exposures, strict=True):
-        if chance > _NEGLIGIBLE:
-            trials = np.clip(exposure, 0.0, counts.n)
-            yield (
-                float(chance),
-                Counts(
-                    counts.n, counts.successes, trials, counts.weights, counts.looks,
-                    strata=counts.strata, epochs=counts.epochs,
-                ),
-            )  # fmt: skip
+        best = policy.chances(counts, active=active, exposures=trials)
+        return policy.weights_from(share[some] @ best, counts, active=active)
+    own = [policy.weights(counts.exposed(exposure), rng=rng, active=active) for exposure in trials]
+    return quantise(share[some] @ np.stack(own))

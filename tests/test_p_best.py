@@ -75,6 +75,23 @@ def test_posteriors_with_parameters_under_one_are_not_stepped_over(
     assert expected_loss(a, b) == pytest.approx(loss, abs=1e-9)
 
 
+@pytest.mark.parametrize("least", [1e-6, 0.001, 0.01, 0.1])
+def test_rates_too_near_to_0_or_1_for_a_number_still_have_their_chances(least: float) -> None:
+    """Powers again, with most of their mass where the rate or 1 - rate cannot be told from 1."""
+    for seed in range(20):
+        a, one = least * 10 ** np.random.default_rng(seed).uniform(0, 1, 2), np.ones(2)
+        assert p_best(a, one) == pytest.approx(a / a.sum(), abs=1e-4)
+        assert p_best(one, a) == pytest.approx(a[::-1] / a.sum(), abs=1e-4)
+
+
+def test_cases_side_by_side_are_worked_out_as_they_are_alone() -> None:
+    rng = np.random.default_rng(5)
+    a, b = 10.0 ** rng.uniform(-2, 6, (2, 3, 7, 4))
+    together = p_best(a, b)
+    for case in np.ndindex(3, 7):
+        assert together[case] == pytest.approx(p_best(a[case], b[case]), abs=1e-13)
+
+
 def test_ten_million_draws_agree() -> None:
     a, b = np.array([41.0, 37.0, 45.0, 12.0]), np.array([361.0, 265.0, 457.0, 100.0])
     rng, rounds, size = np.random.default_rng(2), 20, 500_000

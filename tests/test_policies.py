@@ -333,6 +333,18 @@ def test_over_uncertain_delays_the_chances_are_averaged_before_the_policy_acts()
         assert weights == pytest.approx(policy.weights_from(mixed, counts), abs=2 * UNIT)
 
 
+@pytest.mark.parametrize("active", [None, [True, False, True, True]])
+def test_chances_in_several_pictures_of_the_delays_are_those_of_each(active: list[bool] | None) -> None:
+    rng = np.random.default_rng(8)
+    n = rng.integers(50, 300, (6, 4))
+    counts = Counts(n, rng.binomial(n, 0.1))
+    exposures = counts.successes + (n - counts.successes) * rng.random((9, 6, 4))
+    exposures[3] = 0.0  # a picture in which no answer can have come in yet
+    together = Thompson().chances(counts, active=active, exposures=exposures)
+    for chances, exposure in zip(together, exposures, strict=True):
+        assert chances == pytest.approx(Thompson().chances(counts.exposed(exposure), active=active), abs=1e-13)
+
+
 def test_the_public_names_are_the_policies() -> None:
     for kind in POLICIES.values():
         assert getattr(ab, kind.__name__) is kind
