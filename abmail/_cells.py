@@ -58,6 +58,8 @@ class Cells:
         """Variance within the arms over the five epochs before, in the first its own, (..., n_epochs); 0 if nothing."""
         free = np.maximum(self.n - 1, 0.0).sum(axis=-2)
         own = _per(self.scatter.sum(axis=-2), free)
+        if self.n.shape[-1] == 1:
+            return own
         before = _per(*(_recent(part) for part in (self.scatter.sum(axis=-2), free)))
         return np.where(before > 0, before, own)
 

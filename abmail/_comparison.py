@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import importlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from abmail._later import named_figures
 from abmail._wording import Facts, write_sentence
 from abmail.errors import MissingExtra
 
@@ -14,17 +15,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from abmail._counts import Counts
+    from abmail._later import Later
     from abmail._method import MethodName
     from abmail._sample_ratio import SampleRatio
     from abmail._wording import Language
 
-__all__ = ["ArmResult", "Comparison", "Contrast", "Decision", "MethodInfo"]
+__all__ = ["ArmResult", "Belief", "Comparison", "Contrast", "Decision", "MethodInfo"]
 
 FORMAT_VERSION = 1
 
 Status = Literal["ok", "too_few", "zero_variance", "srm_failed"]
 State = Literal["winner", "leading", "no_difference", "too_early", "stopped"]
 Cell = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """What the posterior of one arm says: decision aids, without an error guarantee.
+
+    Attributes:
+        p_best: Posterior probability of the highest rate.
+        expected_loss: Posterior mean of the rate lost by using this arm.
+        credible_lower: Lower end of the posterior interval for the rate.
+        credible_upper: Upper end of the posterior interval for the rate.
+    """
+
+    p_best: float
+    expected_loss: float
+    credible_lower: float
+    credible_upper: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +65,8 @@ class ArmResult:
         lift_upper: Upper end of the interval for ``lift``; None also where it is infinite.
         p_value: p-value against the control, corrected for the number of arms; valid at every look unless the method
             is ``fixed``; None with ``bayes``.
-        p_best: Posterior probability of the highest rate: a decision aid, without an error guarantee.
-        expected_loss: Posterior mean of the rate lost by using this arm: a decision aid.
-        credible_lower: Lower end of the posterior interval for the rate.
-        credible_upper: Upper end of the posterior interval for the rate.
+        belief: What the posterior says, worked out when it is first read; read ``p_best``, ``expected_loss``,
+            ``credible_lower`` and ``credible_upper``.
         weight: Allocation weight of the latest epoch, None where not logged.
         status: ``ok``, ``too_few`` or ``zero_variance``, of the comparison with the control.
     """
@@ -66,12 +83,29 @@ class ArmResult:
     lift_lower: float | None
     lift_upper: float | None
     p_value: float | None
-    p_best: float
-    expected_loss: float
-    credible_lower: float
-    credible_upper: float
+    belief: Later[Belief]
     weight: float | None
     status: Status
+
+    @property
+    def p_best(self) -> float:
+        """Posterior probability of the highest rate: a decision aid, without an error guarantee."""
+        return self.belief.value.p_best
+
+    @property
+    def expected_loss(self) -> float:
+        """Posterior mean of the rate lost by using this arm: a decision aid."""
+        return self.belief.value.expected_loss
+
+    @property
+    def credible_lower(self) -> float:
+        """Lower end of the posterior interval for the rate."""
+        return self.belief.value.credible_lower
+
+    @property
+    def credible_upper(self) -> float:
+        """Upper end of the posterior interval for the rate."""
+        return self.belief.value.credible_upper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +184,8 @@ class Comparison:
         decision: What may be said now.
         srm: Sample-ratio check.
         method: How the comparison was made.
-        runner_up: The winning or leading arm beside the best of the others, None where there is nothing to compare.
+        beside: The winning or leading arm beside the best of the others, worked out when it is first read; read
+            ``runner_up``.
         not_beaten: Names of the arms that no other arm was proved to beat; the best arm is among them with
             probability 1 - alpha.
         status: ``ok``, ``too_few``, ``zero_variance`` or ``srm_failed``.
@@ -164,12 +199,17 @@ class Comparison:
     decision: Decision
     srm: SampleRatio
     method: MethodInfo
-    runner_up: Contrast | None
+    beside: Later[Contrast | None]
     not_beaten: tuple[str, ...]
     status: Status
     mde: float | None
     counts: Counts = field(repr=False, compare=False)
     again: Callable[[Counts], Comparison] = field(repr=False, compare=False)
+
+    @property
+    def runner_up(self) -> Contrast | None:
+        """The winning or leading arm beside the best of the others, None where there is nothing to compare."""
+        return self.beside.value
 
     def updated(self, more: Counts) -> Comparison:
         """The answer after further epochs: what `compare` says of all epochs together.
@@ -200,7 +240,7 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Cell]]:
         """One dict per arm: the one source of every table."""
-        return [{field.name: getattr(arm, field.name) for field in fields(arm)} for arm in self.arms]
+        return [named_figures(arm) for arm in self.arms]
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form."""

@@ -25,11 +25,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from abmail._boundary import crossing_probability, mixture_bound, mixture_p_value, mixture_rho, obrien_fleming
-from abmail._sequential import ratio_or_nan, spend
+from abmail._sequential import gap, invert, ratio_or_nan, spend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -51,7 +49,8 @@ FEWEST_UNITS: Final = 30
 """Units that both arms need in an epoch for it to count (in a single look: for a claim)."""
 
 _DEFAULT_EPOCHS: Final = 25  # the horizon assumed by the mixture when none was given
-_HALVINGS: Final = 60
+_ROUNDS: Final = 20
+_ENOUGH: Final = 1e-13
 _ROUNDING: Final = 1e-12  # a standard deviation below this share of the mean is nothing but rounding
 
 
@@ -144,27 +143,52 @@ class MeanTest(ABC):
         half = self._limit(level, one, one) * se
         return (effect - half)[..., 0], (effect + half)[..., 0]
 
-    def lift(self, level: float) -> tuple[Floats, Floats, Floats]:
-        """Relative difference m_b / m_a - 1 and its interval at the present look, (...,).
+    def lift(self) -> Floats:
+        """Relative difference m_b / m_a - 1 at the present look, (...,).
 
-        The upper end is infinite where the control's mean could as well be 0. NaN where a mean is negative, or the
-        control's is 0: a lift has no meaning there.
+        NaN where a mean is negative, or the control's is 0: a lift has no meaning there.
         """
-        top_a, top_b, noise_a, noise_b = (
-            part[..., -1:] for part in (self.top_a, self.top_b, self.noise_a, self.noise_b)
-        )
-        sensible = (noise_a + noise_b > 0) & (top_a > 0) & (top_b >= 0)
-        side = np.array([1.0, -1.0]).reshape(2, *(1 for _ in top_a.shape))  # the lower and the upper end
+        return np.where(self._sensible(), ratio_or_nan(self.top_b[..., -1:], self.top_a[..., -1:]) - 1, np.nan)[..., 0]
 
-        def away(odds: Floats) -> Floats:
-            x, y = odds, 1 - odds
-            gap, sd = y * top_b - x * top_a, np.sqrt(y**2 * noise_b + x**2 * noise_a)
-            z: Floats = np.where(sd > 0, _divide(gap, sd), np.copysign(np.inf, gap))
-            return z - side * self._limit(level, x, y)
+    def lift_interval(self, level: float) -> tuple[Floats, Floats]:
+        """Interval for the relative difference, (...,); its upper end is infinite where the control's mean may be 0."""
+        latest = (part[..., -1:] for part in (self.top_a, self.top_b, self.noise_a, self.noise_b))
+        low, high = np.where(self._sensible(), _ratio(self._lift_odds(level, *latest)) - 1, np.nan)[..., 0]
+        return low, high
 
-        ends = _ratio(_crossing(away, np.ones((2, *top_a.shape)))) - 1
-        low, high = np.where(sensible, ends, np.nan)[..., 0]
-        return np.where(sensible, ratio_or_nan(top_b, top_a) - 1, np.nan)[..., 0], low, high
+    def _sensible(self) -> Flags:
+        """Where a relative difference has a meaning now, (..., 1)."""
+        known: Flags = ((self.noise_a + self.noise_b > 0) & (self.top_a > 0) & (self.top_b >= 0))[..., -1:]
+        return known
+
+    def _lift_odds(self, level: float, a: Floats, b: Floats, noise_a: Floats, noise_b: Floats) -> Floats:
+        """Both ends of the interval for m_b / (m_a + m_b), (2, ..., 1): 1 where the control could as well be 0.
+
+        With the limit held fixed they solve a quadratic (Fieller 1954); with the limit of those ends the next one.
+        """
+        total = a + b
+        a, b = _divide(a, total), _divide(b, total)
+        noise_a, noise_b = (_divide(np.sqrt(noise), total) ** 2 for noise in (noise_a, noise_b))
+        odds = np.stack((b, b))
+        farthest = np.stack((np.zeros_like(a), np.ones_like(a)))
+        allowed = self._limit(level, farthest, 1 - farthest) ** 2 * np.stack((noise_b, noise_a))
+        open_end = np.stack((b, a)) ** 2 <= allowed
+        for _ in range(_ROUNDS):
+            squared = np.broadcast_to(self._limit(level, odds, 1 - odds) ** 2, odds.shape)
+            left_a, left_b = a**2 - squared * noise_a, b**2 - squared * noise_b
+            root = a * b + np.sqrt(np.maximum((a * b) ** 2 - left_a * left_b, 0.0))
+            low, far = np.maximum(left_b[0], 0.0), np.maximum(left_a[1], 0.0)
+            ends = np.stack((_divide(low, low + root[0]), np.where(far > 0, _divide(root[1], root[1] + far), 1.0)))
+            before, odds = odds, np.where(open_end, farthest, ends)
+            settled = np.abs(odds - before) <= _ENOUGH
+            if settled.all():
+                return odds
+
+        def fits(at: Floats) -> Floats:
+            x, y = at, 1 - at
+            return gap(self._limit(level, x, y) * np.sqrt(y**2 * noise_b + x**2 * noise_a), np.abs(y * b - x * a))
+
+        return np.where(settled, odds, np.stack(invert(fits, b, 0.0, 1.0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,17 +360,6 @@ def _steps(pair: MeanPair, g: Floats, variance: Floats) -> tuple[Floats, Floats,
     return gap, top_a, top_b, scale, *noise
 
 
-def _crossing(falling: Callable[[Floats], Floats], like: Floats) -> Floats:
-    """Where a falling function of the odds in [0, 1] passes 0; 0 or 1 where it does not."""
-    low, high = np.zeros_like(like), np.ones_like(like)
-    ends = falling(low) <= 0, falling(high) >= 0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        above = falling(middle) > 0
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return np.where(ends[0], 0.0, np.where(ends[1], 1.0, (low + high) / 2))
-
-
 def _ratio(odds: Floats) -> Floats:
     """Odds over 1 - odds, infinite at odds of 1."""
     return np.divide(odds, 1 - odds, out=np.full_like(odds, np.inf), where=odds < 1)
@@ -354,6 +367,6 @@ def _ratio(odds: Floats) -> Floats:
 
 def _divide(top: Floats, bottom: Floats) -> Floats:
     """``top / bottom``, 0 where ``bottom`` is not positive."""
-    quotient: Floats = np.zeros(np.broadcast_shapes(top.shape, bottom.shape))
+    quotient: Floats = np.zeros(np.broadcast(top, bottom).shape)
     np.divide(top, bottom, out=quotient, where=bottom > 0)
     return quotient

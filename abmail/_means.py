@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from abmail._arms import arm_index, arm_names
 from abmail._boundary import check_alpha
 from abmail._cells import cells_of
 from abmail._comparison import MethodInfo
+from abmail._later import Later
 from abmail._mean_score import FEWEST_UNITS, MeanPair, any_look, one_look, planned
-from abmail._means_answer import MeanResult, MeansComparison
+from abmail._means_answer import LiftInterval, MeanResult, MeansComparison
 from abmail._sample_ratio import sample_ratio
 
 if TYPE_CHECKING:
@@ -51,9 +53,8 @@ class _Plan:
     horizon: float | None
     n_arms: int
 
-    def test(self, cells: Cells, reference: int, arms: Sequence[int]) -> MeanTest:
+    def test(self, pair: MeanPair) -> MeanTest:
         """Compare arms with a reference arm."""
-        pair = _pair(cells, reference, arms)
         if self.name == "fixed":
             return one_look(pair)
         if self.name == "anytime":
@@ -126,7 +127,7 @@ def compare_means(
     base = arm_index(control, labels)
     if correction not in ("holm", "bonferroni", "none"):
         raise ValueError(f"correction is '{correction}', must be holm, bonferroni or none")
-    source = moments.total() if plan.name == "fixed" or not moments.n_epochs else moments
+    source = moments.total() if (plan.name == "fixed" and moments.n_epochs > 1) or not moments.n_epochs else moments
     cells = cells_of(source, cuped=cuped)
     ratio = sample_ratio(moments.n, moments.weights, moments.looks, _SRM_ALPHA)
     arms = _arm_results(plan, moments, cells, base=base, labels=labels, correction=correction)
@@ -235,18 +236,18 @@ def _pair(cells: Cells, reference: int, arms: Sequence[int]) -> MeanPair:
     )
 
 
-_CONTRAST: Final = ("effect", "lift", "ci_lower", "ci_upper", "lift_lower", "lift_upper", "p_value")
-_NO_CONTRAST: Final[dict[str, float | None]] = dict.fromkeys(_CONTRAST)
+_CONTRAST: Final = ("effect", "lift", "ci_lower", "ci_upper", "p_value")
 
 
 def _arm_results(
     plan: _Plan, moments: Moments, cells: Cells, *, base: int, labels: tuple[str, ...], correction: Correction
 ) -> tuple[MeanResult, ...]:
     others = [i for i in range(len(labels)) if i != base]
-    test = plan.test(cells, base, others)
-    versus = dict(zip(others, _versus_control(plan, test, correction), strict=True))
     pair = _pair(cells, base, others)
+    test = plan.test(pair)
+    versus = dict(zip(others, _versus_control(plan, test, correction), strict=True))
     statuses = dict(zip(others, _pair_statuses(plan, pair, test), strict=True))
+    nothing: dict[str, Any] = dict.fromkeys(_CONTRAST) | {"lift_interval": Later(_no_lift)}
     units, means = moments.n.sum(axis=0), _overall(moments)
     return tuple(
         MeanResult(
@@ -255,25 +256,41 @@ def _arm_results(
             n=int(units[i]),
             mean=_finite(float(means[i])),
             status=statuses.get(i, "ok"),
-            **versus.get(i, _NO_CONTRAST),
+            **versus.get(i, nothing),
         )
         for i, name in enumerate(labels)
     )
 
 
-def _versus_control(plan: _Plan, test: MeanTest, correction: Correction) -> list[dict[str, float | None]]:
-    """The columns of `_CONTRAST` for every arm but the control."""
+def _versus_control(plan: _Plan, test: MeanTest, correction: Correction) -> list[dict[str, Any]]:
+    """The columns of `_CONTRAST` and the lift's interval for every arm but the control."""
     n_pairs = len(test.effect)
     level = plan.alpha if correction == "none" else plan.alpha / n_pairs
-    lift, lift_low, lift_high = test.lift(level)
     low, high = test.difference(level)
     answered = np.isfinite(test.se[:, -1])
     p_values = np.where(answered, _adjusted(test.p_value(), correction), np.nan)
-    columns = (test.effect[:, -1], lift, low, high, lift_low, lift_high, p_values)
+    columns = (test.effect[:, -1], test.lift(), low, high, p_values)
+    lifts = Later(partial(_lift_intervals, test, level))
     return [
         {name: _finite(float(column[row])) for name, column in zip(_CONTRAST, columns, strict=True)}
+        | {"lift_interval": Later(partial(_one_lift, lifts, row))}
         for row in range(n_pairs)
     ]
+
+
+def _lift_intervals(test: MeanTest, level: float) -> tuple[LiftInterval, ...]:
+    ends = (end.tolist() for end in test.lift_interval(level))
+    return tuple(
+        LiftInterval(lift_lower=_finite(low), lift_upper=_finite(high)) for low, high in zip(*ends, strict=True)
+    )
+
+
+def _one_lift(lifts: Later[tuple[LiftInterval, ...]], row: int) -> LiftInterval:
+    return lifts.value[row]
+
+
+def _no_lift() -> LiftInterval:
+    return LiftInterval(lift_lower=None, lift_upper=None)
 
 
 def _finite(value: float) -> float | None:

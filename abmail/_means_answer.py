@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import importlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from abmail._later import named_figures
 from abmail._mean_score import FEWEST_UNITS
 from abmail.errors import MissingExtra
 
@@ -14,15 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from abmail._comparison import MethodInfo, Status
+    from abmail._later import Later
     from abmail._sample_ratio import SampleRatio
     from abmail._wording import Language
 
-__all__ = ["MeanResult", "MeansComparison", "Metric"]
+__all__ = ["LiftInterval", "MeanResult", "MeansComparison", "Metric"]
 
 FORMAT_VERSION: Final = 1
 
 Metric = Literal["mean", "ratio"]
 Cell = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiftInterval:
+    """Interval for a relative difference; None where there is none, and for an infinite end."""
+
+    lift_lower: float | None
+    lift_upper: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +49,7 @@ class MeanResult:
         lift: Relative difference to the control's mean, compared within epochs; None where a mean is negative.
         ci_lower: Lower end of the interval for ``effect``.
         ci_upper: Upper end of the interval for ``effect``.
-        lift_lower: Lower end of the interval for ``lift``.
-        lift_upper: Upper end of the interval for ``lift``; None also where it is infinite.
+        lift_interval: Interval for ``lift``, worked out when it is first read; read ``lift_lower`` and ``lift_upper``.
         p_value: p-value against the control, corrected for the number of arms; valid at every look unless the method
             is ``fixed``.
         status: ``ok``, ``too_few`` or ``zero_variance``, of the comparison with the control.
@@ -54,10 +63,19 @@ class MeanResult:
     lift: float | None
     ci_lower: float | None
     ci_upper: float | None
-    lift_lower: float | None
-    lift_upper: float | None
+    lift_interval: Later[LiftInterval]
     p_value: float | None
     status: Status
+
+    @property
+    def lift_lower(self) -> float | None:
+        """Lower end of the interval for ``lift``."""
+        return self.lift_interval.value.lift_lower
+
+    @property
+    def lift_upper(self) -> float | None:
+        """Upper end of the interval for ``lift``; None also where it is infinite."""
+        return self.lift_interval.value.lift_upper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +122,7 @@ class MeansComparison:
 
     def rows(self) -> list[dict[str, Cell]]:
         """One dict per arm: the one source of every table."""
-        return [{field.name: getattr(arm, field.name) for field in fields(arm)} for arm in self.arms]
+        return [named_figures(arm) for arm in self.arms]
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form."""

@@ -20,7 +20,7 @@ import numpy as np
 from abmail._arms import arm_index, arm_names
 from abmail._bayes import credible_interval, expected_loss, p_best, value_remaining
 from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
-from abmail._comparison import ArmResult, Comparison, Contrast, Decision, MethodInfo
+from abmail._comparison import ArmResult, Belief, Comparison, Contrast, Decision, MethodInfo
 from abmail._contest import hold_contest, sound
 from abmail._counts import Counts
 from abmail._fixed import newcombe_interval, wilson_interval
@@ -33,6 +33,7 @@ from abmail._guardrail import (
     rate_bounds,
     worse_than_control,
 )
+from abmail._later import Later
 from abmail._means import compare_means
 from abmail._means_answer import MeanResult, MeansComparison
 from abmail._method import Arrays, make_plan
@@ -204,7 +205,7 @@ def compare(
         method=MethodInfo(
             name=chosen.name, why=chosen.why, alpha=alpha, looks=chosen.looks, spent=chosen.spent(len(counts.n))
         ),
-        runner_up=_runner_up(chosen, arrays, contest, arms) if healthy else None,
+        beside=Later(partial(_runner_up, chosen, arrays, contest, arms) if healthy else _nobody),
         not_beaten=tuple(
             name for i, name in enumerate(labels) if not (healthy and contest.beats[:, i, -1].any())
         ),
@@ -397,7 +398,7 @@ def _arm_results(
     successes = counts.successes.sum(axis=0)
     a = plan.prior[0] + successes
     b = plan.prior[1] + np.maximum(counts.exposure.sum(axis=0) - successes, 0.0)
-    best, loss, (low, high) = p_best(a, b), expected_loss(a, b), credible_interval(a, b, plan.alpha)
+    beliefs = Later(partial(_beliefs, a, b, plan.alpha))
     sends, statuses = counts.n.sum(axis=0), _statuses(arrays, contest, base)
     return tuple(
         ArmResult(
@@ -406,16 +407,26 @@ def _arm_results(
             n=int(sends[i]),
             successes=int(successes[i]),
             rate=float(successes[i] / sends[i]) if sends[i] else None,
-            p_best=float(best[i]),
-            expected_loss=float(loss[i]),
-            credible_lower=float(low[i]),
-            credible_upper=float(high[i]),
+            belief=Later(partial(_one_belief, beliefs, i)),
             weight=float(counts.weights[-1, i]) if counts.weights is not None and len(counts.n) else None,
             status=statuses.get(i, "ok"),
             **versus.get(i, _NO_CONTRAST),
         )
         for i, name in enumerate(labels)
     )
+
+
+def _beliefs(a: Floats, b: Floats, alpha: float) -> tuple[Belief, ...]:
+    """What the posteriors Beta(a, b) of all arms say."""
+    columns = p_best(a, b), expected_loss(a, b), *credible_interval(a, b, alpha)
+    return tuple(
+        Belief(p_best=best, expected_loss=loss, credible_lower=low, credible_upper=high)
+        for best, loss, low, high in zip(*(column.tolist() for column in columns), strict=True)
+    )
+
+
+def _one_belief(beliefs: Later[tuple[Belief, ...]], arm: int) -> Belief:
+    return beliefs.value[arm]
 
 
 _CONTRAST = ("effect", "lift", "ci_lower", "ci_upper", "lift_lower", "lift_upper", "p_value")
@@ -498,6 +509,10 @@ def _decide(contest: Contest, arrays: Arrays, labels: tuple[str, ...], *, health
         reason = f"a pair of arms has fewer than {FEWEST_SUCCESSES} successes or failures"
         return Decision(state="too_early", arm=None, reason=reason)
     return Decision(state="leading", arm=labels[leader], reason="chance could still explain the lead")
+
+
+def _nobody() -> None:
+    """No runner-up."""
 
 
 def _runner_up(plan: Plan, arrays: Arrays, contest: Contest, arms: tuple[ArmResult, ...]) -> Contrast | None:

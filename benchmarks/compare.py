@@ -3,9 +3,10 @@
 Run: ``python -m benchmarks.compare`` (``make peers`` runs it where the peers are installed). Four arms, 100 epochs, one
 control. The limit is numpy computing three pooled z statistics and their p-values from the same arrays, nothing else.
 The rounds are interleaved, so that a change of the machine's speed meets everybody alike. Peers take the summed counts
-and answer for the three contrasts with the control; ours also answers for every pair, the chance to be best, the
-sample ratio and the decision. Exits with 1 where `compare` on a planned experiment is over its target at best, or a
-peer is faster at the score test with its intervals.
+and answer for the three contrasts with the control. Ours answers for these contrasts with both intervals, for every
+pair, the sample ratio and the decision; what nobody reads (the posteriors, the runner-up) is not worked out. The lines
+"everything read" have all of it. Exits with 1 where everything about a planned experiment takes longer than its target
+at best, or a peer is faster at the same job.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-from abmail.stats import Counts, Method, compare, compare_many
+from abmail.stats import Counts, Method, Moments, compare, compare_many, compare_means
 from benchmarks._peers import JOBS, PEERS, version
 
 RATES = (0.18, 0.20, 0.21, 0.25)
@@ -29,7 +31,21 @@ EPOCHS, SENDS = 100, 250
 EXPERIMENTS = 10_000
 TARGET_MS = 5.0
 METHODS: tuple[Method, ...] = ("sequential", "anytime", "exact", "aipw", "fixed", "bayes")
-LIMIT, SAME_JOB = "three z scores in numpy", "statsmodels: score test, score intervals of difference and ratio"
+LIMIT, READ = "three z scores in numpy", ", everything read"
+SCORE, WELCH, ANYTIME = (
+    "compare: fixed, summed counts",
+    "compare_means: fixed, summed",
+    "compare_means: anytime, summed",
+)
+SAME_JOB = {
+    "statsmodels: score test, score intervals of difference and ratio": SCORE,
+    "tea-tasting: Proportion": SCORE,
+    "tea-tasting: Mean": WELCH,
+    "gbstats: Welch": WELCH,
+}
+"""Peers' jobs, and which of ours answers the same question by the same kind of test."""
+NEAREST = SAME_JOB | {"gbstats: sequential": ANYTIME, "gbstats: Bayes": "compare: bayes, summed counts"}
+"""The same with jobs that are done by other methods."""
 
 
 @dataclass(slots=True)
@@ -63,13 +79,15 @@ def jobs(n: NDArray[np.int64], k: NDArray[np.int64]) -> dict[str, tuple[Callable
     summed = Counts(n.sum(axis=0), k.sum(axis=0))
     table = list(zip(k.sum(axis=0).tolist(), n.sum(axis=0).tolist(), strict=True))
 
-    def ours(chosen: Method, given: Counts) -> Callable[[], object]:
-        return lambda: compare(given, method=chosen)
-
+    summed_jobs = ((f"compare: {m}, summed counts", summed, m) for m in METHODS[-2:])
     found: dict[str, tuple[Callable[[], object], int]] = {LIMIT: (lambda: z_scores(n, k), 50)}
-    for method in METHODS:
-        found[f"compare: {method}"] = (ours(method, counts), 1)
-    found["compare: fixed, summed counts"] = (ours("fixed", summed), 1)
+    for name, given, method in (*((f"compare: {m}", counts, m) for m in METHODS), *summed_jobs):
+        found[name] = (partial(compare, given, method=method), 1)
+        found[name + READ] = (lambda run=found[name][0]: run().to_dict(), 1)  # type: ignore[misc]
+    means, variance = k.sum(axis=0) / n.sum(axis=0), summed.n[0] / (summed.n[0] - 1)
+    moments = Moments.from_summary(summed.n[0], means, means * (1 - means) * variance)
+    found[WELCH] = (partial(compare_means, moments, method="fixed"), 1)
+    found[ANYTIME] = (partial(compare_means, moments, method="anytime"), 1)
     for name, (peer, run) in JOBS.items():
         if version(peer):
             found[f"{peer}: {name}"] = (lambda run=run: run(table), 1)  # type: ignore[misc]
@@ -113,7 +131,7 @@ def main() -> int:
     print(f"{'':66} {'CPU best':>9} {'median':>9} {'wall best':>9} {'median':>9} {'x limit':>8} {'x ours':>7}")
     for name, taken in times.items():
         figures = (min(taken.cpu), statistics.median(taken.cpu), min(taken.wall), statistics.median(taken.wall))
-        ours = best[name] / best["compare: fixed, summed counts"]
+        ours = best[name] / best[NEAREST.get(name, SCORE)]
         line = " ".join(f"{1e3 * figure:9.3f}" for figure in figures)
         print(f"{name:66} {line} {best[name] / best[LIMIT]:8.0f} {ours:7.2f}")
     print("\n".join(many(options.rounds_many)))
@@ -122,11 +140,10 @@ def main() -> int:
 
 def verdict(best: dict[str, float]) -> int:
     """Say which target is missed."""
-    missed = []
-    if best["compare: sequential"] * 1e3 > TARGET_MS:
-        missed.append(f"a planned comparison takes {best['compare: sequential'] * 1e3:.1f} ms, target {TARGET_MS:g} ms")
-    if SAME_JOB in best and best[SAME_JOB] < best["compare: fixed, summed counts"]:
-        missed.append(f"{SAME_JOB} is faster than compare: fixed")
+    missed, planned = [], 1e3 * best["compare: sequential" + READ]
+    if planned > TARGET_MS:
+        missed.append(f"a planned comparison takes {planned:.1f} ms, target {TARGET_MS:g} ms")
+    missed += [f"{peer} is faster than {ours}" for peer, ours in SAME_JOB.items() if best.get(peer, 1.0) < best[ours]]
     print("\n".join(f"MISSED: {line}" for line in missed) or "targets met")
     return int(bool(missed))
 
