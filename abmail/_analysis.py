@@ -425,7 +425,8 @@ def _factors(evidence: Evidence, *, young: bool) -> Iterator[FactorReport]:
         return
     shape = [len(levels) for levels in experiment.factors.values()]
     for axis, (factor, levels) in enumerate(experiment.factors.items()):
-        n, k, w = (_strata(m, shape, axis) for m in (evidence.sent, evidence.successes, _shares(evidence)))
+        tables = (evidence.sent, evidence.successes, _shares(evidence))
+        n, k, w = (_strata(table[:, np.argsort(experiment.order)], shape, axis) for table in tables)
         names, control = list(levels), experiment.control[factor]
         kept = w.sum(axis=1) > 0
         planned: dict[str, Any] = {"weights": w[kept].sum(axis=1), "looks": int(kept.sum()) + 1}  # any number of looks

@@ -32,14 +32,19 @@ _RECONCILED: Final = timedelta(days=1)  # a sign of a mail that arrived has come
 class Definitions:
     """The definitions of applied versions, which never change: each is read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._known: dict[tuple[str, int], Experiment] = {}
 
     def of(self, stored: StoredExperiment) -> Experiment:
-        """The definition of a version."""
+        """The definition of a version, its cells numbered on from the version before."""
         key = (stored.name, stored.version)
         if key not in self._known:
-            self._known[key] = Experiment.from_dict(stored.definition)
+            definition = Experiment.from_dict(stored.definition)
+            if stored.version > 1:
+                before = self.of(self._store.version(stored.name, stored.version - 1))
+                definition = definition.going_on_from(before)
+            self._known[key] = definition
         return self._known[key]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
@@ -42,10 +43,12 @@ class Factorial(Structured):
 
     Attributes:
         factors: ((factor, (level, ...)), ...): the cells are all combinations, the last factor varies fastest.
+        order: (n_cells,) which of the combinations each arm of the counts is, where they come in another order: a level
+            that joined later brought its cells to the end. Empty where they come as they are.
         rule: As `Hierarchical`.
 
     Raises:
-        ValueError: There is no factor, a factor has no level, or a name comes twice.
+        ValueError: There is no factor, a factor has no level, a name comes twice, or the order is none of all cells.
 
     Example:
         >>> policy = Factorial.of({"subject": ["plain", "number"], "cta": ["go", "see"]})
@@ -56,6 +59,7 @@ class Factorial(Structured):
 
     name: ClassVar[str] = "factorial"
     factors: tuple[tuple[str, tuple[str, ...]], ...]
+    order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         Structured.__post_init__(self)
@@ -67,16 +71,24 @@ class Factorial(Structured):
         for factor, levels in factors:
             if not levels or len(set(levels)) < len(levels):
                 raise ValueError(f"levels of {factor} are {list(levels)}, must be at least one name, each once")
+        object.__setattr__(self, "order", tuple(self.order))
+        n_cells = math.prod(len(levels) for _, levels in factors)
+        if self.order and sorted(self.order) != list(range(n_cells)):
+            raise ValueError(f"order is {list(self.order)}, must be the numbers 0 to {n_cells - 1}, each once")
 
     @classmethod
-    def of(cls, factors: Mapping[str, Sequence[str]], *, rule: ChanceToBeBest = THOMPSON) -> Self:
+    def of(
+        cls, factors: Mapping[str, Sequence[str]], *, order: Sequence[int] = (), rule: ChanceToBeBest = THOMPSON
+    ) -> Self:
         """The policy for a mapping of factors to their levels, as `Experiment.factors` is one."""
-        return cls(factors=tuple((factor, tuple(levels)) for factor, levels in factors.items()), rule=rule)
+        named = tuple((factor, tuple(levels)) for factor, levels in factors.items())
+        return cls(factors=named, order=tuple(order), rule=rule)
 
     @property
     def cells(self) -> tuple[tuple[str, ...], ...]:
         """The level of each factor, for each cell."""
-        return tuple(itertools.product(*(levels for _, levels in self.factors)))
+        levels = [own for _, own in self.factors]
+        return tuple(tuple(own[code] for own, code in zip(levels, codes, strict=True)) for codes in self._codes())
 
     def weights_given(
         self,
@@ -145,7 +157,8 @@ class Factorial(Structured):
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, which `policy_from_dict` reads."""
         factors = [[factor, list(levels)] for factor, levels in self.factors]
-        return Structured.to_dict(self) | {"factors": factors}
+        order = {"order": list(self.order)} if self.order else {}
+        return Structured.to_dict(self) | {"factors": factors} | order
 
     def _prior(self, table: Table, sd: float) -> Prior:
         self._require(table.counts)
@@ -190,7 +203,8 @@ class Factorial(Structured):
     def _codes(self) -> NDArray[np.int64]:
         """(n_cells, n_factors) number of each cell's level."""
         sizes = [range(len(levels)) for _, levels in self.factors]
-        return np.array(list(itertools.product(*sizes)), dtype=np.int64)
+        codes = np.array(list(itertools.product(*sizes)), dtype=np.int64)
+        return codes[list(self.order)] if self.order else codes
 
     def _kernels(self) -> tuple[Floats, Floats, Floats]:
         """Number of factors, and of pairs of factors, in which two cells agree; and whether they are the same."""

@@ -226,7 +226,9 @@ def _structured(experiment: Experiment, rule: ChanceToBeBest) -> Policy:
     if (contextual := planning.contextual_of(experiment, rule)) is not None:
         return contextual
     if len(experiment.factors) > 1:
-        return Factorial.of({str(factor): tuple(levels) for factor, levels in experiment.factors.items()}, rule=rule)
+        levels = {str(factor): tuple(levels) for factor, levels in experiment.factors.items()}
+        order = experiment.order
+        return Factorial.of(levels, order=() if order == tuple(range(len(order))) else order, rule=rule)
     return Hierarchical(rule=rule) if experiment.allocation.segments else rule
 
 

@@ -413,16 +413,9 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
 
 
 def _added_levels(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Paths of levels that a running experiment can take in: at the end of the first factor, which keeps every cell.
-
-    A level anywhere else would number the cells anew, and the mails that are out would stand for other ones.
-    """
-    if list(before) != list(after):
-        return
-    first = next(iter(before))
-    names = list(before[first])
-    if list(after[first])[: len(names)] == names:
-        yield from (f"factors.{first}.{level}" for level in list(after[first])[len(names) :])
+    """Paths of levels that a running experiment can take in: any new ones, as the cells that there are keep theirs."""
+    if list(before) == list(after):
+        yield from (f"factors.{f}.{level}" for f in before for level in after[f] if level not in before[f])
 
 
 def changes_to(

@@ -88,7 +88,7 @@ class Engine:
         self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
         self.store = Store(store) if isinstance(store, str) else store
         self._clock = clock
-        self._definitions = Definitions()
+        self._definitions = Definitions(self.store)
         self._delivery = Delivery(
             self.store, transport, signer=self.signer, tracker_url=tracker_url, project=Path(project),
             definitions=self._definitions, throttle=throttle, connections=connections, dkim=dkim,

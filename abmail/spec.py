@@ -305,13 +305,43 @@ class Experiment:
     analysis: Analysis = Analysis()
     stop: Stop = Stop()
     _origin: Origin = field(default=Origin(), init=False, repr=False, compare=False)
+    _before: tuple[tuple[str, ...], ...] = field(default=(), init=False, repr=False, compare=False)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Every combination of levels, in the order of the file: the last factor varies fastest."""
+        """Every combination of levels, in the order of the file: the last factor varies fastest.
+
+        Where the definition goes on from an earlier version, that one's cells come first, in its order.
+        """
         names: tuple[Factor, ...] = tuple(self.factors)
-        combinations = itertools.product(*self.factors.values())
-        return tuple(self._make_cell(i, dict(zip(names, levels, strict=True))) for i, levels in enumerate(combinations))
+        places = {levels: place for place, levels in enumerate(self._before)}
+        ordered = sorted(self.combinations, key=lambda levels: places.get(levels, len(places)))
+        return tuple(self._make_cell(i, dict(zip(names, levels, strict=True))) for i, levels in enumerate(ordered))
+
+    @property
+    def combinations(self) -> tuple[tuple[str, ...], ...]:
+        """The levels of each cell in the order of the file, whatever version the definition goes on from."""
+        return tuple(itertools.product(*self.factors.values()))
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """Place of each cell among the combinations, (n_cells,)."""
+        place = {levels: i for i, levels in enumerate(self.combinations)}
+        return tuple(place[tuple(cell.levels[factor] for factor in self.factors)] for cell in self.cells)
+
+    def going_on_from(self, earlier: Experiment) -> Experiment:
+        """The same definition with the cells of an earlier version first, by whose numbers mails are out already.
+
+        Raises:
+            ValueError: A cell of the earlier version is gone.
+        """
+        before = tuple(tuple(cell.levels[factor] for factor in self.factors) for cell in earlier.cells)
+        if gone := set(before) - set(self.combinations):
+            raise ValueError(f"the cell {'+'.join(min(gone))} of an earlier version is gone")
+        made = replace(self)
+        object.__setattr__(made, "_origin", self._origin)
+        object.__setattr__(made, "_before", before)
+        return made
 
     def _make_cell(self, index: int, levels: dict[Factor, str]) -> Cell:
         content = {factor: self.factors[factor][level] for factor, level in levels.items()}

@@ -348,19 +348,58 @@ def test_a_level_at_the_end_of_the_factor_joins_a_running_test_at_the_floor(fiel
     assert report.srm.ok
 
 
-def test_a_level_elsewhere_or_a_changed_text_still_breaks_a_running_test(field: Field) -> None:
+@pytest.mark.parametrize("subjects", [("joke", "plain", "number"), ("plain", "joke", "number")])
+def test_a_level_at_any_place_joins_after_the_cells_that_there_are(field: Field, subjects: tuple[str, ...]) -> None:
+    field.apply(definition(), people(2_000))
+    rates = {"plain": 0.2, "number": 0.3, "joke": 0.9}
+    field.hour(rates)
+    before = field.subjects()
+    field.apply(definition(subjects=subjects))
+    assert field.hour(rates)["joke"] == pytest.approx(0.1, abs=1e-5)
+    field.now += timedelta(days=5)
+    report = field.engine.analyze("spring")
+    assert [arm.name for arm in report.arms] == ["plain", "number", "joke"]
+    assert {arm.name: arm.n for arm in report.arms} == field.subjects()
+    assert before["joke"] == 0
+
+
+def test_a_level_of_a_further_factor_joins_and_each_mail_keeps_its_cell(field: Field) -> None:
+    def factorial(*ctas: str) -> Experiment:
+        subjects = {name: f"The {name} one" for name in ("plain", "number")}
+        control = {"subject": "plain", "cta": "go"}
+        return definition(factors={"subject": subjects, "cta": {cta: cta.title() for cta in ctas}}, control=control)
+
+    field.apply(factorial("go", "see"), people(4_000))
+    rates = {"plain": 0.1, "number": 0.5}
+    for _ in range(2):
+        field.hour(rates)
+    field.apply(factorial("go", "buy", "see"))
+    cells = ["plain+go", "plain+see", "number+go", "number+see", "plain+buy", "number+buy"]
+    weights = field.hour(rates)
+    assert list(weights) == cells
+    assert weights["plain+buy"] == weights["number+buy"] == pytest.approx(0.4 / 6, abs=1e-5)
+    learned = field.hour(rates)
+    assert learned["number+buy"] > 2 * learned["plain+buy"]  # what is known of a subject holds with the new button, too
+    field.now += timedelta(days=5)
+    report = field.engine.analyze("spring")
+    assert [arm.name for arm in report.arms] == cells
+    sent = field.subjects()
+    for subject in ("plain", "number"):
+        assert sum(arm.n for arm in report.arms if arm.cell["subject"] == subject) == sent[subject]
+    by_subject = {level.level: level for level in report.factors[0].levels}
+    assert by_subject["number"].n == sent["number"]
+    assert by_subject["number"].effect == pytest.approx(0.4, abs=0.1)
+    assert {level.level for level in report.factors[1].levels} == {"go", "buy", "see"}
+    assert all(abs(level.effect or 0.0) < 0.1 for level in report.factors[1].levels)
+
+
+def test_a_level_that_goes_or_a_changed_text_still_breaks_a_running_test(field: Field) -> None:
     field.apply(definition(), people(500))
-    for subjects in (("joke", "plain", "number"), ("plain", "joke", "number"), ("plain", "joke")):
-        with pytest.raises(StoreError, match="would make its result worthless"):
-            field.apply(definition(subjects=subjects))
-    two: dict[str, Any] = {"factors": {"subject": {"plain": "a", "number": "b"}, "cta": {"go": "Go", "see": "See"}}}
-    control: dict[str, Any] = {"control": {"subject": "plain", "cta": "go"}}
-    field.apply(definition("two", **two, **control))
-    more: dict[str, Any] = {
-        "factors": {"subject": {"plain": "a", "number": "b"}, "cta": {"go": "Go", "see": "See", "buy": "Buy"}}
-    }
-    with pytest.raises(StoreError, match=r"factors\.cta\.buy"):
-        field.apply(definition("two", **more, **control))
+    with pytest.raises(StoreError, match="would make its result worthless"):
+        field.apply(definition(subjects=("plain", "joke")))
+    changed: dict[str, Any] = {"factors": {"subject": {"plain": "The plain one", "number": "Another", "joke": "Ha"}}}
+    with pytest.raises(StoreError, match=r"factors\.subject\.number"):
+        field.apply(definition(**changed))
 
 
 def test_a_new_arm_is_not_given_the_list_by_a_prior_that_knows_nothing(field: Field) -> None:

@@ -884,3 +884,27 @@ def test_a_field_of_a_part_without_a_kind_is_a_fault_that_is_named() -> None:
 
     with pytest.raises(TypeError, match=r"field size is .*int.*, must be a part or be annotated with a Kind"):
         read_part(Part, {}, lambda *_: iter(()))
+
+
+def test_cells_of_an_earlier_version_keep_their_numbers() -> None:
+    def version(subjects: list[str], ctas: list[str]) -> Experiment:
+        return Experiment.from_dict(
+            {
+                "spec": 1,
+                "name": "spring",
+                "factors": {"subject": {s: s for s in subjects}, "cta": {c: c for c in ctas}},
+                "control": {"subject": "a", "cta": "x"},
+                "message": {"template": "mails/x.html.j2", "from": "a@example.com"},
+            }
+        )
+
+    first = version(["a", "b"], ["x", "y"])
+    second = version(["a", "b"], ["z", "x", "y"]).going_on_from(first)
+    assert [cell.name for cell in second.cells] == ["a+x", "a+y", "b+x", "b+y", "a+z", "b+z"]
+    third = version(["c", "a", "b"], ["z", "x", "y"]).going_on_from(second)
+    assert [cell.name for cell in third.cells][:6] == [cell.name for cell in second.cells]
+    assert [cell.index for cell in third.cells] == list(range(9))
+    assert [third.combinations[place] for place in third.order] == [tuple(c.levels.values()) for c in third.cells]
+    assert third.control_cell.index == 0
+    with pytest.raises(ValueError, match=r"b\+x .* is gone"):
+        version(["a", "c"], ["x", "y"]).going_on_from(first)

@@ -569,3 +569,20 @@ def test_effects_are_told_in_both_languages_and_as_json() -> None:
     assert alone.pairs == ()
     with pytest.raises(ValueError, match="level is 95"):
         CELLS.effects(Counts(np.zeros(84), np.zeros(84)), level=95)
+
+
+def test_cells_in_another_order_get_the_weights_of_their_own() -> None:
+    rng = np.random.default_rng(4)
+    levels = {"subject": ("plain", "number"), "cta": ("go", "see", "buy")}
+    n = rng.integers(100, 300, (3, 6))
+    k = rng.binomial(n, 0.2)
+    joined = (0, 1, 3, 4, 2, 5)  # "buy" came later
+    usual, later = Factorial.of(levels), Factorial.of(levels, order=joined)
+    assert later.cells[4] == ("plain", "buy")
+    counts = Counts(n[:, joined], k[:, joined])
+    assert later.weights(counts) == pytest.approx(usual.weights(Counts(n, k))[list(joined)], abs=2e-6)
+    given = later.weights_given(counts, "cta")
+    assert (given[2] > 0).tolist() == [False] * 4 + [True] * 2
+    assert policy_from_dict(json.loads(json.dumps(later.to_dict()))) == later
+    with pytest.raises(ValueError, match="each once"):
+        Factorial.of(levels, order=(0, 1, 2, 3, 4, 4))
