@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from abmail._aipw import LOWEST_WEIGHT, average_effect
-from abmail._boundary import Boundary, check_alpha, obrien_fleming
+from abmail._boundary import MOST_SHAPE, Boundary, check_alpha, obrien_fleming
 from abmail._drift import drift_crossing
 from abmail._exact import exact
 from abmail._fixed import ScoreTest
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-__all__ = ["MOST_MAILS", "Design", "Method", "Power", "Strata", "Waves"]
+__all__ = ["MOST_MAILS", "Design", "PlanMethod", "Power", "Strata", "Waves", "design_effect"]
 
-Method = Literal["sequential", "fixed", "anytime", "exact", "aipw"]
+PlanMethod = Literal["sequential", "fixed", "anytime", "exact", "aipw"]
 Claim = Literal["best", "control"]
 Waves: TypeAlias = int | Sequence[float] | Callable[[int], Sequence[float]]
 Strata: TypeAlias = Sequence[tuple[float, float]]
@@ -85,13 +85,15 @@ class Design:
     baseline: float
     n_arms: int = 2
     alpha: float = 0.05
-    method: Method = "sequential"
+    method: PlanMethod = "sequential"
     claim: Claim = "best"
     allocation: Literal["even"] | Allocation = "even"
     epochs: Waves = 10
     delay: ArrayLike | None = None
     fewest: int | None = None
     strata: Strata | None = None
+    shape: float = 0.0
+    design_effect: float = 1.0
     replications: int = 2_000
     seed: int = 0
 
@@ -162,11 +164,20 @@ class Design:
         check_mails(n)
         n = int(n)
         sizes, clock = self.waves(n)
+        if self.design_effect > 1:
+            return self._clustered(effect, n, sizes)
         shares = np.full(self.n_arms, 1 / self.n_arms) if self._never_learns(sizes) else self.shares
         one_pair = self.n_arms == 2 or self.claim == "control"
         if shares is not None and one_pair and self.method in ("fixed", "sequential"):
             return self._closed(effect, n, clock, shares)
         return self._simulated(effect, n, sizes, clock)
+
+    def _clustered(self, effect: float, n: int, sizes: Integers) -> Power:
+        """As if so many fewer mails had gone to recipients who answer by themselves (Kish 1965)."""
+        alone = replace(self, design_effect=1.0, epochs=1 if self.method == "fixed" else sizes.tolist())
+        found = alone.power(effect, max(1, round(n / self.design_effect)))
+        more = n / found.n
+        return replace(found, n=n, lost=found.lost * more, lost_if_shipped=found.lost_if_shipped * more)
 
     def _never_learns(self, sizes: Integers) -> bool:
         return isinstance(self.allocation, ThompsonShares) and len(sizes) == 1
@@ -204,7 +215,7 @@ class Design:
 
         Each stratum brings its share of the clock, in units of its own sigma.
         """
-        c = obrien_fleming(clock, self.level)
+        c = obrien_fleming(clock, self.level, shape=self.shape) * np.asarray(clock) ** self.shape
         both: float = shares.sum()
         parts, of_part = self._parts_seen(rates)
         pooled = of_part @ shares / both
@@ -309,12 +320,41 @@ class Design:
                 average = average_effect(pair, sends, weights[:, rivals], mine, self.alpha, mails)
                 z, outside = average.sum_b - average.sum_a, average.path() <= self.level
             case _:
-                walk = combine(pair, _spent(n, clock), Boundary(clock))
-                z, outside = walk.z, walk.distance() >= obrien_fleming(clock, self.level)
+                walk = combine(pair, _spent(n, clock), Boundary(clock, self.shape))
+                z, outside = walk.z, walk.distance() >= obrien_fleming(clock, self.level, shape=self.shape)
         successes = pair.k.cumsum(axis=-1)
         rarer = np.minimum(successes, pair.n.cumsum(axis=-1) - successes)
         signs: Floats = np.where(outside & (rarer >= self.needed), np.sign(z), 0.0)
         return signs
+
+
+def design_effect(sizes: ArrayLike, icc: float) -> float:
+    """How many times as many mails a test needs where recipients come in clusters that answer alike.
+
+    1 + (m - 1) icc, with m the size of the cluster that a recipient is in on average, sum of squares over sum: for a
+    mean or a rate over all recipients whose clusters differ in size (Kish 1965; Eldridge, Ashby & Kerry 2006,
+    International Journal of Epidemiology 35:1292).
+
+    Args:
+        sizes: Recipients of each cluster (company), (n_clusters,) positive numbers.
+        icc: Intra-cluster correlation of the answers, fraction in [0, 1].
+
+    Returns:
+        The factor, at least 1 for clusters of one recipient or more.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> round(design_effect([1, 1, 2, 6], 0.05), 6)
+        1.16
+    """
+    members = np.asarray(sizes, dtype=np.float64)
+    if members.ndim != 1 or not members.size or not (np.isfinite(members) & (members >= 1)).all():
+        raise ValueError("sizes must be numbers of recipients, one or more for each cluster")
+    if not 0 <= icc <= 1:
+        raise ValueError(f"icc is {icc:g}, must be in [0, 1]")
+    return 1 + (float(members @ members / members.sum()) - 1) * icc
 
 
 def check_effect(effect: float, baseline: float, n_arms: int) -> None:
@@ -347,6 +387,12 @@ def _check(design: Design) -> None:
         raise ValueError(f"replications is {design.replications}, must be at least 1")
     if design.fewest is not None and design.fewest < 0:
         raise ValueError(f"fewest is {design.fewest}, must be at least 0")
+    if not 0 <= design.shape <= MOST_SHAPE:
+        raise ValueError(f"shape is {design.shape:g}, must be in [0, {MOST_SHAPE}]")
+    if design.shape and design.method != "sequential":
+        raise ValueError(f"shape is {design.shape:g}, but method '{design.method}' has no boundary to shape")
+    if not 1 <= design.design_effect < math.inf:
+        raise ValueError(f"design_effect is {design.design_effect:g}, must be at least 1")
     _check_allocation(design)
     _check_epochs(design.epochs)
     _check_strata(design.strata)

@@ -42,12 +42,12 @@ class Crossing:
 
 
 def drift_crossing(
-    c: float, clock: Sequence[float], drift: float, *, variance: float = 1.0, ready: Floats | None = None
+    c: float | Floats, clock: Sequence[float], drift: float, *, variance: float = 1.0, ready: Floats | None = None
 ) -> Crossing:
     """Chances that a Brownian motion with drift is first seen outside (-c, c) at each look.
 
     Args:
-        c: Boundary, positive.
+        c: Boundary, positive; one for all looks, or (n_looks,).
         clock: Times of the looks, increasing in (0, 1]. Looks closer together than 1/400 are counted as one.
         drift: Mean of the motion at time 1.
         variance: Variance of the motion at time 1, positive.
@@ -66,20 +66,27 @@ def drift_crossing(
     kept = _apart(times)
     times, counted = times[kept], np.ones(len(kept)) if ready is None else ready[kept]
     sd = math.sqrt(variance)
-    edge, slope, steps, begun = c / sd, drift / sd, np.diff(times, prepend=0.0), np.diff(counted, prepend=0.0)
-    x, weight = _nodes(edge, math.sqrt(steps.min()))
-    upper, lower, density = np.zeros(len(times)), np.zeros(len(times)), np.zeros(len(x))
-    kernels: dict[float, Floats] = {}
-    for i, (time, step) in enumerate(zip(times, steps, strict=True)):
+    edges = np.broadcast_to(np.asarray(c, dtype=np.float64), len(clock))[kept] / sd
+    slope, steps, begun = drift / sd, np.diff(times, prepend=0.0), np.diff(counted, prepend=0.0)
+    finest = math.sqrt(steps.min())
+    upper, lower = np.zeros(len(times)), np.zeros(len(times))
+    nodes: dict[float, tuple[Floats, Floats]] = {}
+    kernels: dict[tuple[float, float, float], Floats] = {}
+    before, x, mass = 0.0, np.zeros(0), np.zeros(0)
+    for i, (time, step, edge) in enumerate(zip(times, steps, edges.tolist(), strict=True)):
         wide, narrow, centre = math.sqrt(time), math.sqrt(step), x + slope * step
-        mass = density * weight
         upper[i] = mass @ ndtr((centre - edge) / narrow) + begun[i] * ndtr((slope * time - edge) / wide)
         lower[i] = mass @ ndtr((-edge - centre) / narrow) + begun[i] * ndtr((-edge - slope * time) / wide)
-        if i and (key := round(float(step), 9)) not in kernels:
-            kernels[key] = _normal(x[:, None], centre, narrow)
+        if edge not in nodes:
+            nodes[edge] = _nodes(edge, finest)
+        x, weight = nodes[edge]
         density = begun[i] * _normal(x, slope * time, wide)
         if i:
+            key = (round(float(step), 9), before, edge)
+            if key not in kernels:
+                kernels[key] = _normal(x[:, None], centre, narrow)
             density += kernels[key] @ mass
+        before, mass = edge, density * weight
     return Crossing(clock=times, upper=upper, lower=lower)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, time, timedelta
@@ -32,6 +33,7 @@ __all__ = [
     "audience",
     "changes",
     "changes_to",
+    "company_sizes",
     "contextual_of",
     "expected_mails",
     "is_open",
@@ -251,6 +253,26 @@ def audience(experiment: Experiment, everybody: Iterable[Candidate]) -> Iterator
 def select(experiment: Experiment, everybody: Iterable[Candidate]) -> Selection:
     """Count an experiment's audience."""
     return sum((portion.selection for portion in audience(experiment, everybody)), Selection())
+
+
+def company_sizes(experiment: Experiment, everybody: Iterable[Candidate]) -> list[int]:
+    """How many of those who get a mail each company has, by mail domain.
+
+    Raises:
+        ValueError: The company is not the unit, or the audience is empty.
+    """
+    if experiment.audience.unit != "company":
+        raise ValueError(
+            "icc was given, but audience.unit is 'recipient': people who get their variant one by one need no "
+            "correction; set unit: company or leave icc out"
+        )
+    sizes: Counter[str] = Counter()
+    for portion in audience(experiment, everybody):
+        chosen = (one.recipient for one, held in zip(portion.members, portion.held, strict=True) if not held)
+        sizes.update(email_domain(recipient.email) for recipient in chosen)
+    if not sizes:
+        raise ValueError("icc was given, but the audience has no companies yet: import a list first")
+    return list(sizes.values())
 
 
 def ledger_rows(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from abmail._boundary import check_alpha
-from abmail._design import MOST_MAILS, Claim, Design, Method, Power, Strata, Waves, check_effect, check_mails
+from abmail._design import MOST_MAILS, Claim, Design, PlanMethod, Power, Strata, Waves, check_effect, check_mails
 from abmail._trials import Allocation
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ class Options(TypedDict, total=False):
 
     n_arms: int
     alpha: float
-    method: Method
+    method: PlanMethod
     claim: Claim
     allocation: Literal["even"] | Allocation
     epochs: Waves
     delay: ArrayLike | None
     fewest: int | None
     strata: Strata | None
+    shape: float
+    design_effect: float
     replications: int
     rng: int | np.random.Generator
 
@@ -92,13 +94,15 @@ def power(
     n: int,
     n_arms: int = 2,
     alpha: float = 0.05,
-    method: Method = "sequential",
+    method: PlanMethod = "sequential",
     claim: Claim = "best",
     allocation: Literal["even"] | Allocation = "even",
     epochs: Waves = 10,
     delay: ArrayLike | None = None,
     fewest: int | None = None,
     strata: Strata | None = None,
+    shape: float = 0.0,
+    design_effect: float = 1.0,
     replications: int = 2_000,
     rng: int | np.random.Generator = 0,
 ) -> Power:
@@ -128,6 +132,10 @@ def power(
             ``fixed``, as textbooks have it, and for ``exact`` and ``aipw``, which know for themselves.
         strata: Pairs of share of the mails and rate, one for each segment within which the arms are compared. Both on
             any scale: the rates are scaled so that their mean is the baseline. The effect is the same in each.
+        shape: Shape of the boundary of ``sequential``, as `compare` has it: 0 for O'Brien-Fleming, 0.25 to stop earlier
+            for a little power (Wang & Tsiatis 1987), 0.5 for Pocock's.
+        design_effect: Factor on the variance where whole companies get one arm and answer alike; see `design_effect`.
+            The test is then one that knows of the companies: `compare_means` with ``cluster``.
         replications: Simulated experiments, where there is no closed form.
         rng: Seed or generator of the simulation.
 
@@ -151,6 +159,8 @@ def power(
         delay=delay,
         fewest=fewest,
         strata=strata,
+        shape=shape,
+        design_effect=design_effect,
         replications=replications,
         seed=_seed(rng),
     )
@@ -336,12 +346,12 @@ def _score_test_size(design: Design, effect: float, power: float) -> float:
     p, q = design.baseline, design.baseline + effect
     pooled = (p + q) / 2
     gap = z * math.sqrt(2 * pooled * (1 - pooled)) + more * math.sqrt(p * (1 - p) + q * (1 - q))
-    return max(2.0, design.n_arms * (max(gap, 0.0) / effect) ** 2)
+    return max(2.0, design.design_effect * design.n_arms * (max(gap, 0.0) / effect) ** 2)
 
 
 def _score_test_effect(design: Design, n: int, power: float) -> float:
     z, more = _quantiles(design, power)
-    spread = math.sqrt(2 * design.baseline * (1 - design.baseline) * design.n_arms / n)
+    spread = math.sqrt(2 * design.baseline * (1 - design.baseline) * design.n_arms * design.design_effect / n)
     return max(_SMALLEST_EFFECT, (z + more) * spread)
 
 

@@ -23,6 +23,7 @@ from abmail.simulate import Spread
 from abmail.spec import Allocation, Experiment, Goal
 from abmail.stats import (
     FixedShares,
+    PlanMethod,
     Power,
     SampleSize,
     SmallestEffect,
@@ -33,7 +34,7 @@ from abmail.stats import (
     sample_size,
 )
 
-__all__ = ["Baseline", "Outlook", "PowerReport", "Setting", "past_rate", "past_spread", "power_report"]
+__all__ = ["Baseline", "Outlook", "PowerReport", "ReadOff", "Setting", "past_rate", "past_spread", "power_report"]
 
 Source = Literal["given", "definition", "past", "typical", "assumed"]
 
@@ -41,9 +42,22 @@ _GOALS: Final[tuple[Goal, ...]] = ("earn", "balance", "learn")
 _TYPICAL: Final = {"opened": (0.15, 0.25, 0.40), "clicked": (0.01, 0.025, 0.05)}
 _ASSUMED_LIFT: Final = 0.20
 _FEWEST_PAST: Final = 30  # successes of earlier mailings, below which their rate is no guide
+_ANY_WAY: Final = ("sequential", "anytime", "exact")  # methods that are valid however the mails are shared
 _MOST_WAVES: Final = 25  # that are simulated; a plan of more is simulated in groups of waves
 _SHOWN_REPLICATIONS: Final = 2_000
 _FEWEST_SHOWN: Final = 200
+
+
+class _Options(TypedDict, total=False):
+    n_arms: int
+    alpha: float
+    allocation: Any
+    epochs: Any
+    delay: NDArray[np.float64] | None
+    method: PlanMethod
+    shape: float
+    strata: tuple[tuple[float, float], ...] | None
+    design_effect: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +75,32 @@ class Baseline:
     source: Source
     mails: int = 0
     experiments: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOff:
+    """How the test is read: by which method, and within what.
+
+    Attributes:
+        method: PlanMethod of `compare`.
+        shape: Shape of the boundary of ``sequential``: 0 for O'Brien-Fleming's.
+        strata: Share of the mails and rate of each segment within which the variants are compared; only ratios count.
+        icc: Correlation of the answers within a company, None where recipients are counted one by one.
+        design_effect: Factor on the mails that companies which answer alike cost; 1 without ``icc``.
+    """
+
+    method: PlanMethod = "sequential"
+    shape: float = 0.0
+    strata: tuple[tuple[float, float], ...] = ()
+    icc: float | None = None
+    design_effect: float = 1.0
+
+    @property
+    def options(self) -> _Options:
+        """The same in the terms of `power`."""
+        return _Options(
+            method=self.method, shape=self.shape, strata=self.strata or None, design_effect=self.design_effect
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +165,7 @@ class PowerReport:
         baseline: The rate to expect, and where it is from.
         effect_source: Where the smallest difference worth finding is from: ``given``, ``definition``, or ``assumed`` (a
             fifth of the rate).
+        read_off: How the test is read.
         outlooks: One for each rate.
         time: From the first send to the end of the last mail's window; None where there is no list.
     """
@@ -136,6 +177,7 @@ class PowerReport:
     per_day: float | None
     baseline: Baseline
     effect_source: Source
+    read_off: ReadOff
     outlooks: tuple[Outlook, ...]
     time: timedelta | None
 
@@ -172,6 +214,7 @@ class PowerReport:
             "policy": experiment.allocation.policy,
             "min_weight": experiment.min_weight if experiment.allocation.policy in LEARNING else None,
             "alpha": experiment.analysis.alpha,
+            **asdict(self.read_off),
             "power": experiment.analysis.power,
             "recipients": self.recipients,
             "mails": self.mails,
@@ -196,6 +239,7 @@ def power_report(
     baseline: Baseline | None,
     effect: float | None = None,
     per_day: float | None = None,
+    read_off: ReadOff | None = None,
 ) -> PowerReport:
     """Work out what a list can show.
 
@@ -206,10 +250,12 @@ def power_report(
         baseline: The rate to expect; None for typical ones.
         effect: Smallest difference worth finding; the definition's by default, else a fifth of the rate.
         per_day: Mails a day; by default as fast as the waves allow.
+        read_off: How the test is read; by default as `compare` does a planned one.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or the method is not valid for the definition's way to share the mails.
     """
+    read = read_off or ReadOff()
     base = baseline or Baseline(rates=_TYPICAL.get(experiment.metrics.primary, _TYPICAL["clicked"]), source="typical")
     asked = effect if effect is not None else experiment.analysis.mde
     return PowerReport(
@@ -220,8 +266,9 @@ def power_report(
         per_day=per_day,
         baseline=base,
         effect_source="given" if effect is not None else "assumed" if asked is None else "definition",
+        read_off=read,
         outlooks=tuple(
-            _outlook(experiment, mails, rate, asked, per_day, alone=len(base.rates) == 1) for rate in base.rates
+            _outlook(experiment, mails, rate, asked, per_day, read, alone=len(base.rates) == 1) for rate in base.rates
         ),
         time=_time(experiment, mails, per_day) if mails else None,
     )
@@ -258,31 +305,30 @@ def past_spread(experiment: Experiment, earlier: Iterable[Evidence]) -> Spread |
 # -- one rate ---------------------------------------------------------------------------------------------------------
 
 
-class _Options(TypedDict, total=False):
-    n_arms: int
-    alpha: float
-    allocation: Any
-    epochs: Any
-    delay: NDArray[np.float64] | None
-
-
 def _outlook(
-    experiment: Experiment, mails: int, baseline: float, asked: float | None, per_day: float | None, *, alone: bool
+    experiment: Experiment,
+    mails: int,
+    baseline: float,
+    asked: float | None,
+    per_day: float | None,
+    read: ReadOff,
+    *,
+    alone: bool,
 ) -> Outlook:
     """What the list shows at one rate; the ways to share it are compared where that is the only one."""
     effect = min(_ASSUMED_LIFT * baseline, (1 - baseline) / 2) if asked is None else asked
     if baseline + effect >= 1:
         raise ValueError(f"the rate {baseline:g} and the mde {effect:g} come to 1 or more: no rate is that high")
-    options, wanted = _options(experiment), experiment.analysis.power
+    options, wanted = _options(experiment, read), experiment.analysis.power
     needed = sample_size(baseline=baseline, effect=effect, power=wanted, **options)
     found = smallest = two = None
     settings: tuple[Setting, ...] = ()
     if mails:
-        found = _shown(experiment, mails, baseline, effect)
+        found = _shown(experiment, mails, baseline, effect, read)
         smallest = mde(baseline=baseline, n=mails, power=wanted, **options)
-        ways = _settings(experiment, mails, baseline, effect, found) if alone else ()
+        ways = _settings(experiment, mails, baseline, effect, found, read) if alone else ()
         settings = tuple(sorted(ways, key=lambda way: way.found.lost))
-        two = _two_variants(experiment, mails, baseline, effect) if alone else None
+        two = _two_variants(experiment, mails, baseline, effect, read) if alone else None
     enough = found is not None and (found.power >= wanted or (needed.n is not None and needed.n <= mails))
     return Outlook(
         baseline=baseline,
@@ -297,16 +343,16 @@ def _outlook(
     )
 
 
-def _shown(experiment: Experiment, mails: int, baseline: float, effect: float) -> Power:
+def _shown(experiment: Experiment, mails: int, baseline: float, effect: float, read: ReadOff) -> Power:
     """A figure that is shown; simulated less often with many variants, where each test takes long."""
     replications = max(_FEWEST_SHOWN, _SHOWN_REPLICATIONS * 2 // len(experiment.cells))
-    return power(baseline=baseline, effect=effect, n=mails, replications=replications, **_options(experiment))
+    return power(baseline=baseline, effect=effect, n=mails, replications=replications, **_options(experiment, read))
 
 
-def _two_variants(experiment: Experiment, mails: int, baseline: float, effect: float) -> Power | None:
+def _two_variants(experiment: Experiment, mails: int, baseline: float, effect: float, read: ReadOff) -> Power | None:
     if len(experiment.cells) == 2:
         return None
-    fewer = _options(experiment) | {"n_arms": 2}
+    fewer = _options(experiment, read) | {"n_arms": 2}
     allocation = fewer["allocation"]
     if isinstance(allocation, FixedShares):
         fewer["allocation"] = "even"
@@ -315,9 +361,14 @@ def _two_variants(experiment: Experiment, mails: int, baseline: float, effect: f
     return power(baseline=baseline, effect=effect, n=mails, **fewer)
 
 
-def _settings(experiment: Experiment, mails: int, baseline: float, effect: float, own: Power) -> Iterator[Setting]:
-    """The goals of a bandit, the even split and the definition's own way; none where a single wave makes them alike."""
-    if _tests_first(experiment):
+def _settings(
+    experiment: Experiment, mails: int, baseline: float, effect: float, own: Power, read: ReadOff
+) -> Iterator[Setting]:
+    """The goals of a bandit, the even split and the definition's own way; none where a single wave makes them alike.
+
+    Nor where the method is not valid for all of them.
+    """
+    if _tests_first(experiment) or read.method not in _ANY_WAY:
         return
     bandit = replace(experiment.allocation, policy="thompson", weights=None, min_weight=None, goal="balance")
     if len(planning.waves(replace(experiment, allocation=bandit), mails)) < 2:
@@ -331,7 +382,7 @@ def _settings(experiment: Experiment, mails: int, baseline: float, effect: float
     ways.setdefault(mine, experiment.allocation)
     for name, allocation in ways.items():
         way = replace(experiment, allocation=allocation)
-        found = own if name == mine else _shown(way, mails, baseline, effect)
+        found = own if name == mine else _shown(way, mails, baseline, effect, read)
         least = _least_weight(way)
         yield Setting(name=name, policy=allocation.policy, min_weight=least, chosen=name == mine, found=found)
 
@@ -355,10 +406,10 @@ def _least_weight(experiment: Experiment) -> float:
     return min(weights.values()) if weights else experiment.min_weight
 
 
-def _options(experiment: Experiment) -> _Options:
-    """The definition in the terms of `power`: shares, waves, delays."""
-    settings, n_arms = experiment.allocation, len(experiment.cells)
-    options = _Options(n_arms=n_arms, alpha=experiment.analysis.alpha, allocation="even", delay=None)
+def _options(experiment: Experiment, read: ReadOff) -> _Options:
+    """The definition in the terms of `power`: shares, waves, delays, and how the test is read."""
+    settings, options = experiment.allocation, read.options
+    options |= _Options(n_arms=len(experiment.cells), alpha=experiment.analysis.alpha, allocation="even", delay=None)
     together = math.ceil((settings.waves - 1) / (_MOST_WAVES - 1))
     waves = (
         replace(experiment, allocation=replace(settings, policy="uniform")) if _tests_first(experiment) else experiment

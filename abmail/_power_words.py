@@ -169,15 +169,35 @@ def _notes(report: PowerReport) -> Iterator[str]:
         yield "Only the mails of the test are counted: everybody else gets the best of it, and compares nothing."
     if report.mails and experiment.allocation.policy == "thompson" and len(report.waves) == 1:
         yield "So small a list goes out in one wave: nothing is learned on the way, and the floor does not matter."
-    if experiment.audience.unit == "company":
-        yield (
-            "People of one company get the same variant and answer alike: the figures are for recipients one by one "
-            "and promise too much."
-        )
+    yield from _how_read(report)
     ses = [outlook.found.se for outlook in report.outlooks if outlook.found is not None]
     if any(ses):
         points = math.ceil(200 * max(ses))
         yield f"By simulation: the chances are good to about {points} point{'s' if points > 1 else ''}."
+
+
+def _how_read(report: PowerReport) -> Iterator[str]:
+    read = report.read_off
+    if read.method != "sequential":
+        yield f"The figures are for the method {read.method}."
+    if read.shape:
+        yield (
+            f"The figures are for a boundary of shape {read.shape:g}, which stops earlier than the usual one and "
+            "proves a little less."
+        )
+    if read.strata:
+        yield f"The variants are compared within {len(read.strata)} segments, at rates whose mean is the rate above."
+    if read.icc is not None:
+        yield (
+            f"People of one company get the same variant. With answers that correlate by {read.icc:g} within a "
+            f"company, this list needs {read.design_effect:.3g} times the mails, and a comparison that counts "
+            "companies."
+        )
+    elif report.experiment.audience.unit == "company":
+        yield (
+            "People of one company get the same variant and answer alike: the figures are for recipients one by one "
+            "and promise too much. Give --icc, the correlation of the answers within a company, to take it in."
+        )
 
 
 # -- the tables -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from abmail._habits import history_of
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
 from abmail._planning import Change, Plan
-from abmail._power_report import Baseline, PowerReport, past_rate, past_spread, power_report
+from abmail._power_report import Baseline, PowerReport, ReadOff, past_rate, past_spread, power_report
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
 from abmail._value_report import curves_of, value_report
@@ -40,7 +40,7 @@ from abmail.send import Throttle, Transport
 from abmail.sendtime import History
 from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
 from abmail.spec import Cell, Experiment
-from abmail.stats import Counts
+from abmail.stats import Counts, PlanMethod, design_effect
 from abmail.store import Candidate, Epoch, Recorded, State, StoppedArm, Store, StoredExperiment, StoredMessage
 
 __all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked", "secret_file"]
@@ -257,6 +257,10 @@ class Engine:
         baseline: float | None = None,
         mde: float | None = None,
         per_day: float | None = None,
+        method: PlanMethod = "sequential",
+        shape: float = 0.0,
+        strata: Sequence[tuple[float, float]] = (),
+        icc: float | None = None,
         now: datetime | None = None,
     ) -> PowerReport:
         """Say what a test can show before it is sent: its power, the list it needs, and what a proof costs.
@@ -267,10 +271,17 @@ class Engine:
             baseline: Rate to expect; the definition's by default, else that of earlier mailings, else typical ones.
             mde: Smallest difference worth finding; the definition's by default, else a fifth of the rate.
             per_day: Mails a day; by default as fast as the waves allow.
+            method: How the test is read: ``sequential``, ``fixed``, ``anytime``, ``exact`` or ``aipw``.
+            shape: Shape of the boundary of ``sequential``: 0 for O'Brien-Fleming's, 0.25, 0.5 for Pocock's.
+            strata: Share of the mails and rate of each segment within which the variants are compared; only the ratios
+                count.
+            icc: Correlation of the answers within a company, fraction in [0, 1], where ``audience.unit`` is company:
+                the companies of the imported list say how many more mails that takes.
             now: Aware UTC datetime; earlier mailings count once their window has closed.
 
         Raises:
-            ValueError: A number is out of range.
+            ValueError: A number is out of range, the method is not valid for the way the definition shares the mails,
+                or ``icc`` was given without companies.
         """
         if n is None:
             selection = planning.select(experiment, self._everybody(experiment.name, None))
@@ -283,9 +294,12 @@ class Engine:
             else Baseline(rates=(rate,), source="definition") if rate is not None
             else past_rate(experiment, self._earlier(experiment.name, now or self._clock()))
         )  # fmt: skip
+        everybody = self._everybody(experiment.name, None)
+        factor = 1.0 if icc is None else design_effect(planning.company_sizes(experiment, everybody), icc)
         return power_report(
-            experiment, recipients=mails + held, mails=mails, baseline=expected, effect=mde, per_day=per_day
-        )
+            experiment, recipients=mails + held, mails=mails, baseline=expected, effect=mde, per_day=per_day,
+            read_off=ReadOff(method=method, shape=shape, strata=tuple(strata), icc=icc, design_effect=factor),
+        )  # fmt: skip
 
     def simulate(
         self,

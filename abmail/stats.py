@@ -23,6 +23,7 @@ from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien
 from abmail._comparison import ArmResult, Belief, Comparison, Contrast, Decision, MethodInfo
 from abmail._contest import hold_contest, sound
 from abmail._counts import Counts
+from abmail._design import PlanMethod, design_effect
 from abmail._fixed import newcombe_interval, wilson_interval
 from abmail._futility import Futility, conditional_power, futility
 from abmail._guardrail import (
@@ -74,6 +75,7 @@ __all__ = [
     "MeansComparison",
     "MethodInfo",
     "Moments",
+    "PlanMethod",
     "Power",
     "SampleRatio",
     "SampleSize",
@@ -90,6 +92,7 @@ __all__ = [
     "compare_means",
     "compare_segments",
     "conditional_power",
+    "design_effect",
     "duration",
     "exceeds_limit",
     "expected_loss",

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from abmail import _design, _power_report
+from abmail import _design, _planning, _power_report
+from abmail._power_report import ReadOff
 from abmail.cli import _run
 from abmail.engine import Engine, PowerReport
 from abmail.events import Event, EventType
 from abmail.recipient import Recipient
 from abmail.send import Memory
 from abmail.spec import Experiment
-from abmail.stats import FixedShares, power, sample_size
+from abmail.stats import FixedShares, design_effect, power, sample_size
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 TEMPLATE = '<p>Hello</p><a href="https://example.com/x">go</a>'
@@ -163,7 +164,7 @@ def test_the_waves_of_the_definition_are_those_that_are_simulated(engine: Engine
 def test_five_hundred_waves_are_answered_as_twenty_five_would_be() -> None:
     many = definition(allocation={**WAVES, "waves": 500})
     few = definition(allocation={**WAVES, "waves": 25, "every": "21h"})
-    lost = [_power_report._shown(exp, 120_000, 0.04, 0.004).lost for exp in (many, few)]
+    lost = [_power_report._shown(exp, 120_000, 0.04, 0.004, ReadOff()).lost for exp in (many, few)]
 
     assert lost[0] == pytest.approx(lost[1], rel=0.1)
 
@@ -190,8 +191,8 @@ def test_with_four_variants_two_are_said_to_be_easier(engine: Engine) -> None:
 def test_floors_of_many_variants_leave_room_for_learning() -> None:
     many = {f"v{i}": f"Text {i}" for i in range(9)} | {"plain": "Hello"}
     exp = definition(subjects=many, allocation={**WAVES, "waves": 2})
-    own = _power_report._shown(exp, 3_000, 0.04, 0.05)
-    settings = list(_power_report._settings(exp, 3_000, 0.04, 0.05, own))
+    own = _power_report._shown(exp, 3_000, 0.04, 0.05, ReadOff())
+    settings = list(_power_report._settings(exp, 3_000, 0.04, 0.05, own, ReadOff()))
 
     assert [round(each.min_weight, 4) for each in settings] == [0.01, 0.04, 0.1]
     assert [each.name for each in settings if each.chosen] == ["balance"]
@@ -210,6 +211,60 @@ def test_companies_as_the_unit_are_said_to_weaken_the_figures(engine: Engine) ->
     report = engine.power(definition(audience={"unit": "company"}), n=10_000)
 
     assert "promise too much" in report.to_text()
+    assert "Give --icc" in report.to_text().replace("\n  ", " ")
+
+
+def test_companies_that_answer_alike_take_more_mails(mailing: Engine) -> None:
+    people = [
+        Recipient(id=f"r{i}", email=f"r{i}@{'large' if i % 10 else f'small{i}'}.example", attributes={}, zone=None)
+        for i in range(1_000)
+    ]
+    exp = definition(audience={"unit": "company"})
+    mailing.store.import_recipients(people, now=NOW)
+    report, plain = mailing.power(exp, icc=0.001), mailing.power(exp)
+    factor = design_effect([1] * 100 + [900], 0.001)
+
+    assert report.read_off.design_effect == pytest.approx(factor)
+    assert only(report).needed.n == pytest.approx(factor * (only(plain).needed.n or 0), rel=1e-3)
+    assert "needs 1.81 times the mails" in report.to_text().replace("\n  ", " ")
+
+
+def test_a_correlation_within_companies_needs_companies(engine: Engine) -> None:
+    with pytest.raises(ValueError, match=r"audience\.unit is 'recipient'"):
+        engine.power(definition(), n=10_000, icc=0.05)
+    with pytest.raises(ValueError, match="no companies yet"):
+        engine.power(definition(audience={"unit": "company"}), n=10_000, icc=0.05)
+
+
+def test_the_test_is_planned_as_it_will_be_read(engine: Engine) -> None:
+    even = {"policy": "uniform", "waves": 8, "every": "1h"}
+    usual, early, once, open_end = (
+        engine.power(definition(allocation=even), n=20_000, **read)
+        for read in ({}, {"shape": 0.25}, {"method": "fixed"}, {"method": "anytime"})
+    )
+    powers = [only(report).found for report in (open_end, early, usual, once)]
+
+    assert [found.power for found in powers if found] == sorted(found.power for found in powers if found)
+    assert only(early).found == power(
+        baseline=0.04, effect=0.01, n=20_000, epochs=_planning.waves(early.experiment, 20_000), shape=0.25
+    )
+    assert only(once).settings == ()
+    assert "for the method anytime" in open_end.to_text()
+    assert "boundary of shape 0.25" in early.to_text()
+
+
+def test_segments_that_differ_make_the_test_stronger(engine: Engine) -> None:
+    strata = [(0.8, 0.01), (0.2, 0.16)]
+    report = engine.power(definition(), n=9_000, strata=strata)
+
+    assert only(report).found == power(baseline=0.04, effect=0.01, n=9_000, epochs=1, strata=strata)
+    assert (only(report).found or only(report)) != only(engine.power(definition(), n=9_000)).found
+    assert "within 2 segments" in report.to_text()
+
+
+def test_a_method_that_needs_an_even_split_is_refused_with_a_bandit(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="the shares may move"):
+        engine.power(definition(allocation=WAVES), n=20_000, method="fixed")
 
 
 def test_mails_a_day_set_the_time(engine: Engine) -> None:
@@ -419,6 +474,15 @@ def test_every_status_can_be_written_as_json(project: Path, capsys: pytest.Captu
         assert "nan" not in capsys.readouterr().out
 
 
+def test_the_reading_of_the_test_is_said_in_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reading = ["--shape", "0.25", "--strata", "80%:1%", "--strata", "0.2:16%"]
+    assert _run(["power", "subjects", "--recipients", "20000", *reading, "--format", "json"]) in (0, 1)
+    data = json.loads(capsys.readouterr().out)
+
+    assert (data["method"], data["shape"], data["icc"], data["design_effect"]) == ("sequential", 0.25, None, 1.0)
+    assert data["strata"] == [[0.8, 0.01], [0.2, 0.16]]
+
+
 def test_a_rate_may_be_a_percentage_or_a_fraction(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = []
     for rate, effect in (("6%", "2 %"), ("0.06", "0.02")):
@@ -443,6 +507,11 @@ def test_the_answer_can_go_to_a_file(project: Path, capsys: pytest.CaptureFixtur
         (["--mde", "much"], "is not a share"),
         (["--mde", "0"], "0 must be between 0 and 1"),
         (["--baseline", "60%", "--mde", "50%"], "come to 1 or more: no rate is that high"),
+        (["--strata", "0.3"], "write its share of the mails and its rate, such as 30%:5%"),
+        (["--strata", "30%:120%"], "'120%' is not a share"),
+        (["--method", "guess"], "'guess' is not one of"),
+        (["--method", "anytime", "--shape", "0.25"], "has no boundary to shape"),
+        (["--icc", "0.05"], "audience.unit is 'recipient'"),
         (["--recipients", "0"], "0 is not in the range"),
         (["--per-day", "0"], "0.0 is not in the range"),
         (["--per-day", "1e-9", "--recipients", "1000000"], "per_day is too small"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,9 +23,12 @@ from abmail._trials import Even, run_trials
 from abmail.stats import (
     Counts,
     FixedShares,
+    Moments,
     ThompsonShares,
     compare,
     compare_many,
+    compare_means,
+    design_effect,
     duration,
     mde,
     obrien_fleming,
@@ -103,6 +107,20 @@ def test_five_looks_need_the_known_inflation(wanted: float, inflation: float) ->
     assert (drift / (ndtri(0.975) + ndtri(wanted))) ** 2 == pytest.approx(inflation, abs=6e-4)
 
 
+def test_pococks_four_looks_need_and_save_what_sas_says() -> None:
+    # SAS/STAT 14.2, SEQDESIGN, output 103.3.1: Pocock, 4 stages, two-sided alpha .05, power .90: largest and expected
+    # information 118.3143 % and 69.74805 % of a fixed sample's
+    clock = np.arange(1, 5) / 4
+    c = obrien_fleming(4, 0.05, shape=0.5) * np.sqrt(clock)
+    drift = brentq(lambda d: drift_crossing(c, clock.tolist(), d).upper.sum() - 0.9, 1, 5)
+    inflation = (drift / (ndtri(0.975) + ndtri(0.9))) ** 2
+    crossing = drift_crossing(c, clock.tolist(), drift)
+    used = 1 - (crossing.upper + crossing.lower) @ (1 - clock)
+
+    assert inflation == pytest.approx(1.183143, abs=2e-6)
+    assert inflation * used == pytest.approx(0.6974805, abs=2e-6)
+
+
 def test_one_clock_time_is_a_normal_probability() -> None:
     assert drift_crossing(1.96, [1.0], 1.0).upper[0] == pytest.approx(float(1 - binormal(0.96)), abs=1e-12)
 
@@ -112,8 +130,9 @@ def binormal(z: float) -> float:
 
 
 @pytest.mark.parametrize("clock", [(0.2, 0.4, 0.6, 0.8, 1.0), (0.4, 0.5, 0.9, 1.0), (0.01, 0.02, 0.5, 1.0)])
-def test_the_recursion_agrees_with_random_walks(clock: tuple[float, ...]) -> None:
-    c, drift, variance, ready = 1.9, 1.7, 0.8, np.array([0.0, 0.4, 0.7, 0.9])
+@pytest.mark.parametrize("shape", [0.0, 0.4])
+def test_the_recursion_agrees_with_random_walks(clock: tuple[float, ...], shape: float) -> None:
+    c, drift, variance, ready = 1.9 * np.array(clock) ** shape, 1.7, 0.8, np.array([0.0, 0.4, 0.7, 0.9])
     ready = np.append(ready, 0.95)[: len(clock)]
     rng = np.random.default_rng(3)
     walks, steps = 40_000, np.diff(np.array((0.0, *clock)))
@@ -150,6 +169,13 @@ CELLS: list[tuple[dict[str, Any], float, int]] = [
     ({"baseline": 0.20, "epochs": 5, "claim": "control", "n_arms": 4}, 0.05, 4_000),
     ({"baseline": 0.20, "epochs": 5, "allocation": FixedShares(shares=(0.8, 0.2))}, 0.05, 4_000),
     ({"baseline": 0.20, "method": "fixed", "fewest": 30}, 0.15, 140),
+    ({"baseline": 0.20, "epochs": 25, "shape": 0.25}, 0.02, 10_000),
+    ({"baseline": 0.20, "epochs": 5, "shape": 0.5}, 0.05, 2_500),
+    (
+        {"baseline": 0.05, "epochs": [1_000, 2_000, 1_000, 2_000], "shape": 0.25, "claim": "control", "n_arms": 3},
+        0.02,
+        6_000,
+    ),
 ]
 
 
@@ -269,6 +295,88 @@ def test_a_winner_is_counted_where_compare_names_it(epochs: Any, method: Any, ma
 
     assert 0 < found.sum() < 12
     assert_compare_agrees(trials, found, look, method, sizes, strata=1)
+
+
+def test_a_winner_by_another_boundary_is_counted_where_compare_names_it() -> None:
+    design = Design(baseline=0.2, epochs=5, shape=0.25, allocation=ThompsonShares(min_weight=0.1))
+    sizes, clock = design.waves(3_000)
+    trials = run_trials([0.2, 0.26], sizes=sizes, allocation=ThompsonShares(min_weight=0.1), replications=30, rng=2)
+    found, _, look = design._outcome(trials, clock, 1)
+    usual, _, later = replace(design, shape=0.0)._outcome(trials, clock, 1)
+
+    assert 0 < found.sum() < 30
+    assert look[found & usual].sum() < later[found & usual].sum()
+    for r in range(len(found)):
+        counts = Counts(trials.n[r], trials.successes[r], looks=5)
+        decision = compare(counts, method="sequential", shape=0.25).decision
+        assert (decision.arm == "B" and decision.state == "winner") == found[r]
+        assert not found[r] or decision.look == look[r]
+
+
+# --- Companies as the unit --------------------------------------------------------------------------------------------
+
+
+COMPANIES = np.array([1] * 60 + [2] * 40 + [5] * 30 + [20] * 10)
+
+
+def test_the_design_effect_is_that_of_the_textbook() -> None:
+    assert design_effect([10] * 7, 0.05) == pytest.approx(1 + 9 * 0.05)
+    spread = COMPANIES.std() / COMPANIES.mean()  # Eldridge, Ashby & Kerry 2006: 1 + ((cv^2 + 1) m - 1) icc
+    assert design_effect(COMPANIES, 0.1) == pytest.approx(1 + ((spread**2 + 1) * COMPANIES.mean() - 1) * 0.1)
+    assert design_effect([1, 1, 1], 0.9) == design_effect([4, 7], 0.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("baseline", "effect", "icc", "n", "epochs"),
+    [(0.2, 0.08, 0.1, 2_400, 1), (0.2, 0.05, 0.05, 3_000, 1), (0.1, 0.06, 0.2, 2_400, 1), (0.2, 0.08, 0.1, 2_400, 4)],
+)
+def test_the_power_of_companies_is_that_of_simulated_ones(
+    baseline: float, effect: float, icc: float, n: int, epochs: int
+) -> None:
+    sizes, rng, replications = np.tile(COMPANIES, n // COMPANIES.sum()), np.random.default_rng(8), 1_000
+    company = np.repeat(np.arange(len(sizes)), sizes)
+    found = 0
+    for _ in range(replications):
+        arm, when = rng.integers(0, 2, len(sizes)), rng.integers(0, epochs, len(sizes))
+        mean = baseline + effect * arm
+        rate = rng.beta(mean * (1 / icc - 1), (1 - mean) * (1 / icc - 1))
+        values = (rng.random(len(company)) < rate[company]).astype(float)
+        moments = Moments.from_values(
+            values, arm=arm[company], epoch=when[company], cluster=company, n_epochs=epochs, n_arms=2, looks=epochs
+        )
+        result = compare_means(moments).arms[1]
+        assert result.p_value is not None
+        assert result.effect is not None
+        found += result.p_value <= 0.05 and result.effect > 0
+    method: Any = "fixed" if epochs == 1 else "sequential"
+    factor = design_effect(sizes, icc)
+    expected = power(
+        baseline=baseline, effect=effect, n=len(company), method=method, epochs=epochs, design_effect=factor, fewest=0
+    ).power
+    naive = power(baseline=baseline, effect=effect, n=len(company), method=method, epochs=epochs, fewest=0).power
+
+    assert found / replications == pytest.approx(expected, abs=0.03 + ONE_IN_A_MILLION * 0.5 / math.sqrt(replications))
+    assert naive > found / replications + 0.1
+
+
+def test_companies_need_as_many_times_the_mails() -> None:
+    alone = sample_size(baseline=0.2, effect=0.03, method="fixed")
+    together = sample_size(baseline=0.2, effect=0.03, method="fixed", design_effect=1.8)
+    smallest = mde(baseline=0.2, n=20_000, method="fixed", design_effect=1.8)
+
+    assert alone.n is not None
+    assert together.n == pytest.approx(1.8 * alone.n, abs=2)
+    assert smallest.effect == pytest.approx(mde(baseline=0.2, n=11_111, method="fixed").effect, rel=1e-4)
+    assert (together.found.n, smallest.found.n) == (together.n, 20_000)
+    assert power(baseline=0.2, effect=0.03, n=1_800, design_effect=1.8).lost == pytest.approx(0.015 * 1_800)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "icc", "words"), [([], 0.1, "sizes"), ([3, 0], 0.1, "sizes"), ([3], 1.5, "icc is 1.5")]
+)
+def test_companies_that_make_no_sense_are_refused_in_words(sizes: list[int], icc: float, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        design_effect(sizes, icc)
 
 
 @pytest.mark.parametrize(("method", "mails"), [("sequential", 3_000), ("anytime", 4_500), ("exact", 3_500)])
@@ -615,6 +723,9 @@ def test_a_test_lasts_as_long_as_its_mails_and_the_last_ones_window() -> None:
         ({"epochs": []}, "epochs hold a size that is not a positive number"),
         ({"epochs": [100, -1]}, "epochs hold a size that is not a positive number"),
         ({"epochs": [100, float("inf")]}, "epochs hold a size"),
+        ({"shape": 0.6}, r"shape is 0.6, must be in \[0, 0.5\]"),
+        ({"shape": 0.25, "method": "anytime"}, "shape is 0.25, but method 'anytime' has no boundary to shape"),
+        ({"design_effect": 0.5}, "design_effect is 0.5, must be at least 1"),
         ({"fewest": -1}, "fewest is -1, must be at least 0"),
         ({"replications": 0}, "replications is 0, must be at least 1"),
         ({"rng": -1}, "rng is -1"),

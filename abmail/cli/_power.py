@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from abmail.cli import _shared as shared
+
+if TYPE_CHECKING:
+    from abmail.stats import PlanMethod
 
 
 class _Share(click.ParamType[float]):
@@ -29,6 +33,21 @@ class _Share(click.ParamType[float]):
         return share
 
 
+class _Stratum(click.ParamType[tuple[float, float]]):
+    """A segment's share of the mails and its rate: 30%:5%."""
+
+    name = "stratum"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        share, colon, rate = str(value).partition(":")
+        if not colon:
+            self.fail(f"{value} is no segment, write its share of the mails and its rate, such as 30%:5%", param, ctx)
+        portion = 1.0 if share.strip() in ("1", "100%") else _Share().convert(share, param, ctx)
+        return portion, _Share().convert(rate, param, ctx)
+
+
 @click.command()
 @click.argument("experiment")
 @click.option(
@@ -39,6 +58,30 @@ class _Share(click.ParamType[float]):
 @click.option("--baseline", type=_Share(), metavar="RATE", help="Rate to expect, such as 0.04 or 4%.")
 @click.option("--mde", type=_Share(), metavar="RATE", help="Smallest difference worth finding, such as 0.01 or 1%.")
 @click.option("--per-day", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Mails sent a day.")
+@click.option(
+    "--method",
+    type=click.Choice(["sequential", "fixed", "anytime", "exact", "aipw"]),
+    default="sequential",
+    show_default=True,
+    help="How the test is read.",
+)
+@click.option(
+    "--shape",
+    type=click.FloatRange(0, 0.5),
+    default=0.0,
+    metavar="N",
+    help="Boundary of the sequential method: 0 (O'Brien-Fleming, the default), 0.25 to stop earlier, 0.5 (Pocock).",
+)
+@click.option(
+    "--strata",
+    type=_Stratum(),
+    multiple=True,
+    metavar="SHARE:RATE",
+    help="A segment within which the variants are compared, such as 30%:5%; once for each.",
+)
+@click.option(
+    "--icc", type=_Share(), metavar="N", help="Correlation of the answers within a company, where that is the unit."
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @shared.OUTPUT
 def power(
@@ -47,6 +90,10 @@ def power(
     baseline: float | None,
     mde: float | None,
     per_day: float | None,
+    method: PlanMethod,
+    shape: float,
+    strata: tuple[tuple[float, float], ...],
+    icc: float | None,
     form: str,
     output: str | None,
 ) -> int:
@@ -60,7 +107,10 @@ def power(
     project = shared.project()
     definition = shared.load(project, experiment)
     with project.engine() as engine, shared.words():
-        made = engine.power(definition, n=recipients, baseline=baseline, mde=mde, per_day=per_day)
+        made = engine.power(
+            definition, n=recipients, baseline=baseline, mde=mde, per_day=per_day, method=method, shape=shape,
+            strata=strata, icc=icc,
+        )  # fmt: skip
     text = json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n" if form == "json" else made.to_text()
     shared.write(text, output)
     return int(made.reached is False)
