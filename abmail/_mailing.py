@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -19,15 +20,17 @@ from abmail._analysis import Findings, findings
 from abmail._world import World
 from abmail.assign import HOLDOUT, assign_array, assign_quota_array
 from abmail.bandit import TestThenSend
-from abmail.decide import Evidence, epoch_due, next_epoch, verdict_due
+from abmail.decide import Evidence, breaches, epoch_due, next_epoch, verdict_due
+from abmail.spec import Experiment
 from abmail.stats import Comparison, Counts
-from abmail.store import BIN_SECONDS, Epoch, State, StoredExperiment, Tally
+from abmail.store import BIN_SECONDS, Epoch, State, StoppedArm, StoredExperiment, Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     from abmail._truth import Truth
-    from abmail.spec import Experiment
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -39,7 +42,7 @@ _SETTLED: Final = frozenset({"winner", "no_difference"})
 _ALIKE: Final = 1e-12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Setup:
     """What all replications have in common.
 
@@ -57,18 +60,39 @@ class Setup:
     aa: bool
     start: datetime
 
+    @cached_property
+    def versions(self) -> tuple[tuple[timedelta, Experiment], ...]:
+        """The versions of the definition, each with the time after the first mail at which it is applied.
+
+        A level that joins is in none before; the cells of a version are those of the one before and then new ones.
+        """
+        joins = self.truth.joins
+        if not joins:
+            return ((timedelta(0), self.experiment),)
+        made: list[tuple[timedelta, Experiment]] = []
+        for moment in sorted({timedelta(0), *joins.values()}):
+            plain = self.experiment.resolved()
+            there = {
+                factor: {name: text for name, text in levels.items() if joins.get(name, moment) <= moment}
+                for factor, levels in plain["factors"].items()
+            }
+            version = Experiment.from_dict(plain | {"factors": there})
+            made.append((moment, version.going_on_from(made[-1][1]) if made else version))
+        return tuple(made)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What one mailing came to.
 
-    Answers are those of people, as expected from the cells that they got, all at an ordinary hour.
+    Answers are those of people, as expected from the cells that they got, all at an ordinary hour. The best cell is
+    that among those within the limits on unwanted events; of cells that join later it counts from then on.
 
     Attributes:
         mails: Mails that went out.
         answers: Answers that they brought.
-        even: Answers if all cells had had equal shares.
-        classic: Answers of a test on a fifth, four hours of waiting, and the winner to the rest.
+        even: Answers if all cells had had equal shares of the mails since they were there.
+        classic: Answers of a test of the first cells on a fifth, four hours of waiting, and the winner to the rest.
         ideal: Answers if everybody had got the best cell of the segment.
         best: Index of the best cell; -1 where two or more are best.
         gap: Difference between the best rate and the second best.
@@ -79,6 +103,12 @@ class Outcome:
         loss: Rate that is lost with ``arm`` against the best.
         covered: How many intervals of differences to the control hold the true one.
         intervals: How many there are.
+        harm: Unwanted events that the mails brought, as expected from who got what.
+        even_harm: Those of an even split.
+        over: Cells besides the control that are truly above a limit.
+        caught: How many of them were stopped.
+        within: Cells besides the control that are above none.
+        wronged: How many of them were stopped.
     """
 
     mails: int
@@ -95,11 +125,17 @@ class Outcome:
     loss: float
     covered: int
     intervals: int
+    harm: float
+    even_harm: float
+    over: int
+    caught: int
+    within: int
+    wronged: int
 
 
 _NOTHING: Final = Outcome(
     mails=0, answers=0.0, even=0.0, classic=0.0, ideal=0.0, best=-1, gap=0.0, state="stopped", arm=0, decided=math.inf,
-    sent_then=0.0, loss=0.0, covered=0, intervals=0,
+    sent_then=0.0, loss=0.0, covered=0, intervals=0, harm=0.0, even_harm=0.0, over=0, caught=0, within=0, wronged=0,
 )  # fmt: skip
 """Of a test that is not held at all, as the list is too small."""
 
@@ -111,6 +147,7 @@ class Mailing:
     Attributes:
         setup: What is simulated.
         world: The people.
+        experiment: The version of the definition that is in force.
         stored: The experiment as the store would hold it.
         queue: Indices of the people who wait, in the order of the waves.
         mailed: Indices of everybody who is not held out.
@@ -118,10 +155,13 @@ class Mailing:
         people: People of each epoch.
         cells: Their cells.
         delays: Seconds until each one's answer is counted.
+        unwanted: (n_guarded, ...) seconds until each one's unwanted events.
+        stopped: Cells that broke a limit.
     """
 
     setup: Setup
     world: World
+    experiment: Experiment
     stored: StoredExperiment
     queue: Integers
     mailed: Integers
@@ -129,12 +169,14 @@ class Mailing:
     people: list[Integers] = field(default_factory=list)
     cells: list[Integers] = field(default_factory=list)
     delays: list[Floats] = field(default_factory=list)
+    unwanted: list[Floats] = field(default_factory=list)
+    stopped: tuple[StoppedArm, ...] = ()
 
     @classmethod
     def begin(cls, setup: Setup, rng: np.random.Generator) -> Mailing:
         """Draw the people and put them into the order of the waves."""
-        experiment = setup.experiment
-        world = World.draw(setup.truth, experiment, setup.n, rng=rng, aa=setup.aa)
+        experiment = setup.versions[0][1]
+        world = World.draw(setup.truth, setup.versions[-1][1], setup.n, rng=rng, aa=setup.aa)
         held = assign_array(experiment, world.units, weights=[1.0]) == HOLDOUT
         order = np.lexsort((np.arange(setup.n), planning.order_of(experiment, world.units)))
         queue = order[~held[order]]
@@ -143,7 +185,7 @@ class Mailing:
             spec_hash="", content_hash="", definition={}, template="", text_template=None,
             waves=planning.waves(experiment, len(queue)),
         )  # fmt: skip
-        return cls(setup=setup, world=world, stored=stored, queue=queue, mailed=queue)
+        return cls(setup=setup, world=world, experiment=experiment, stored=stored, queue=queue, mailed=queue)
 
     def run(self, *, watched: bool = True) -> datetime:
         """Send until nobody waits or the test is stopped; returns when the stop rule spoke, or all windows closed.
@@ -155,7 +197,8 @@ class Mailing:
         while len(self.queue) and self.stored.state == "running":
             if not self._waiting(now):
                 now = self._open(self.comes_at(len(self.mailed) - len(self.queue)))
-            evidence = self.evidence(now)
+            self._update(now)
+            evidence = self._within_limits(now)
             judged = watched or not evidence.n_mature or self._time_is_over(now)
             if judged and (verdict := verdict_due(evidence)) is not None:
                 decided = now
@@ -167,6 +210,23 @@ class Mailing:
                 self._send(next_epoch(evidence, reachable=self._waiting(now)))
                 now = self._open(epoch_due(self.stored, self.setup.experiment, self.epochs) or now)
         return decided or self.closes
+
+    def _update(self, now: datetime) -> None:
+        """Go on with the version of the definition that is applied by now."""
+        since = now - self.epochs[0].opened_at if self.epochs else timedelta(0)
+        number = sum(moment <= since for moment, _ in self.setup.versions)
+        if number > self.stored.version:
+            self.experiment = self.setup.versions[number - 1][1]
+            self.stored = replace(self.stored, version=number)
+
+    def _within_limits(self, now: datetime) -> Evidence:
+        """What is known, once the cells that broke a limit are stopped."""
+        evidence = self.evidence(now)
+        if not self.world.guarded:
+            return evidence
+        broken = (StoppedArm(cell=c, at=now, reason=why, by="guardrail") for c, why in breaches(evidence))
+        self.stopped = (*self.stopped, *broken)
+        return replace(evidence, stopped=self.stopped)
 
     @property
     def closes(self) -> datetime:
@@ -213,6 +273,7 @@ class Mailing:
         self.people.append(taken)
         self.cells.append(cells)
         self.delays.append(self.world.delays(taken, cells, level=level))
+        self.unwanted.append(self.world.unwanted(taken, cells))
 
     def _deal(self, taken: Integers, epoch: Epoch) -> Integers:
         """Each one's cell by the weights of their segment; those without weights of their own are dealt together."""
@@ -222,7 +283,7 @@ class Mailing:
         for one in np.unique(group):
             weights = epoch.weights if one < 0 else epoch.segments[names[one]]
             rows = np.flatnonzero(group == one)
-            cells[rows] = _dealt(self.setup.experiment, self.world.units[taken[rows]], weights, epoch.number)
+            cells[rows] = _dealt(self.experiment, self.world.units[taken[rows]], weights, epoch.number)
         return cells
 
     def level_at(self, moment: datetime) -> float:
@@ -237,7 +298,7 @@ class Mailing:
         sent = sum(len(taken) for taken in self.people)
         return Evidence(
             stored=self.stored,
-            experiment=self.setup.experiment,
+            experiment=self.experiment,
             epochs=tuple(self.epochs),
             tally=self._tally(now),
             strata=self._strata(now),
@@ -246,6 +307,7 @@ class Mailing:
             unsettled={},
             waves=self.stored.waves,
             now=now,
+            stopped=self.stopped,
         )
 
     def _strata(self, now: datetime) -> dict[str, Tally]:
@@ -257,22 +319,25 @@ class Mailing:
 
     def _tally(self, now: datetime, *, segment: int | None = None) -> Tally:
         """The counts of the store: sends, and answers that have come in, in its bins; of one segment or of all."""
-        n_cells, metric = len(self.setup.experiment.cells), self.setup.experiment.metrics.primary
+        n_cells, metric = len(self.experiment.cells), self.experiment.metrics.primary
         rows: list[tuple[Integers, ...]] = []
-        for epoch, people, dealt, waits in zip(self.epochs, self.people, self.cells, self.delays, strict=True):
+        names: list[str] = []
+        everything = zip(self.epochs, self.people, self.cells, self.delays, self.unwanted, strict=True)
+        for epoch, people, dealt, waits, harms in everything:
             mine = slice(None) if segment is None else self.world.segment[people] == segment
-            cells, delays = dealt[mine], waits[mine]
+            cells, passed = dealt[mine], (now - epoch.opened_at).total_seconds()
             sends = np.bincount(cells, minlength=n_cells)
             rows.append(_rows(epoch.number, np.arange(n_cells), np.zeros(n_cells, dtype=np.int64), sends))
-            come = np.flatnonzero(delays <= (now - epoch.opened_at).total_seconds())
-            bins = (delays[come] // BIN_SECONDS).astype(np.int64)
-            key, count = np.unique(bins * n_cells + cells[come], return_counts=True)
-            rows.append(_rows(epoch.number, key % n_cells, key // n_cells, count))
-        names = np.repeat(("sent", metric) * len(self.epochs), [len(row[0]) for row in rows])
+            for delays in (waits, *harms):
+                come = np.flatnonzero(delays[mine] <= passed)
+                bins = (delays[mine][come] // BIN_SECONDS).astype(np.int64)
+                key, count = np.unique(bins * n_cells + cells[come], return_counts=True)
+                rows.append(_rows(epoch.number, key % n_cells, key // n_cells, count))
+            names += ["sent", metric, *self.world.guarded]
         joined = [np.concatenate([np.zeros(0, dtype=np.int64), *(row[i] for row in rows)]) for i in range(4)]
         return Tally(
-            n_epochs=len(self.epochs), n_cells=n_cells, epoch=joined[0], cell=joined[1], metric=names.astype(np.str_),
-            bin=joined[2], n=joined[3],
+            n_epochs=len(self.epochs), n_cells=n_cells, epoch=joined[0], cell=joined[1],
+            metric=np.repeat(names, [len(row[0]) for row in rows]).astype(np.str_), bin=joined[2], n=joined[3],
         )  # fmt: skip
 
 
@@ -304,28 +369,59 @@ def _ends_early(mailing: Mailing, found: Findings) -> bool:
 def _outcome(mailing: Mailing, found: Findings, spoke: datetime) -> Outcome:
     world, arms = mailing.world, found.comparison.arms
     people, cells = np.concatenate(mailing.people), np.concatenate(mailing.cells)
-    rates, control = world.overall(mailing.mailed), mailing.setup.experiment.control_cell.index
+    control = mailing.experiment.control_cell.index
+    rates, fine = world.overall(mailing.mailed)[: len(arms)], _within(mailing)[: len(arms)]
     leading = max(range(len(arms)), key=lambda i: (arms[i].p_best, -i))
     named = next((arm.index for arm in arms if arm.name == found.decision.arm), leading)
-    gap = float(np.diff(np.sort(rates))[-1])
+    ranked = np.sort(rates[fine])
+    gap = float(ranked[-1] - ranked[-2]) if len(ranked) > 1 else 0.0
     decided = _read_at(mailing, found, spoke)
     covered, intervals = _coverage(found.comparison, rates, control)
+    stopped = np.isin([arm.name for arm in arms], [arm.cell for arm in mailing.stopped])
+    others = np.arange(len(arms)) != control
     return Outcome(
         mails=len(people),
         answers=world.expected(people, cells),
-        even=float(world.rates[world.segment[people]].mean(axis=1).sum()),
+        even=_everybody(mailing, lambda there: world.rates[:, :there].mean(axis=1)),
         classic=_classic(mailing, people),
-        ideal=float(world.rates[world.segment[people]].max(axis=1).sum()),
-        best=int(np.argmax(rates)) if gap > _ALIKE else -1,
+        ideal=_everybody(mailing, lambda there: world.rates[:, :there][:, _within(mailing)[:there]].max(axis=1)),
+        best=int(np.argmax(np.where(fine, rates, -1.0))) if gap > _ALIKE else -1,
         gap=gap if gap > _ALIKE else 0.0,
         state=found.decision.state,
         arm=named,
         decided=math.inf if decided is None else (decided - mailing.epochs[0].opened_at).total_seconds(),
         sent_then=1.0 if decided is None else _sent_by(mailing, decided) / len(people),
-        loss=float(rates.max() - rates[named]),
+        loss=max(float(ranked[-1] - rates[named]), 0.0),
         covered=covered,
         intervals=intervals,
+        harm=float(world.harm[:, cells].sum()),
+        even_harm=_everybody(
+            mailing, lambda there: np.full(len(world.rates), world.harm[:, :there].mean(axis=1).sum())
+        ),
+        over=int((others & ~fine).sum()),
+        caught=int((others & ~fine & stopped).sum()),
+        within=int((others & fine).sum()),
+        wronged=int((others & fine & stopped).sum()),
     )
+
+
+def _within(mailing: Mailing) -> NDArray[np.bool_]:
+    """Cells that are truly within all limits; the control counts as one, as it is never stopped."""
+    world, limits = mailing.world, {**mailing.experiment.metrics.guardrails}
+    highest = np.array([limit for name in world.guarded for guarded, limit in limits.items() if guarded == name])
+    within = np.atleast_1d((world.harm <= highest[:, None]).all(axis=0))
+    within[mailing.experiment.control_cell.index] = True
+    return within
+
+
+def _everybody(mailing: Mailing, of_segment: Callable[[int], Floats]) -> float:
+    """Sum over all mails of what each brings by its segment, given how many cells there were in its epoch."""
+    segment = mailing.world.segment
+    parts = [
+        of_segment(len(epoch.weights))[segment[people]]
+        for epoch, people in zip(mailing.epochs, mailing.people, strict=True)
+    ]
+    return float(np.concatenate(parts).sum())
 
 
 def _read_at(mailing: Mailing, found: Findings, spoke: datetime) -> datetime | None:
@@ -352,7 +448,7 @@ def _coverage(comparison: Comparison, rates: Floats, control: int) -> tuple[int,
 
 def _classic(mailing: Mailing, people: Integers) -> float:
     """Answers of the classical test on the same people: a fifth evenly, the winner after four hours to the rest."""
-    experiment, world = mailing.setup.experiment, mailing.world
+    experiment, world = mailing.setup.versions[0][1], mailing.world
     n_cells = len(experiment.cells)
     size = min(max(round(_CLASSIC.share * len(people)), 1), len(people))
     test, rest = people[:size], people[size:]

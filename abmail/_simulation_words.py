@@ -68,6 +68,9 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "guessed": ("winner or leader is truly the best", "勝者または首位が真に最良"),
     "loss": ("rate lost by going on with that one", "それを使い続けた場合の率の損失"),
     "coverage": ("intervals that hold the truth", "真の差を含む信頼区間"),
+    "caught": ("stops a variant above a limit", "上限を超えるパターンを停止"),
+    "wronged": ("stops one within its limits", "上限内のパターンを誤って停止"),
+    "harm": ("unwanted events (an even split)", "望ましくない反応（均等配分）"),
     "time": ("verdict after", "判定までの時間"),
     "between": ("{middle} (half of them {low} to {high})", "{middle}（半数は {low}〜{high}）"),
     "sent": ("of the mails sent by then", "その時点での配信済み割合"),
@@ -77,6 +80,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "even": ("even split", "均等配分"),
     "classic": ("a fifth, 4 h, winner to the rest", "2割で4時間テスト後に勝者を配信"),
     "ideal": ("the best variant to everybody", "全員に最良パターン"),
+    "ideal_within": ("the best within the limits", "全員に上限内の最良パターン"),
     "band": ("   ahead by {low} to {high}", "   差 {low}〜{high}"),
     "error": (
         "± is one standard error of the simulation. Clicks and opens are those of people, all at an ordinary hour.",
@@ -196,7 +200,7 @@ class _Writer:
         for need in found.needs:
             yield self._need(need)
         lead = -found.over_classic.value
-        if lead > max(_LITTLE * found.over_classic.se, 0.5):
+        if lead > max(_LITTLE * found.over_classic.se, 0.5) and not found.caught.n:  # it knows no limits
             still = found.experiment.allocation.policy in {"uniform", "fixed"}
             change = self._say("a_bandit" if still else "less_floor")
             yield self._say("classic_more", n=f"{lead:,.0f}", noun=self.noun, change=change)
@@ -244,6 +248,12 @@ class _Writer:
         yield self._row("loss", self._points(found.loss.value))
         if found.coverage.n:
             yield self._row("coverage", _share(found.coverage))
+        if found.caught.n:
+            yield self._row("caught", _share(found.caught))
+        if found.wronged.n:
+            yield self._row("wronged", _share(found.wronged))
+            harm = found.harm
+            yield self._row("harm", f"{harm.value:,.1f} ± {harm.se:.1f} ({found.even_harm.value:,.1f})")
         if found.sent_then.n:
             low, middle, high = (self._span(seconds) for seconds in found.time)
             yield self._row("time", self._say("between", middle=middle, low=low, high=high))
@@ -262,7 +272,8 @@ class _Writer:
         for key, lost in ways.items():
             figures = f"{ideal - lost.value:10,.1f}{max(lost.value, 0.0):10,.1f} ± {lost.se:.1f}"
             yield _padded("  " + self._say(key)) + figures
-        yield _padded("  " + self._say("ideal")) + f"{ideal:10,.1f}{0:10,.1f}"
+        best = "ideal_within" if found.caught.n else "ideal"
+        yield _padded("  " + self._say(best)) + f"{ideal:10,.1f}{0:10,.1f}"
 
     def _notes(self) -> Iterator[str]:
         spread = self.found.truth.spread

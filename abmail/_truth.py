@@ -19,7 +19,7 @@ from abmail._document import Document
 from abmail._fields import Kind, MissingKey, Refusal, Refused, UnknownKey, WrongType, read_part, write_part
 from abmail._spec_problems import Origin, from_refusals, in_order
 from abmail._spec_types import Duration, OpenShare, PositiveShare, Share
-from abmail._values import BadValue, FrozenDict, parse_share, shown
+from abmail._values import BadValue, FrozenDict, format_duration, parse_duration, parse_share, shown
 from abmail.errors import SpecError
 
 if TYPE_CHECKING:
@@ -110,7 +110,19 @@ def _plain(parts: Mapping[str, object]) -> dict[str, Any]:
     return {name: write_part(part) for name, part in parts.items()}
 
 
+def _plain_rates(rates: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: dict(own) for name, own in rates.items()}
+
+
+def _plain_durations(durations: Mapping[str, timedelta]) -> dict[str, str]:
+    return {name: format_duration(own) for name, own in durations.items()}
+
+
 Rates = Annotated[Mapping[str, float], Kind(_mapping(parse_share), {"type": "object"}, dict[str, float])]
+_RatesOf = Annotated[
+    Mapping[str, Mapping[str, float]], Kind(_mapping(_mapping(parse_share)), {"type": "object"}, _plain_rates)
+]
+_Durations = Annotated[Mapping[str, timedelta], Kind(_mapping(parse_duration), {"type": "object"}, _plain_durations)]
 _Level = Annotated[tuple[float, float], Kind(_level, {"type": "array"}, list)]
 _Factor = Annotated[float, _number(0.0, 5.0)]
 _Drift = Annotated[float, _number(-0.5, 0.5)]
@@ -245,6 +257,8 @@ class Truth:
         drift: How much all rates change in a day, fraction.
         machines: Events that no person made.
         company: Recipients of one company on average, where the company is the unit.
+        guardrails: Rate of each unwanted event that the definition guards, for each cell.
+        joins: Levels that join a running test, and how long after its first mail.
         source: Where the rates are from.
     """
 
@@ -259,6 +273,8 @@ class Truth:
     drift: _Drift = 0.0
     machines: Machines = Machines()
     company: _Size = 3.0
+    guardrails: _RatesOf = field(default_factory=FrozenDict)
+    joins: _Durations = field(default_factory=FrozenDict)
     source: Source = field(default="file", init=False)
 
     @classmethod
@@ -336,6 +352,8 @@ def _read(value: object, experiment: Experiment, origin: Origin) -> Truth:
         yield from _conflicts(part, read, raw)
         if part is Truth:
             yield from _conflicts_of_cells(read, raw, cells)
+            yield from _conflicts_of_guardrails(raw.get("guardrails"), experiment, cells)
+            yield from _conflicts_of_joins(read.get("joins") or {}, experiment)
 
     truth, refusals = read_part(Truth, value, conflicts)
     if truth is None:
@@ -393,3 +411,33 @@ def _names(location: tuple[str, ...], rates: object, cells: tuple[str, ...]) -> 
             yield (*location, name), UnknownKey.among(name, cells)
     if missing := [cell for cell in cells if cell not in names]:
         yield location, MissingKey(f"the rate of {', '.join(missing)} is missing")
+
+
+def _conflicts_of_guardrails(guardrails: object, experiment: Experiment, cells: tuple[str, ...]) -> Iterator[Refusal]:
+    """Only events that the definition guards can stop an arm."""
+    guarded = tuple(experiment.metrics.guardrails)
+    for name, rates in guardrails.items() if isinstance(guardrails, Mapping) else ():
+        if name not in guarded:
+            yield ("guardrails", str(name)), UnknownKey.among(str(name), guarded)
+        yield from _names(("guardrails", str(name)), rates, cells)
+
+
+def _conflicts_of_joins(joins: Mapping[str, timedelta], experiment: Experiment) -> Iterator[Refusal]:
+    """A level can join where a new version of the definition could take it in, and leaves a test before it does."""
+    known = tuple(level for levels in experiment.factors.values() for level in levels)
+    left = {factor: [level for level in levels if level not in joins] for factor, levels in experiment.factors.items()}
+    for level in joins:
+        homes = [factor for factor, levels in experiment.factors.items() if level in levels]
+        if not homes:
+            yield (
+                ("joins", level),
+                UnknownKey.among(level, known),
+            )
+        elif len(homes) > 1:
+            yield ("joins", level), BadValue(f"{' and '.join(homes)} both have a level of this name")
+        elif experiment.control[homes[0]] == level:
+            yield ("joins", level), BadValue("is the control, with which all others are compared from the start")
+    if joins and experiment.allocation.policy == "fixed":
+        yield ("joins",), BadValue("fixed shares leave no room for a variant that joins", hint="use another policy")
+    if joins and math.prod(len(levels) for levels in left.values()) == 1:
+        yield ("joins",), BadValue("one variant alone is no test", hint="let two of them begin")

@@ -45,6 +45,10 @@ class World:
         pace: (n,) uniform: how soon.
         seen: (n,) whether a person's answer is taken for a person's.
         scanned: (n,) seconds after which a machine's event is taken for a person's answer; infinite for most.
+        guarded: (n_guarded,) names of the unwanted events.
+        harm: (n_guarded, n_cells) share of people who bring each of them.
+        harm_will: (n_guarded, n) uniform: who brings one at which rate.
+        harm_pace: (n_guarded, n) uniform: how soon.
     """
 
     ids: NDArray[np.bytes_]
@@ -60,6 +64,10 @@ class World:
     pace: Floats
     seen: NDArray[np.bool_]
     scanned: Floats
+    guarded: tuple[str, ...]
+    harm: Floats
+    harm_will: Floats
+    harm_pace: Floats
 
     @classmethod
     def draw(cls, truth: Truth, experiment: Experiment, n: int, *, rng: np.random.Generator, aa: bool) -> World:
@@ -73,9 +81,11 @@ class World:
             aa: Whether all cells are alike: each segment then has the mean of its rates, and all one speed.
         """
         cells = tuple(cell.name for cell in experiment.cells)
+        guarded = tuple(truth.guardrails)
         rates = truth.draw(cells, rng)
+        harm = np.array([[truth.guardrails[name][cell] for cell in cells] for name in guarded]).reshape(-1, len(cells))
         if aa:
-            rates = np.repeat(rates.mean(axis=1, keepdims=True), len(cells), axis=1)
+            rates, harm = (np.repeat(table.mean(axis=1, keepdims=True), len(cells), axis=1) for table in (rates, harm))
         delays: list[Delays] = [truth.delays if aa else truth.delays_of.get(cell, truth.delays) for cell in cells]
         ids = _names(n, rng)
         machines = truth.machines
@@ -94,6 +104,10 @@ class World:
             pace=rng.random(n),
             seen=rng.random(n) >= machines.mistaken,
             scanned=np.where(slipped, rng.lognormal(*_SCAN, n), np.inf),
+            guarded=guarded,
+            harm=harm,
+            harm_will=rng.random((len(guarded), n)),
+            harm_pace=rng.random((len(guarded), n)),
         )
 
     def level(self, hour: float, days: float) -> float:
@@ -115,6 +129,18 @@ class World:
         answer[come] = self._speed(self.pace[people[come]], cells[come])
         counted: Floats = np.minimum(answer, self.scanned[people])
         return counted
+
+    def unwanted(self, people: Integers, cells: Integers) -> Floats:
+        """Seconds until each one's unwanted events, (n_guarded, m); infinite where none will come.
+
+        Bounces come at once, all others as soon as answers do; the hour of the day does not matter.
+        """
+        when = np.full((len(self.guarded), len(people)), np.inf)
+        for row, name in enumerate(self.guarded):
+            come = np.flatnonzero(self.harm_will[row, people] < self.harm[row, cells])
+            pace = self.harm_pace[row, people[come]]
+            when[row, come] = 0.0 if name == "bounced" else self._speed(pace, cells[come])
+        return when
 
     def _speed(self, pace: Floats, cells: Integers) -> Floats:
         """Quantiles of the log-normal delays that end within the window."""

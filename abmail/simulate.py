@@ -156,6 +156,10 @@ class Simulation:
         over_classic: Answers gained against the classical test.
         coverage: 95 % intervals (at the definition's alpha) of differences to the control that hold the true one.
         loss: Rate that is lost by going on with the winner, or the leading variant.
+        caught: Share of the variants truly above a limit on unwanted events that were stopped; over all such variants.
+        wronged: Share of those within all limits that were stopped; where the truth has unwanted events at all.
+        harm: Unwanted events of a mailing.
+        even_harm: Those of an even split.
         gap: Median difference between the best rate and the second best, of tests that have a best variant.
         bands: The chance to find the best by the size of that difference, where the truth is drawn anew each time.
         needs: What it would take, where the list is too small; empty elsewhere.
@@ -184,6 +188,10 @@ class Simulation:
     over_classic: Estimate
     coverage: Estimate
     loss: Estimate
+    caught: Estimate
+    wronged: Estimate
+    harm: Estimate
+    even_harm: Estimate
     gap: float
     bands: tuple[Band, ...]
     needs: tuple[Need, ...]
@@ -218,7 +226,8 @@ class Simulation:
             name: _finite(asdict(getattr(self, name)))
             for name in (
                 "right", "wrong", "guessed", "no_difference", "decided", "sent_then", "answers", "regret",
-                "even_regret", "classic_regret", "over_even", "over_classic", "coverage", "loss",
+                "even_regret", "classic_regret", "over_even", "over_classic", "coverage", "loss", "caught", "wronged",
+                "harm", "even_harm",
             )
         }  # fmt: skip
         alarms = self.false_alarms
@@ -351,6 +360,10 @@ def _summary(setup: Setup, outcomes: list[Outcome], seed: int | None) -> Simulat
         over_classic=_mean(column["answers"] - column["classic"]),
         coverage=_ratio(column["covered"], column["intervals"]),
         loss=_mean(column["loss"]),
+        caught=_ratio(column["caught"], column["over"]),
+        wronged=_ratio(column["wronged"], column["within"] * bool(setup.truth.guardrails)),
+        harm=_mean(column["harm"]),
+        even_harm=_mean(column["even_harm"]),
         gap=gap,
         bands=_bands(column["gap"][real], hits[real]) if drawn else (),
         needs=_needs(setup, column, gap) if small else (),
@@ -368,7 +381,7 @@ def _mean(values: NDArray[Any]) -> Estimate:
 
 
 def _ratio(part: Floats, whole: Floats) -> Estimate:
-    """Share of all intervals, with the replication as the unit."""
+    """Share of all intervals or variants, with the replication as the unit."""
     total = float(whole.sum())
     if not total:
         return Estimate(value=math.nan, se=math.nan, n=0)

@@ -36,6 +36,7 @@ START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday
 TEMPLATE = '<p>Hello</p><a href="https://example.com/x">go</a>'
 TWO = {"plain": "Hello", "number": "3 ways"}
 THREE = {**TWO, "question": "Ready?"}
+FOUR = {**THREE, "joke": "Ha"}
 
 
 def definition(subjects: dict[str, str] = TWO, **parts: object) -> Experiment:
@@ -115,6 +116,26 @@ WORLDS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         },
         {"rates": {"plain": 0.2, "number": 0.3, "question": 0.25}},
     ),
+    "variants that are stopped by their limits": (
+        {
+            "allocation": {"waves": 6, "every": "4h"},
+            "metrics": {"guardrails": {"unsubscribed": 0.02, "bounced": 0.3, "complained": 0.9}},
+        },
+        {
+            "rates": {"plain": 0.2, "number": 0.3, "question": 0.25},
+            "guardrails": {
+                "unsubscribed": {"plain": 0.01, "number": 0.15, "question": 0.01},
+                "bounced": {"plain": 0.05, "number": 0.05, "question": 0.05},
+            },
+        },
+    ),
+    "levels that join one after the other": (
+        {"allocation": {"waves": 6, "every": "4h"}, "factors": {"subject": FOUR}},
+        {
+            "rates": {"plain": 0.2, "number": 0.3, "question": 0.4, "joke": 0.1},
+            "joins": {"number": "16h", "question": "6h"},
+        },
+    ),
     "a test that stops when nothing is left to gain": (
         {
             "allocation": {"waves": 5, "every": "6h"},
@@ -144,6 +165,7 @@ def test_engine_and_simulator_open_the_same_epochs_with_the_same_weights(world: 
         assert {(m.recipient, m.epoch, m.cell) for m in messages} == got
         verdict = engine.store.experiment("spring").verdict
         assert verdict == mailing.stored.verdict
+        assert engine.store.stopped_arms("spring") == mailing.stopped
         report = engine.analyze("spring", now=mailing.closes)
     found = findings(mailing.evidence(mailing.closes))
     assert [(a.effect, a.ci_lower, a.ci_upper, a.p_value) for a in report.arms] == [
@@ -163,13 +185,16 @@ def send_through(engine: Engine, mailing: Mailing, spoke: datetime) -> None:
         Recipient(id=name, email=f"r{i}@{domains[i]}", attributes={"stage": segment_of(mailing, i)}, zone=None)
         for name, i in person.items()
     ]
-    experiment = mailing.setup.experiment
+    versions = list(mailing.setup.versions)
+    experiment = versions.pop(0)[1]
     if not experiment.allocation.standing:
         engine.apply(engine.plan(experiment, people, template=TEMPLATE), now=START)
-    pending: list[tuple[datetime, str]] = []
+    pending: list[tuple[datetime, str, str]] = []
     moments = [e.opened_at for e in mailing.epochs]
     for number, moment in enumerate([*moments, spoke] if mailing.stored.state == "stopped" else moments):
-        record_until(engine, mailing, pending, moment)
+        record_until(engine, pending, moment)
+        while versions and moments[0] + versions[0][0] <= moment:
+            engine.apply(engine.plan(versions.pop(0)[1], people, template=TEMPLATE), now=moment)
         if experiment.allocation.standing:
             joined = [people[i] for i in mailing.people[number]]
             engine.apply(engine.plan(experiment, joined, template=TEMPLATE), now=moment)
@@ -177,21 +202,24 @@ def send_through(engine: Engine, mailing: Mailing, spoke: datetime) -> None:
         for message in engine.store.messages("spring", states=[State.SENT]):
             if message.epoch == number and message.cell is not None:
                 one = np.array([person[message.recipient]]), np.array([message.cell])
-                delay = float(mailing.world.delays(*one, level=mailing.level_at(moment))[0])
-                if math.isfinite(delay):
-                    heapq.heappush(pending, (moment + timedelta(seconds=delay), message.id))
-    record_until(engine, mailing, pending, mailing.closes)
+                answers = mailing.world.delays(*one, level=mailing.level_at(moment))
+                kinds = (str(experiment.metrics.primary), *mailing.world.guarded)
+                for kind, delay in zip(kinds, (answers, *mailing.world.unwanted(*one)), strict=True):
+                    if math.isfinite(delay[0]):
+                        heapq.heappush(pending, (moment + timedelta(seconds=float(delay[0])), message.id, kind))
+    record_until(engine, pending, mailing.closes)
 
 
 def segment_of(mailing: Mailing, person: int) -> str:
     return mailing.setup.truth.names[int(mailing.world.segment[person])]
 
 
-def record_until(engine: Engine, mailing: Mailing, pending: list[tuple[datetime, str]], moment: datetime) -> None:
-    kind, due = EventType(mailing.setup.experiment.metrics.primary), []
+def record_until(engine: Engine, pending: list[tuple[datetime, str, str]], moment: datetime) -> None:
+    due = []
     while pending and pending[0][0] <= moment:
         due.append(heapq.heappop(pending))
-    engine.record_all((Event(type=kind, at=at, message_id=message) for at, message in due), now=moment)
+    events = (Event(type=EventType(kind), at=at, message_id=message) for at, message, kind in due)
+    engine.record_all(events, now=moment)
 
 
 # -- the same whatever the batching ------------------------------------------------------------------------------------
@@ -237,6 +265,56 @@ def test_skipping_comparisons_that_end_nothing_changes_no_outcome() -> None:
         assert play(one, seed) == _mailing._outcome(mailing, found, spoke)
         ended += mailing.stored.verdict is not None
     assert 0 < ended < 12
+
+
+# -- limits and late comers --------------------------------------------------------------------------------------------
+
+GUARDED: dict[str, Any] = {
+    "metrics": {"guardrails": {"unsubscribed": 0.005}},
+    "allocation": {"waves": 8, "every": "4h"},
+}
+
+
+def test_a_variant_that_drives_people_away_is_stopped_and_not_the_best() -> None:
+    truth = {
+        "rates": {"plain": 0.05, "number": 0.12, "question": 0.07},
+        "guardrails": {"unsubscribed": {"plain": 0.003, "number": 0.04, "question": 0.003}},
+    }
+    found = simulate(definition(THREE, **GUARDED), truth=truth, n=20_000, replications=30, rng=1)
+    assert found.caught.n == 30
+    assert found.caught.value > 0.9
+    assert found.wronged.n == 30
+    assert found.wronged.value < 0.2
+    assert found.harm.value < found.even_harm.value
+    assert found.gap == pytest.approx(0.02)  # between "question" and the control
+    assert found.guessed.value > 0.9
+    assert found.wrong.value == 0.0  # the stopped one is never named
+    text = found.to_text()
+    assert "stops a variant above a limit" in text
+    assert "上限を超えるパターンを停止" in found.to_text("ja")
+
+
+def test_limits_that_are_kept_stop_hardly_anything() -> None:
+    rates, limit = ({"plain": rate, "number": rate} for rate in (0.05, 0.005))
+    truth = {"rates": rates, "guardrails": {"unsubscribed": limit}}
+    found = simulate(definition(**GUARDED), truth=truth, n=5_000, replications=200, rng=2)
+    assert found.caught.n == 0
+    assert math.isnan(found.caught.value)
+    assert found.wronged.value <= 0.05  # the level holds at any number of looks; the limit is the true rate here
+    assert json.loads(json.dumps(found.to_dict()))["caught"]["value"] is None
+
+
+def test_a_level_that_joins_is_not_missed_before_it_is_there() -> None:
+    truth = {"rates": {"plain": 0.05, "number": 0.06, "question": 0.12}, "joins": {"question": "1d"}}
+    experiment = definition(THREE, allocation={"waves": 12, "every": "4h", "first_wave": 0.1})
+    late = simulate(experiment, truth=truth, n=10_000, replications=20, rng=3)
+    there = simulate(experiment, truth={"rates": truth["rates"]}, n=10_000, replications=20, rng=3)
+    assert late.answers.value + late.regret.value < there.answers.value + there.regret.value
+    assert late.answers.value < there.answers.value
+    assert late.guessed.value > 0.9
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        again = simulate(experiment, truth=truth, n=10_000, replications=20, rng=3, map_=pool.map)
+    assert again.to_dict() == late.to_dict()
 
 
 # -- people ------------------------------------------------------------------------------------------------------------
@@ -394,6 +472,11 @@ FAULTY: dict[str | bytes, tuple[str, ...]] = {
     "segments:\n  warm: {share: 1, rates: {plain: x, number: 0.1}}": ("2:35 segments.warm.rates.plain: 'x' is not",),
     RATES + "delays: {median: 2h, within_day: 0.4}": ("2:34 delays.within_day: 0.4 within a day",),
     RATES + "delays_of: {other: {median: 3h}}": ("2:13 delays_of.other: unknown key",),
+    RATES + "guardrails: {opened: {plain: 0.1, number: 0.1}}": ("2:14 guardrails.opened: unknown key",),
+    RATES + "joins: {other: 1d}": ("2:9 joins.other: unknown key",),
+    RATES + "joins: {plain: 1d}": ("2:16 joins.plain: is the control",),
+    RATES + "joins: {number: 1d}": ("2:8 joins: one variant alone is no test",),
+    RATES + "joins: {number: soon}": ("2:17 joins.number: 'soon' is not a duration",),
     RATES + "drift: 3": ("2:8 drift: 3 is not in [-0.5, 0.5]",),
     "spread: {level: [1]}": ("1:17 spread.level: [1] are not two positive numbers",),
     "": ("1:1 the file is empty",),
