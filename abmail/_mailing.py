@@ -178,7 +178,7 @@ class Mailing:
         experiment = setup.versions[0][1]
         world = World.draw(setup.truth, setup.versions[-1][1], setup.n, rng=rng, aa=setup.aa)
         held = assign_array(experiment, world.units, weights=[1.0]) == HOLDOUT
-        order = np.lexsort((np.arange(setup.n), planning.order_of(experiment, world.units)))
+        order = np.argsort(planning.order_of(experiment, world.units, world.ids), kind="stable")
         queue = order[~held[order]]
         stored = StoredExperiment(
             name=experiment.name, state="running", started_at=setup.start, ended_at=None, verdict=None, version=1,

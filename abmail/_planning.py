@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail.assign import HOLDOUT, assign_array, hash52_array, salt_of, unit_of
+from abmail._hash import HASH_BITS, hash52_array
+from abmail.assign import HOLDOUT, assign_array, salt_of, unit_of
 from abmail.audience import in_segment
 from abmail.bandit import ChanceToBeBest, Contextual, Thompson
 from abmail.errors import StalePlan, StoreError
@@ -56,6 +57,8 @@ __all__ = [
 
 _PORTION: Final = 5_000
 _SMALLEST_WAVE: Final = 200
+_COMPANY_BITS: Final = 40  # of a place in the order of the waves that the company decides
+_COLLEAGUE_BITS: Final = 22  # and those that the person does: together they fit into a database's integers
 _DAY: Final = timedelta(days=1)
 _MINUTE: Final = timedelta(minutes=1)
 _HORIZON: Final = 16  # days: a weekly window that a clock change swallows comes back after two weeks
@@ -302,12 +305,27 @@ def ledger_rows(
 
 def positions(experiment: Experiment, recipients: Sequence[Recipient]) -> list[int]:
     """The order of the waves: a hash of its own, so that the first wave is a sample of the whole list."""
-    return [int(p) for p in order_of(experiment, units(experiment, recipients))]
+    ids = [recipient.id for recipient in recipients]
+    return [int(p) for p in order_of(experiment, units(experiment, recipients), ids)]
 
 
-def order_of(experiment: Experiment, hashed: Sequence[str] | NDArray[np.generic]) -> NDArray[np.int64]:
-    """The order of the waves by what is hashed for each recipient, (n,)."""
-    return hash52_array(f"order of the waves: {salt_of(experiment)}", hashed)
+def order_of(
+    experiment: Experiment, hashed: Sequence[str] | NDArray[np.generic], ids: Sequence[str] | NDArray[np.generic]
+) -> NDArray[np.int64]:
+    """The order of the waves, (n,) numbers below 2^62.
+
+    Args:
+        experiment: The definition.
+        hashed: (n,) what is assigned as one: the ids, or names of companies, whose people follow each other in an order
+            of their own.
+        ids: (n,) the recipients.
+    """
+    salt = f"order of the waves: {salt_of(experiment)}"
+    position = hash52_array(salt, hashed)
+    if experiment.audience.unit != "company":
+        return position
+    colleague = hash52_array(f"{salt}, people", ids) >> (HASH_BITS - _COLLEAGUE_BITS)
+    return (position >> (HASH_BITS - _COMPANY_BITS) << _COLLEAGUE_BITS) | colleague
 
 
 def waves(experiment: Experiment, n: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final, Protocol, Self, get_args, runtime_checkable
@@ -123,7 +124,7 @@ class _Learner(_Written):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChanceToBeBest(_Learner):
+class ChanceToBeBest(_Learner, ABC):
     """What policies have in common that share the mails by each arm's chance to be the best.
 
     The chance can also come from elsewhere: `weights_over` averages it over what the delays may be, and structured
@@ -194,9 +195,9 @@ class ChanceToBeBest(_Learner):
         shares[order] = quantise(self._shares(best[order] / best[order].sum(), counts), floor=self._floor(len(chosen)))
         return spread(shares, chosen, counts.n_arms)
 
+    @abstractmethod
     def _shares(self, chances: Floats, counts: Counts) -> Floats:
         """Shares of the active arms before the floor, in proportion."""
-        raise NotImplementedError
 
     def _floor(self, n_arms: int) -> float:
         floor = min(0.10, 0.4 / n_arms) if self.min_weight is None else self.min_weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -208,7 +209,7 @@ class BySegment(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Structured:
+class Structured(ABC):
     """A model that arms and segments share, and a rule that turns its chances to be the best into weights.
 
     Attributes:
@@ -302,6 +303,6 @@ class Structured:
         failures = max(counts.exposure.sum() - counts.successes.sum(), 0.0) + 0.5
         return float(np.log(k / failures)), _MEAN_SD
 
+    @abstractmethod
     def _prior(self, table: Table, sd: float) -> Prior:
         """The prior of a table whose common log odds have that standard deviation."""
-        raise NotImplementedError

@@ -6,15 +6,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from abmail._planning import is_open, next_opening
+from abmail._planning import is_open, next_opening, order_of
 from abmail._spec_types import WEEK
 from abmail._values import TimeWindow
-from abmail.spec import SendTimes
+from abmail.spec import Experiment, SendTimes
 
 MINUTE = timedelta(minutes=1)
 SPAN = 40 * 1440  # minutes that are scanned
@@ -135,3 +136,30 @@ def test_a_time_of_day_outside_of_the_window_is_never_reached() -> None:
     settings = SendTimes(between=TimeWindow.parse("08:00-20:00"), at=time(21))
     with pytest.raises(ValueError, match="never opens in Europe/Berlin"):
         next_opening(settings, "Europe/Berlin", berlin(6, 9))
+
+
+def test_colleagues_follow_each_other_in_an_order_of_their_own() -> None:
+    def experiment(name: str) -> Experiment:
+        return Experiment.from_dict(
+            {
+                "spec": 1,
+                "name": name,
+                "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
+                "control": {"subject": "plain"},
+                "message": {"template": "mails/x.html.j2", "from": "a@example.com"},
+                "audience": {"unit": "company"},
+            }
+        )
+
+    firms, ids = [f"c{i // 50}.example" for i in range(5_000)], [f"r{i}" for i in range(5_000)]
+    spring, autumn = (np.argsort(order_of(experiment(name), firms, ids)) for name in ("spring", "autumn"))
+    for order in (spring, autumn):
+        blocks = (order // 50).reshape(100, 50)
+        assert (blocks == blocks[:, :1]).all()  # each company in one go
+        assert np.unique(order).size == 5_000
+    ranks = [np.argsort(order.reshape(100, 50)[np.argsort(order[::50] // 50)] % 50) for order in (spring, autumn)]
+    for one, other in ((ranks[0], ranks[1]), (ranks[0], np.tile(np.arange(50), (100, 1)))):
+        alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(one, other, strict=True)]
+        assert abs(np.mean(alike)) < 5 / np.sqrt(
+            100 * 49
+        )  # one test's order tells nothing of another's, nor the ids do

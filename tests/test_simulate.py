@@ -91,6 +91,10 @@ WORLDS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         },
         {"rates": {"plain": 0.2, "number": 0.3, "question": 0.25}},
     ),
+    "companies whose people come in several waves": (
+        {"audience": {"unit": "company"}, "allocation": {"waves": 6, "every": "2h"}},
+        {"rates": {"plain": 0.2, "number": 0.3, "question": 0.25}, "company": 40},
+    ),
     "segments that learn from each other": (
         {"allocation": {"waves": 4, "every": "2h", "goal": "earn", "segments": "stage"}},
         {
