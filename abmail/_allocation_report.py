@@ -8,6 +8,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail._analysis import guardrails
 from abmail._evidence import Evidence
 from abmail._known import arm_curves
 from abmail._spec_allocation import LEARNING
@@ -74,7 +75,7 @@ _SAYINGS: Final[dict[str, _Saying]] = {
     ),
     "stopped_limit": (
         "{arm} gets no more mail since {at:%Y-%m-%d %H:%M} UTC, as it broke a limit: {reason}",
-        "{arm}は安全指標の上限を超えたため、{at:%Y-%m-%d %H:%M} UTCに配信を止めました。",
+        "{arm}は安全指標の上限を超えたため、{at:%Y-%m-%d %H:%M} UTCに配信を止めました。{reason}",
     ),
     "champion": (
         "{arm} gets most of the mail since {at:%Y-%m-%d} (wave {wave}).",
@@ -177,13 +178,21 @@ def _statements(
         yield say("factors")
     if curves is not None and curves.alike < _DIFFERS and evidence.successes.sum() >= _FEWEST_ANSWERS:
         yield say("slow")
+    findings = _findings_ja(evidence) if language == "ja" else {}
     for arm in evidence.stopped:
         key = "stopped_limit" if arm.by == "guardrail" else "stopped"
-        yield say(key, arm=arm.cell, at=arm.at, reason=arm.reason)
+        yield say(key, arm=arm.cell, at=arm.at, reason=findings.get(arm.cell, arm.reason))
     if champions:
         last = champions[-1]
         before = {"before": champions[-2].arm} if len(champions) > 1 else {}
         yield say("dethroned" if before else "champion", arm=last.arm, at=last.since, wave=last.wave, **before)
+
+
+def _findings_ja(evidence: Evidence) -> dict[str, str]:
+    """What stands against the variants that broke a limit, in Japanese; what was noted with the stop is English."""
+    stopped = {arm.cell for arm in evidence.stopped if arm.by == "guardrail"}
+    found = guardrails(evidence) if stopped else ()
+    return {one.arm: one.sentence_ja for one in reversed(found) if one.verdict == "broken" and one.arm in stopped}
 
 
 _UNITS: Final = ((86_400, "day", "日"), (3_600, "hour", "時間"), (60, "minute", "分"))

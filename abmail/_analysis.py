@@ -26,7 +26,17 @@ from abmail.report import (
     SrmReport,
 )
 from abmail.spec import Experiment
-from abmail.stats import Comparison, Counts, Decision, Futility, Method, check_guardrails, compare, futility
+from abmail.stats import (
+    Comparison,
+    Counts,
+    Decision,
+    Futility,
+    Method,
+    MethodInfo,
+    check_guardrails,
+    compare,
+    futility,
+)  # fmt: skip
 from abmail.store import State
 
 __all__ = [
@@ -39,6 +49,7 @@ __all__ = [
     "guardrails",
     "is_tested",
     "mature_comparison",
+    "method_report",
     "plan_of_parts",
     "policy_counts",
     "report_on",
@@ -153,14 +164,19 @@ def _compare_young(evidence: Evidence, counts: Counts, alpha: float | None) -> C
     """All arms' mails, young ones too, by the method that any number of looks leaves valid."""
     compared = _run(evidence, rows_of(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
     why = "mails are still young: this holds however often it is read; the planned test takes over as windows close"
-    return replace(compared, method=replace(compared.method, why=why))
+    why_ja = (
+        "配信からまだ日が浅いため、何度確認しても有効な方法で示します。"
+        "計測期間が終わり次第、予定した検定に切り替わります"
+    )
+    return replace(compared, method=replace(compared.method, why=why, why_ja=why_ja))
 
 
 def _compare_standing(evidence: Evidence, counts: Counts, alpha: float | None) -> Comparison:
     """Where no end is planned: valid at any number of looks, over every epoch that had a choice."""
     compared = _run(evidence, rows_of(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
     why = "people keep coming and no end is planned: this holds however often and however long it is read"
-    return replace(compared, method=replace(compared.method, why=why))
+    why_ja = "対象者が増え続け、終わりが決まっていないため、いつ何度確認しても有効な方法を使います"
+    return replace(compared, method=replace(compared.method, why=why, why_ja=why_ja))
 
 
 def is_tested(evidence: Evidence) -> bool:
@@ -306,15 +322,17 @@ def report_on(evidence: Evidence) -> Report:
         sentence_ja=comparison.sentence_in("ja"),
         factors=tuple(_factors(evidence, young=found.young)),
         bot_sensitivity=_bot_sensitivity(evidence),
-        method=MethodReport(
-            name=comparison.method.name, why=comparison.method.why, alpha=comparison.method.alpha,
-            looks=comparison.method.looks,
-        ),
+        method=method_report(comparison.method),
         send_time=_send_time(experiment),
         actions=tuple(_actions(evidence, found, guarded, "en")),
         actions_ja=tuple(_actions(evidence, found, guarded, "ja")),
         guardrails=guarded,
     )  # fmt: skip
+
+
+def method_report(method: MethodInfo) -> MethodReport:
+    """How the comparison was made, for the page."""
+    return MethodReport(name=method.name, why=method.why, why_ja=method.why_ja, alpha=method.alpha, looks=method.looks)
 
 
 def _srm_report(evidence: Evidence, comparison: Comparison) -> SrmReport:

@@ -162,6 +162,7 @@ class MethodInfo:
     Attributes:
         name: ``fixed``, ``sequential``, ``anytime``, ``exact``, ``aipw`` or ``bayes``.
         why: Why this method, in a sentence.
+        why_ja: The same in Japanese.
         alpha: Two-sided level of the whole comparison.
         looks: Planned number of looks, None where no end is planned.
         spent: Share of the plan that the epochs so far stand for, fraction in [0, 1]; None where no end is planned.
@@ -169,6 +170,7 @@ class MethodInfo:
 
     name: MethodName
     why: str
+    why_ja: str
     alpha: float
     looks: int | None
     spent: float | None

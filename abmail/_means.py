@@ -16,6 +16,7 @@ from abmail._later import Later
 from abmail._mean_score import FEWEST_UNITS, MeanPair, any_look, one_look, planned
 from abmail._means_answer import LiftInterval, MeanResult, MeansComparison
 from abmail._sample_ratio import sample_ratio
+from abmail._why import NO_END, ONE_WELCH, PLANNED, Why, asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ class _Plan:
     """The chosen method with what it was planned with."""
 
     name: MethodName
-    why: str
+    why: Why
     alpha: float
     looks: int | None
     shares: Floats
@@ -135,7 +136,12 @@ def compare_means(
         arms=arms,
         control=labels[base],
         method=MethodInfo(
-            name=plan.name, why=plan.why, alpha=alpha, looks=plan.looks, spent=plan.spent(moments.n_epochs)
+            name=plan.name,
+            why=plan.why.en,
+            why_ja=plan.why.ja,
+            alpha=alpha,
+            looks=plan.looks,
+            spent=plan.spent(moments.n_epochs),
         ),
         srm=ratio,
         status=_status(arms, base) if ratio.ok else "srm_failed",
@@ -172,16 +178,14 @@ def _plan(
     )
 
 
-def _choose(moments: Moments, method: Method, looks: int | None, has_shares: bool) -> tuple[MethodName, str]:
+def _choose(moments: Moments, method: Method, looks: int | None, has_shares: bool) -> tuple[MethodName, Why]:
     if method not in ("auto", "fixed", "sequential", "anytime"):
         raise ValueError(f"method is '{method}', must be auto, fixed, sequential or anytime")
     if method != "auto":
-        return method, f"{method} was asked for"
+        return method, asked_for(method)
     if has_shares or (looks is not None and looks > 1):
-        return "sequential", "the number of epochs is planned: an O'Brien-Fleming boundary allows a look after each"
-    if moments.n_epochs <= 1:
-        return "fixed", "one epoch and one look: Welch's test needs no allowance for looking often"
-    return "anytime", "several epochs and no planned end: a time-uniform boundary allows any number of looks"
+        return "sequential", PLANNED
+    return ("fixed", ONE_WELCH) if moments.n_epochs <= 1 else ("anytime", NO_END)
 
 
 def _refuse_changed_weights(moments: Moments) -> None:

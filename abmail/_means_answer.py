@@ -107,18 +107,19 @@ class MeansComparison:
         """The result in plain English."""
         return self.sentence_in("en")
 
-    def sentence_in(self, language: Language) -> str:
+    def sentence_in(self, language: Language, *, unit: str = "") -> str:
         """The result in plain words.
 
         Args:
             language: ``en`` or ``ja``.
+            unit: What the values are counted in, such as EUR.
 
         Raises:
             ValueError: The language is not known.
         """
         if language not in _TEXTS:
             raise ValueError(f"language is '{language}', must be one of {', '.join(_TEXTS)}")
-        return _sentence(self, _TEXTS[language])
+        return _sentence(self, _TEXTS[language], unit)
 
     def rows(self) -> list[dict[str, Cell]]:
         """One dict per arm: the one source of every table."""
@@ -223,25 +224,27 @@ _TEXTS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-def _sentence(answer: MeansComparison, texts: dict[str, str]) -> str:
+def _sentence(answer: MeansComparison, texts: dict[str, str], unit: str) -> str:
     others = [arm for arm in answer.arms if arm.name != answer.control]
     if answer.status != "ok":
         watched = answer.srm.anytime_p_value if answer.srm.p_value is None else answer.srm.p_value
         return texts[answer.status].format(fewest=FEWEST_UNITS, srm=_p(watched, texts))
     if len(others) == 1:
-        return _one(answer, others[0], texts)
+        return _one(answer, others[0], texts, unit)
     proved = [arm for arm in others if _is_proved(answer, arm)]
     rest = [arm for arm in others if arm not in proved]
     key = "none" if not proved else "some" if rest else "all"
     return texts[key].format(
         control=answer.control,
         others=len(others),
-        list=texts["join"].join(texts["item"].format(name=a.name, effect=f"{a.effect or 0.0:+.4g}") for a in proved),
+        list=texts["join"].join(
+            texts["item"].format(name=a.name, effect=_amount(a.effect or 0.0, unit, sign="+")) for a in proved
+        ),
         rest=texts["join"].join(texts["name"].format(name=arm.name) for arm in rest) or texts["nobody"],
     )
 
 
-def _one(answer: MeansComparison, arm: MeanResult, texts: dict[str, str]) -> str:
+def _one(answer: MeansComparison, arm: MeanResult, texts: dict[str, str], unit: str) -> str:
     effect, low, high = (value or 0.0 for value in (arm.effect, arm.ci_lower, arm.ci_upper))
     key = "chance" if effect else "equal"
     if _is_proved(answer, arm):
@@ -250,13 +253,17 @@ def _one(answer: MeansComparison, arm: MeanResult, texts: dict[str, str]) -> str
         arm=arm.name,
         control=answer.control,
         side=texts["above" if effect > 0 else "below"],
-        distance=f"{abs(effect):.4g}",
-        effect=f"{effect:+.4g}",
+        distance=_amount(abs(effect), unit),
+        effect=_amount(effect, unit, sign="+"),
         low=f"{low:+.4g}",
-        high=f"{high:+.4g}",
+        high=_amount(high, unit, sign="+"),
         level=f"{100 * (1 - answer.method.alpha):.4g} %",
         p=_p(arm.p_value, texts),
     )
+
+
+def _amount(value: float, unit: str, *, sign: str = "") -> str:
+    return f"{value:{sign}.4g} {unit}".rstrip()
 
 
 def _is_proved(answer: MeansComparison, arm: MeanResult) -> bool:

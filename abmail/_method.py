@@ -13,6 +13,7 @@ from abmail._exact import exact
 from abmail._fixed import ScoreTest
 from abmail._posterior import PosteriorTest
 from abmail._sequential import Pair, combine, mix
+from abmail._why import LAST_LOOK, NO_END, ONE_LOOK, PLANNED, Why, asked_for
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -109,7 +110,7 @@ class Plan:
 
     Attributes:
         name: The method.
-        why: Why this one, in a sentence.
+        why: Why this one.
         alpha: Two-sided level of the whole comparison.
         looks: Planned number of looks, None where no end is planned.
         shares: Share of each planned row in the whole plan, (n_planned,).
@@ -120,7 +121,7 @@ class Plan:
     """
 
     name: MethodName
-    why: str
+    why: Why
     alpha: float
     looks: int | None
     shares: Floats
@@ -205,20 +206,18 @@ def make_plan(
     )
 
 
-def _choose(counts: Counts, method: str, looks: int | None, has_shares: bool) -> tuple[MethodName, str]:
+def _choose(counts: Counts, method: str, looks: int | None, has_shares: bool) -> tuple[MethodName, Why]:
     """The method never depends on outcomes: choosing by them would cost the error rate that it promises."""
     for name in METHODS:
         if name == method:
-            return name, f"{method} was asked for"
+            return name, asked_for(name)
     if method != "auto":
         raise ValueError(f"method is '{method}', must be auto, {', '.join(METHODS[:-1])} or {METHODS[-1]}")
     if has_shares or (looks is not None and looks > 1):
-        return "sequential", "the number of epochs is planned: an O'Brien-Fleming boundary allows a look after each"
+        return "sequential", PLANNED
     if counts.n_epochs <= 1 and counts.strata is None:
-        return "fixed", "one epoch and one look: the score test needs no allowance for looking often"
-    if looks == 1:
-        return "sequential", "one look is planned: the epochs are combined with equal weights and tested once"
-    return "anytime", "several epochs and no planned end: a time-uniform boundary allows any number of looks"
+        return "fixed", ONE_LOOK
+    return ("sequential", LAST_LOOK) if looks == 1 else ("anytime", NO_END)
 
 
 def _refuse_changed_weights(counts: Counts) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from abmail._analysis import findings, is_tested, plan_of_parts
-from abmail.report import CurvePoint, CurveReport, MethodReport, ValueArmReport, ValueReport
+from abmail._analysis import findings, is_tested, method_report, plan_of_parts
+from abmail.report import CurvePoint, CurveReport, ValueArmReport, ValueReport
 from abmail.stats import Moments, compare_means, time_to_event
 from abmail.store import BIN_SECONDS
 
@@ -53,12 +53,9 @@ def value_report(evidence: Evidence) -> ValueReport | None:
         limit=metric.winsorize,
         capped=0 if metric.winsorize is None else int((value > metric.winsorize).sum()),
         arms=tuple(_arms(compared, cell, value)),
-        method=MethodReport(
-            name=compared.method.name, why=compared.method.why, alpha=compared.method.alpha,
-            looks=compared.method.looks,
-        ),
-        sentence=compared.sentence,
-        sentence_ja=compared.sentence_in("ja"),
+        method=method_report(compared.method),
+        sentence=compared.sentence_in("en", unit=metric.unit),
+        sentence_ja=compared.sentence_in("ja", unit=metric.unit),
     )  # fmt: skip
 
 

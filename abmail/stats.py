@@ -206,7 +206,8 @@ def compare(
         decision=_decide(contest, arrays, labels, healthy=healthy),
         srm=ratio,
         method=MethodInfo(
-            name=chosen.name, why=chosen.why, alpha=alpha, looks=chosen.looks, spent=chosen.spent(len(counts.n))
+            name=chosen.name, why=chosen.why.en, why_ja=chosen.why.ja, alpha=alpha, looks=chosen.looks,
+            spent=chosen.spent(len(counts.n)),
         ),
         beside=Later(partial(_runner_up, chosen, arrays, contest, arms) if healthy else _nobody),
         not_beaten=tuple(

@@ -304,6 +304,10 @@ def test_an_arm_that_breaks_a_limit_is_stopped_by_the_engine_with_the_finding(fi
     assert report.decision.arm != "joke"  # though it has the most clicks
     assert any("gets no more mail" in action for action in report.actions)
     assert any("止めました" in action for action in report.actions_ja)
+    assert report.allocation is not None
+    (said,) = [statement for statement in report.allocation.statements_ja if "UTCに" in statement]
+    assert "配信停止率の上限を超え" in said.split("止めました。")[1]
+    assert "limit" not in said
 
 
 def test_a_control_that_breaks_a_limit_is_not_stopped_but_said_to_be_the_offender(field: Field) -> None:

@@ -48,7 +48,7 @@ PRIVATE: dict[str, str] = {
     "_exact": "stats", "_hypergeometric": "stats", "_aipw": "stats",
     "_drift": "stats", "_design": "stats", "_power": "stats",
     "_posterior": "stats", "_arms": "stats", "_multiple": "stats", "_conditional": "stats", "_pooling": "stats",
-    "_segments": "stats", "_futility": "stats", "_later": "stats",
+    "_segments": "stats", "_futility": "stats", "_later": "stats", "_why": "stats",
     "_links": "render", "_html": "render",
     "_mime": "render", "_page": "render", "_plain": "render", "_templates": "render",
     "_delay": "bandit", "_speeds": "bandit", "_account": "bandit", "_policies": "bandit", "_weights": "bandit",

@@ -148,6 +148,7 @@ def test_young_mails_are_shown_by_a_method_that_any_number_of_looks_leaves_valid
     young = engine.analyze("spring")
     assert young.method.name == "anytime"
     assert "young" in young.method.why
+    assert young.method.why_ja in young.to_html(language="ja")
     assert (young.decision.state, young.decision.arm) == ("leading", "number")
     clock.forward(hours=72)
     closed = engine.analyze("spring")

@@ -656,6 +656,7 @@ def test_several_arms_are_compared_with_the_control_at_a_share_of_the_level_with
     assert answer.arms[3].ci_lower == pytest.approx(at_a_third.ci_lower)
     assert answer.arms[3].lift_upper == pytest.approx(at_a_third.lift_upper)
     assert answer.sentence == "Proved to differ from 'old': 'z' (+0.2). Not proved: 'x', 'y'."
+    assert "'z' (+0.2 EUR)." in answer.sentence_in("en", unit="EUR")
     assert [arm.p_value for arm in compare_means(moments, correction="none").arms[1:]] == pytest.approx(singles)
     assert [arm.p_value for arm in compare_means(moments, correction="bonferroni").arms[1:]] == pytest.approx(
         [min(1.0, 3 * p) for p in singles]

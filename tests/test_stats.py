@@ -731,7 +731,8 @@ def test_the_method_fits_the_counts(epochs: int, looks: int | None, weights: lis
     result = compare(Counts(source.n, source.successes, looks=looks), weights=weights)
 
     assert result.method.name == expected
-    assert result.method.why
+    assert result.method.why.isascii()
+    assert not result.method.why_ja.isascii()
 
 
 def test_looks_of_the_call_win_over_those_of_the_counts() -> None:

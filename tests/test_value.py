@@ -87,6 +87,9 @@ def test_values_are_summed_per_mail_capped_and_compared_with_those_who_bought_no
     assert [shown.total for shown in found.arms] == pytest.approx([sum(part) for part in sums.values()])
     assert found.capped == sum(one > 100 for part in sums.values() for one in part)
     assert (found.method.name, found.limit, found.unit) == ("fixed", 100, "EUR")
+    assert "EUR above 'plain'" in found.sentence
+    assert all("EUR" in said.split("(")[1] for said in (found.sentence, found.sentence_ja))
+    assert "ウェルチの検定" in found.method.why_ja
     assert Report.from_dict(shop.report().to_dict()).value == found
 
 

@@ -1,0 +1,41 @@
+"""Why a method was chosen, in words."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["LAST_LOOK", "NO_END", "ONE_LOOK", "ONE_WELCH", "PLANNED", "Why", "asked_for"]
+
+
+class Why(NamedTuple):
+    """A reason in English and in Japanese, without a full stop."""
+
+    en: str
+    ja: str
+
+
+PLANNED: Final = Why(
+    "the number of epochs is planned: an O'Brien-Fleming boundary allows a look after each",
+    "ウェーブの数が決まっているため、オブライエン・フレミング境界により各ウェーブの後に結果を確認できます",
+)
+ONE_LOOK: Final = Why(
+    "one epoch and one look: the score test needs no allowance for looking often",
+    "ウェーブも確認も1回だけなので、スコア検定を補正なしで使えます",
+)
+ONE_WELCH: Final = Why(
+    "one epoch and one look: Welch's test needs no allowance for looking often",
+    "ウェーブも確認も1回だけなので、ウェルチの検定を補正なしで使えます",
+)
+LAST_LOOK: Final = Why(
+    "one look is planned: the epochs are combined with equal weights and tested once",
+    "確認は1回の予定なので、各ウェーブを同じ重みでまとめて1回だけ検定します",
+)
+NO_END: Final = Why(
+    "several epochs and no planned end: a time-uniform boundary allows any number of looks",
+    "ウェーブが複数あり終わりが決まっていないため、何度確認しても有効な境界を使います",
+)
+
+
+def asked_for(method: str) -> Why:
+    """The method was named by whoever asked."""
+    return Why(f"{method} was asked for", f"{method}が指定されました")
