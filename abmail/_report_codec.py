@@ -15,7 +15,16 @@ from datetime import UTC, datetime
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-__all__ = ["Part", "decode", "encode"]
+__all__ = [
+    "Part",
+    "decode",
+    "encode",
+    "require_alpha",
+    "require_counts",
+    "require_interval",
+    "require_share",
+    "require_successes",
+]
 
 T = TypeVar("T", bound="Part")
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -181,3 +190,35 @@ def _printable(character: str) -> str:
         return " "
     hidden = unicodedata.category(character) in _UNPRINTABLE or character in _BIDI_OVERRIDES
     return "\N{REPLACEMENT CHARACTER}" if hidden else character
+
+
+def require_share(name: str, value: float | None) -> None:
+    """Raise ValueError where a value is known and no fraction in [0, 1]."""
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} is {value!r}, must be a fraction in [0, 1]")
+
+
+def require_alpha(alpha: float) -> None:
+    """Raise ValueError where an error level is not in (0, 1)."""
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha is {alpha!r}, must be in (0, 1)")
+
+
+def require_counts(name: str, **counts: int) -> None:
+    """Raise ValueError where a count is negative."""
+    for key, count in counts.items():
+        if count < 0:
+            raise ValueError(f"{key} of {name} is {count}, must be 0 or more")
+
+
+def require_successes(name: str, n: int, successes: int) -> None:
+    """Raise ValueError where 0 <= successes <= n does not hold."""
+    require_counts(name, n=n, successes=successes)
+    if successes > n:
+        raise ValueError(f"successes of {name} is {successes}, must be at most n = {n}")
+
+
+def require_interval(name: str, lower: float | None, upper: float | None) -> None:
+    """Raise ValueError where an interval is upside down."""
+    if lower is not None and upper is not None and lower > upper:
+        raise ValueError(f"interval of {name} runs from {lower} to {upper}, must not be upside down")
