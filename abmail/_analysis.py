@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abmail._evidence import Evidence, curve_of, policy_counts
+from abmail._known import factorial_of
+from abmail.bandit import Thompson
 from abmail.render import readable_text
 from abmail.report import (
     ArmReport,
@@ -321,6 +323,7 @@ def report_on(evidence: Evidence) -> Report:
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
         factors=tuple(_factors(evidence, young=found.young)),
+        acting_together=_acting_together(evidence),
         bot_sensitivity=_bot_sensitivity(evidence),
         method=method_report(comparison.method),
         send_time=_send_time(experiment),
@@ -463,6 +466,14 @@ def _factors(evidence: Evidence, *, young: bool) -> Iterator[FactorReport]:
                 for arm in result.arms
             ),
         )  # fmt: skip
+
+
+def _acting_together(evidence: Evidence) -> float | None:
+    """Chance that levels of different factors act together, by all mails; None for a single factor."""
+    if len(evidence.experiment.factors) < 2 or not _informative(evidence).any():
+        return None
+    counts = policy_counts(evidence, curve_of(evidence))
+    return factorial_of(evidence.experiment, Thompson()).acting_together(counts)
 
 
 def _shares(evidence: Evidence) -> NDArray[np.float64]:

@@ -11,10 +11,9 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail._effects import Drawn, Effects, effects_of
 from abmail._laplace import Prior, fit
 from abmail._policies import ChanceToBeBest
-from abmail._structure import MOST_TRIALS, THOMPSON, Structured, Table, draws, fit_table
+from abmail._structure import MOST_TRIALS, THOMPSON, Structured, Table, fit_table
 from abmail._weights import chosen_arms
 from abmail.stats import Counts
 
@@ -128,31 +127,24 @@ class Factorial(Structured):
             shares[level] = self._shares(table, fitted, [0], on & (column == level))[0]
         return shares
 
-    def effects(self, counts: Counts, *, level: float = 0.95) -> Effects:
-        """What each factor does on average over the others, and whether levels of different factors act together.
+    def acting_together(self, counts: Counts) -> float:
+        """Chance that levels of different factors act together: the check whether main effects tell it all.
 
-        Averages are over all cells alike, also those that got few mails or were stopped: for them the model's word
-        counts. Where there are segments, the effects are those to expect in a further one.
-
-        Args:
-            counts: What is known.
-            level: Probability that each interval holds its effect, fraction in (0, 1).
+        By the evidence of all mails for pairwise or cell terms; one half before anything was seen, or with one factor.
 
         Raises:
-            ValueError: The cells are not those of the factors, or ``level`` is out of range.
+            ValueError: The cells are not those of the factors.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level is {level:g}, must be in (0, 1)")
         self._require(counts)
-        table = Table.of(counts).with_unknown()
-        parts = list(draws(self.posterior(table), table.n_rows - 1, np.arange(counts.n_arms)))
-        drawn = Drawn(
-            odds=np.concatenate([odds for _, odds in parts]),
-            weight=np.concatenate([np.full(len(odds), part / len(odds)) for part, odds in parts]),
-            sends=counts.n.sum(axis=0),
-            successes=counts.successes.sum(axis=0),
-        )
-        return effects_of(drawn, self.factors, self._codes(), self._acting_together(table), level)
+        if not counts.exposure.any() or len(self.factors) == 1:
+            return 0.5
+        grid = [(a, *own) for a in _MAIN_SDS for own in ((_NONE, _NONE), *_TOGETHER_SDS)]
+        a, b, c = (np.array(part) for part in zip(*grid, strict=True))
+        log_chance = np.where(b == _NONE, 0.0, -np.log(len(_TOGETHER_SDS)))
+        center, sd = self._center(counts)
+        whole = Table(counts=counts, place=np.zeros(len(counts.n), dtype=np.int64), names=(None,))
+        fitted = fit_table(whole, self._of_cells(a, b, c, sd, log_chance), center, level_sd=self.rule.level_sd)
+        return float(fitted.chance[b[fitted.places] > _NONE].sum())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, which `policy_from_dict` reads."""
@@ -187,18 +179,6 @@ class Factorial(Structured):
         own = parts[:, None, None] ** 2 * between + _OWN_SD**2 * np.ones_like(cells)
         shared = np.broadcast_to(cells, own.shape)
         return Prior(own=own, shared=shared, design=None, log_chance=np.zeros(len(parts)))
-
-    def _acting_together(self, table: Table) -> float:
-        """Chance that there are pairwise or cell terms, even before anything was seen, by the evidence of all mails."""
-        if not table.counts.exposure.any() or len(self.factors) == 1:
-            return 0.5
-        grid = [(a, *own) for a in _MAIN_SDS for own in ((_NONE, _NONE), *_TOGETHER_SDS)]
-        a, b, c = (np.array(part) for part in zip(*grid, strict=True))
-        log_chance = np.where(b == _NONE, 0.0, -np.log(len(_TOGETHER_SDS)))
-        center, sd = self._center(table.counts)
-        whole = Table(counts=table.counts, place=np.zeros_like(table.place), names=(None,))
-        fitted = fit_table(whole, self._of_cells(a, b, c, sd, log_chance), center, level_sd=self.rule.level_sd)
-        return float(fitted.chance[b[fitted.places] > _NONE].sum())
 
     def _codes(self) -> NDArray[np.int64]:
         """(n_cells, n_factors) number of each cell's level."""

@@ -35,7 +35,17 @@ from abmail.spec import Experiment
 from abmail.stats import Counts
 from abmail.store import BIN_SECONDS
 
-__all__ = ["Known", "Shares", "arm_curves", "known", "learning_segments", "policy_of", "prior_of", "shares_of"]
+__all__ = [
+    "Known",
+    "Shares",
+    "arm_curves",
+    "factorial_of",
+    "known",
+    "learning_segments",
+    "policy_of",
+    "prior_of",
+    "shares_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -226,10 +236,15 @@ def _structured(experiment: Experiment, rule: ChanceToBeBest) -> Policy:
     if (contextual := planning.contextual_of(experiment, rule)) is not None:
         return contextual
     if len(experiment.factors) > 1:
-        levels = {str(factor): tuple(levels) for factor, levels in experiment.factors.items()}
-        order = experiment.order
-        return Factorial.of(levels, order=() if order == tuple(range(len(order))) else order, rule=rule)
+        return factorial_of(experiment, rule)
     return Hierarchical(rule=rule) if experiment.allocation.segments else rule
+
+
+def factorial_of(experiment: Experiment, rule: ChanceToBeBest) -> Factorial:
+    """The factorial model of an experiment's cells, in their order."""
+    levels = {str(factor): tuple(levels) for factor, levels in experiment.factors.items()}
+    order = experiment.order
+    return Factorial.of(levels, order=() if order == tuple(range(len(order))) else order, rule=rule)
 
 
 def prior_of(evidence: Evidence) -> tuple[float, float] | None:

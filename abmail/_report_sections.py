@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["allocation", "factors", "guardrails", "machine_table", "more", "second", "segments", "values", "waves"]
 
 _WAVE_COLUMNS: Final = 7
+_CLEAR: Final = 0.9  # chance from which parts are said to act together, or each on its own
 
 
 def guardrails(report: Report, words: Words) -> Section:
@@ -103,9 +104,16 @@ def factors(report: Report, words: Words) -> Section:
         for factor in report.factors
         if report.sent
     )
-    return Section(
-        key="factors", title=words.factors, lead=words.join(words.factors_lead) if tables else "", tables=tables
-    )
+    lead = words.join(words.factors_lead, _together(report.acting_together, words)) if tables else ""
+    return Section(key="factors", title=words.factors, lead=lead, tables=tables)
+
+
+def _together(chance: float | None, words: Words) -> str:
+    """Whether main effects tell it all."""
+    if chance is None:
+        return ""
+    known = "surely" if chance >= _CLEAR else "hardly" if chance <= 1 - _CLEAR else "unknown"
+    return words.factors_together[known].format(chance=words.percent(chance, digits=0))
 
 
 def _base_level(factor: FactorReport, report: Report) -> str:

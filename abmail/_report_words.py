@@ -111,6 +111,7 @@ class Words:
     factor: str
     factor_names: Mapping[str, str]
     factors_lead: str
+    factors_together: Mapping[str, str]
     level: str
     segments: str
     segments_by: str
@@ -375,6 +376,11 @@ EN = Words(
         "body": "Body",
     },
     factors_lead="Each part of the mail on its own, averaged over the others",
+    factors_together={
+        "surely": "Some parts act together (chance {chance}): go by whole variants, not by the parts alone",
+        "hardly": "The parts act each on its own (chance that some act together: {chance}): the best ones go together",
+        "unknown": "Whether some parts act together is not known yet (chance {chance})",
+    },
     level="Version",
     segments="By segment",
     segments_by="By segment: {by}",
@@ -561,6 +567,11 @@ JA = Words(
         "body": "本文",
     },
     factors_lead="ほかの要素について平均した、要素ごとの効果です",
+    factors_together={
+        "surely": "組み合わせの効果があるようです（確率 {chance}）。要素ごとではなく、パターン全体で判断してください",
+        "hardly": "要素は独立に効いています（組み合わせの効果がある確率 {chance}）。最良の内容どうしを合わせられます",
+        "unknown": "組み合わせの効果があるかどうかは、まだわかりません（確率 {chance}）",
+    },
     level="内容",
     segments="セグメント別",
     segments_by="セグメント別：{by}",

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from abmail._account import AccountCurve, AccountPrior, curve_from_history, prior_from_history
 from abmail._contextual import Contextual
 from abmail._delay import ArmCurves, DelayCurve
-from abmail._effects import Effects, FactorEffect, LevelEffect, PairEffect
 from abmail._factorial import Factorial
 from abmail._fading import faded
 from abmail._hierarchy import Hierarchical
@@ -49,15 +48,11 @@ __all__ = [
     "ChanceToBeBest",
     "Contextual",
     "DelayCurve",
-    "Effects",
     "EpsilonGreedy",
     "ExplorationSampling",
-    "FactorEffect",
     "Factorial",
     "Fixed",
     "Hierarchical",
-    "LevelEffect",
-    "PairEffect",
     "Policy",
     "Sharpened",
     "TestThenSend",

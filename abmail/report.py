@@ -114,6 +114,8 @@ class Report(Part):
         sentence: The result in one plain English sentence.
         sentence_ja: The same in Japanese; empty falls back to English.
         factors: Main effects, for experiments with several factors.
+        acting_together: Posterior chance that levels of different factors act together, so that main effects don't tell
+            it all, fraction; None for a single factor or without an answer. No error rate is promised of it.
         segments: Comparisons within segments of the audience, the largest first.
         bot_sensitivity: The counts with and without machine traffic.
         method: How the comparison was made.
@@ -153,6 +155,7 @@ class Report(Part):
     sentence: str
     sentence_ja: str = ""
     factors: tuple[FactorReport, ...] = ()
+    acting_together: float | None = None
     segments: tuple[SegmentReport, ...] = ()
     bot_sensitivity: BotSensitivity = field(default_factory=BotSensitivity)
     method: MethodReport

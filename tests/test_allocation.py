@@ -394,6 +394,9 @@ def test_a_level_of_a_further_factor_joins_and_each_mail_keeps_its_cell(field: F
     assert by_subject["number"].n == sent["number"]
     assert by_subject["number"].effect == pytest.approx(0.4, abs=0.1)
     assert {level.level for level in report.factors[1].levels} == {"go", "buy", "see"}
+    assert report.acting_together is not None
+    assert report.acting_together < 0.5
+    assert "act each on its own" in report.to_markdown() or "not known yet" in report.to_markdown()
     assert all(abs(level.effect or 0.0) < 0.1 for level in report.factors[1].levels)
 
 

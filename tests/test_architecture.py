@@ -55,7 +55,7 @@ PRIVATE: dict[str, str] = {
     "_guard": "render", "_filters": "render", "_layout": "render", "_preview": "render", "_sources": "render",
     "_fading": "bandit",
     "_laplace": "bandit", "_structure": "bandit", "_hierarchy": "bandit", "_factorial": "bandit",
-    "_contextual": "bandit", "_effects": "bandit", "_effects_words": "bandit",
+    "_contextual": "bandit",
     "_report_codec": "report", "_report_charts": "report", "_report_html": "report", "_report_text": "report",
     "_report_view": "report", "_report_words": "report",
     "_report_allocation": "report", "_report_arms": "report", "_report_findings": "report",

@@ -209,6 +209,7 @@ def factorial() -> Report:
         sentence=f"{HOSTILE} is one of the variants.",
         sentence_ja="",
         srm=SrmReport(p_value=3e-7, ok=False),
+        acting_together=0.97,
         factors=(
             FactorReport(
                 factor="subject",

@@ -501,74 +501,16 @@ def test_odd_counts_of_strata_still_give_shares(name: str) -> None:
     assert (weights.sum(axis=1) == 1).all()
 
 
-def test_effects_are_those_that_are_true() -> None:
-    """Ten experiments: nine in ten 90 % intervals and more hold the effect; the best level is the true one."""
-    held = []
-    for seed in range(10, 20):
-        counts, odds = additive(seed, 600)
-        rates = expit(odds).reshape(4, 3, 7)
-        effects = CELLS.effects(counts, level=0.9)
-        for axis, effect in enumerate(effects.factors):
-            true = rates.mean(axis=tuple(other for other in range(3) if other != axis))
-            true = true - true.mean()
-            held += [level.ci_lower <= t <= level.ci_upper for level, t in zip(effect.levels, true, strict=True)]
-            assert sum(level.p_best for level in effect.levels) == pytest.approx(1)
-            assert sum(level.effect for level in effect.levels) == pytest.approx(0, abs=1e-9)
-            assert true.max() - true[effect.levels.index(effect.best)] < 0.02
-    assert np.mean(held) > 0.8  # of 140
-
-
 def test_factors_that_act_together_are_told_from_those_that_do_not() -> None:
-    apart, together = (CELLS.effects(additive(seed, 1_500, pair=pair)[0]) for seed, pair in ((31, 0.0), (32, 0.3)))
-    assert apart.acting_together < 0.3
-    assert "acts on its own" in apart.sentence()
-    assert together.acting_together > 0.99
-    first = together.pairs[0]
-    assert first.factors == ("s", "c")  # the pairs of the truth
-    assert first.ci_lower > 0 or first.ci_upper < 0
-    assert f"{first.levels[0]} with {first.levels[1]}" in together.sentence()
-
-
-def test_effects_stand_before_anything_was_sent_and_for_cells_that_are_missing() -> None:
-    nothing = CELLS.effects(Counts(np.zeros(84), np.zeros(84)))
-    assert nothing.acting_together == 0.5
-    assert nothing.factors[0].best.p_best == pytest.approx(0.25, abs=0.03)
-    counts, _ = additive(7, 2_000)
-    keep = np.arange(84) % 5 > 0
-    part = CELLS.effects(Counts(counts.n * keep, counts.successes * keep))
-    whole = CELLS.effects(counts)
-    for one, other in zip(part.factors, whole.factors, strict=True):
-        assert [level.effect for level in one.levels] == pytest.approx(
-            [level.effect for level in other.levels], abs=0.02
-        )
-
-
-def test_effects_are_not_fooled_by_segments_of_another_level() -> None:
-    """A segment that answers twice as often gets nearly all mails of the worse subject."""
-    n = np.array([[900, 900, 100, 100], [100, 100, 900, 900]])
-    rates = np.array([[0.30, 0.30, 0.36, 0.36], [0.12, 0.12, 0.15, 0.15]])
-    counts = Counts(n, np.rint(n * rates), strata=["eager", "tired"], epochs=[0, 0])
-    policy = Factorial.of({"subject": ["old", "new"], "cta": ["go", "see"]})
-    effects = policy.effects(counts)
-    assert effects.factors[0].best.level == "new"
-    assert effects.factors[0].levels[1].n == 2_000
-
-
-def test_effects_are_told_in_both_languages_and_as_json() -> None:
-    effects = CELLS.effects(additive(8, 3_000)[0])
-    data = json.loads(json.dumps(effects.to_dict()))
-    assert data["format_version"] == 1
-    assert [factor["factor"] for factor in data["factors"]] == ["s", "c", "t"]
-    assert len(data["pairs"]) == 12 + 28 + 21
-    english, japanese = effects.sentence(), effects.sentence("ja")
-    for effect in effects.factors:
-        assert f"{effect.factor}, {effect.best.level} " in english
-        assert f"「{effect.best.level}」" in japanese
-    alone = Factorial.of({"subject": ["a", "b"]}).effects(Counts([2_000, 2_000], [200, 400]))
-    assert alone.sentence().startswith("Of the factor subject, b does best: 4.")
-    assert alone.pairs == ()
-    with pytest.raises(ValueError, match="level is 95"):
-        CELLS.effects(Counts(np.zeros(84), np.zeros(84)), level=95)
+    apart, together = (
+        CELLS.acting_together(additive(seed, 1_500, pair=pair)[0]) for seed, pair in ((31, 0.0), (32, 0.3))
+    )
+    assert apart < 0.3
+    assert together > 0.99
+    assert CELLS.acting_together(Counts(np.zeros(84), np.zeros(84))) == 0.5
+    assert Factorial.of({"subject": ["a", "b"]}).acting_together(Counts([2_000, 2_000], [200, 400])) == 0.5
+    with pytest.raises(ValueError, match="84 cells"):
+        CELLS.acting_together(Counts([1, 1], [0, 0]))
 
 
 def test_cells_in_another_order_get_the_weights_of_their_own() -> None:
