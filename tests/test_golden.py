@@ -1,24 +1,28 @@
 """Published values: tables, textbook examples and other libraries' own tests, to the digits that they print.
 
-Values that belong to one module alone stand in its own tests. Not here, because abmail has no such method: exact
-unconditional tests, continuity corrections, gamma-exponential, two-sided beta-binomial and betting sequences,
-multinomial sample ratios, and the normal-approximation Bayes test of gbstats. Boundaries that spend alpha belong to the
-simulations' rivals (`tests/test_significance.py`).
+Values that belong to one module alone stand in its own tests (SAS's Pocock design in `tests/test_power.py`, say). Not
+here, because abmail has no such method: exact unconditional tests, continuity corrections, confseq's one-sided normal,
+gamma-exponential, gamma-Poisson and beta-binomial mixtures (a guardrail's mixture has another centre), stitched and
+betting sequences, multinomial sample ratios, and the normal-approximation Bayes test of gbstats. Boundaries that spend
+alpha belong to the simulations' rivals (`tests/test_significance.py`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.stats import chi2
 
 from abmail._boundary import mixture_bound, normal_tail
+from abmail._conditional import breslow_day
+from abmail._drift import drift_crossing
 from abmail._exact import exact
 from abmail._fixed import ScoreTest
 from abmail._hypergeometric import _log_central, log_mgf
 from abmail._multiple import benjamini_hochberg, holm
 from abmail._sequential import Pair, mix
-from abmail.stats import Counts, compare, newcombe_interval, obrien_fleming, srm
+from abmail.stats import Counts, compare, newcombe_interval, obrien_fleming, sample_size, srm
 
 
 def pair_of(*rows: tuple[int, int, int, int]) -> Pair:
@@ -75,6 +79,40 @@ def test_obrien_fleming_constants_are_those_of_the_table(alpha: float, constants
     assert ours == pytest.approx(constants, abs=6e-4)
 
 
+RPACT: tuple[tuple[float, tuple[float, ...], tuple[float, ...], tuple[float, ...]], ...] = (
+    (0.24, (0.3, 0.8, 1.0), (3.2029374, 2.4819703, 2.3420706), ()),
+    (0.48, (0.3, 0.6, 0.8, 1.0), (2.6416137, 2.6052458, 2.5902992, 2.5787648), (0.27985915, 0.63939135, 0.80444921)),
+    (0.18, (0.3, 0.6, 0.8, 1.0), (3.4563925, 2.7688119, 2.5253005, 2.3512665), (0.067932398, 0.50628745, 0.76237915)),
+)
+
+
+@pytest.mark.parametrize(("shape", "clock", "bounds", "powers"), RPACT)
+def test_wang_tsiatis_bounds_at_uneven_looks_and_their_power_are_rpacts(
+    shape: float, clock: tuple[float, ...], bounds: tuple[float, ...], powers: tuple[float, ...]
+) -> None:
+    # rpact's tests of getDesignGroupSequential: two-sided alpha .025; power .9 at the last look, before it as here
+    c, times = obrien_fleming(clock, 0.025, shape=shape), np.array(clock)
+
+    assert c * times ** (shape - 0.5) == pytest.approx(bounds, abs=1e-7)
+
+    def found_by(drift: float) -> np.ndarray:
+        crossing = drift_crossing(c * times**shape, clock, drift)
+        return (crossing.upper + crossing.lower).cumsum()
+
+    if powers:
+        drift = brentq(lambda d: found_by(d)[-1] - 0.9, 1, 6)
+        assert found_by(drift)[:-1] == pytest.approx(powers, abs=2e-6)
+
+
+def test_sample_sizes_are_rs() -> None:
+    # R: power.prop.test(p1 = .10, p2 = .12, power = .80): n = 3840.847; its own regression test for PR#15792:
+    # power.prop.test(p1 = .5, p2 = .501, sig.level = .001, power = .90): n = 10451937 within 1e-7 of it
+    assert sample_size(baseline=0.10, effect=0.02, power=0.80, method="fixed").n == 2 * 3_841
+    large = sample_size(baseline=0.5, effect=0.001, power=0.90, alpha=0.001, method="fixed").n
+    assert large is not None
+    assert large / 2 == pytest.approx(10_451_937, rel=1e-7)
+
+
 def test_the_sequential_interval_of_gbstats_is_the_mixture_boundary() -> None:
     # gbstats unit tests: 1396 of 3000 against 2422 of 3461, relative, tuning parameter 5,000
     n_a, n_b = 3_000, 3_461
@@ -117,6 +155,32 @@ def test_the_likeliest_common_odds_ratios_are_the_published_ones() -> None:
     assert exact(RABBITS, 0.05, None).odds_ratio[-1] == pytest.approx(10.36102, abs=5e-5)
     # 0.9047 is the Mantel-Haenszel estimate of men against women; the conditional one differs in the fourth digit
     assert 1 / exact(UCB_ADMISSIONS, 0.05, None).odds_ratio[-1] == pytest.approx(0.9047, abs=5e-4)
+
+
+def test_the_likeliest_odds_ratios_of_a_single_table_are_those_of_rs_fisher_test() -> None:
+    # R, ?fisher.test: Fisher's convictions of twins, odds ratio .04693661, p-value .0005367 (.0004652 one-sided), and
+    # his tea, 6.408309; R's root is good to about 2e-6 of it
+    twins, tea = pair_of((2, 17, 10, 13)), pair_of((3, 4, 1, 4))
+    for table, published in ((twins, 0.04693661), (tea, 6.408309)):
+        assert exact(table, 0.05, None).odds_ratio[-1] == pytest.approx(published, rel=3e-6)
+    chance = np.exp(_log_central(twins.n_a, twins.n_b, twins.k, np.zeros(1), np.array([12]))[0])
+
+    assert chance[chance <= chance[2] * (1 + 1e-9)].sum() == pytest.approx(0.0005367, abs=5e-8)
+    assert chance[:3].sum() == pytest.approx(0.0004652, abs=5e-8)
+
+
+@pytest.mark.parametrize(("tarone", "chi_square", "p_value"), [(False, 1.4929, 0.2218), (True, 1.4905, 0.2221)])
+def test_women_and_men_with_migraine_do_not_differ_as_breslow_and_day_say(
+    tarone: bool, chi_square: float, p_value: float
+) -> None:
+    # R, DescTools, ?BreslowDayTest: better under the drug and under placebo, women and men
+    rows = pair_of((16, 27, 5, 25), (12, 28, 7, 26))
+    segments = Pair(**{name: getattr(rows, name)[:, None] for name in ("n_a", "k_a", "n_b", "k_b")})
+    found = breslow_day(segments, tarone=tarone)
+    assert found is not None
+
+    assert found[0] == pytest.approx(chi_square, abs=5e-5)
+    assert chi2.sf(*found) == pytest.approx(p_value, abs=5e-5)
 
 
 # --- Many p-values: Benjamini & Hochberg 1995, JRSS B 57:289 ----------------------------------------------------------
