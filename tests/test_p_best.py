@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.integrate import trapezoid
 from scipy.special import betainc, betaincc, betaln, expit, log_expit
 
 from abmail.stats import expected_loss, p_best, value_remaining
@@ -53,7 +54,7 @@ def densely(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.
     below = np.where(x < 0, betainc(first, second, expit(x)), betaincc(second, first, expit(-x)))
     others = np.array([np.delete(below, arm, axis=0).prod(axis=0) for arm in range(len(a))])
     loss = below * (1 - others) * expit(x) * expit(-x)
-    return np.trapezoid(density * others, x, axis=1), np.trapezoid(loss, x, axis=1)
+    return trapezoid(density * others, x, axis=1), trapezoid(loss, x, axis=1)
 
 
 @pytest.mark.parametrize(
