@@ -160,11 +160,14 @@ def plan_sends(
                 control=held[rows], fixed=fixed,
             weights=weights, segment=known,
         ))  # fmt: skip
-    return _collected(groups, labels, release, capacity, salt, company)
+    return _collected(groups, labels, capacity, salt, company)
 
 
 def _clocks(zone: Any, country: Any, n: int) -> Iterator[tuple[str, str, Integers]]:
     """Recipients by zone and country."""
+    if not n:
+        yield "UTC", "", np.zeros(0, dtype=np.int64)
+        return
     zones = np.broadcast_to(np.asarray(zone, dtype=np.str_), (n,))
     lands = np.broadcast_to(np.asarray(country, dtype=np.str_), (n,))
     names, which = np.unique(zones, return_inverse=True)
@@ -256,71 +259,104 @@ def _drawn(
     )
 
 
-def _collected(
-    groups: Sequence[_Group], ids: NDArray[Any], release: float, capacity: int | None, salt: str, company: Any
-) -> SendPlan:
-    n = len(ids)
-    place, moved = np.full(n, -1, dtype=np.int64), np.zeros(n, np.bool_)
-    for group in groups:
-        place[group.rows] = group.choices.slot
-    lost = bound = 0.0
-    if capacity is not None:
-        wished = place
-        place, lost, bound = _within_capacity(groups, wished, release, capacity)
-        moved = np.asarray((place != wished) & (place >= 0))
-    texts = {"arm": np.full(n, Arm.NONE, dtype="<U7"), "reason": np.full(n, "", dtype="<U8")}
-    columns = {k: np.full(n, np.nan) for k in ("start", "end", "propensity", "chance", "fixed", "best")}
-    hour, offset = np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    for group in groups:
-        rows, choices = group.rows, group.choices
-        columns["fixed"][rows], columns["best"][rows] = choices.chance_fixed, group.best
-        columns["propensity"][rows], texts["arm"][rows] = choices.propensity, choices.arm
-        texts["reason"][rows] = np.where(choices.slot >= 0, "capacity", np.where(group.capped, "cap", "window"))
-        if not len(group.slots):
-            continue
-        some = place[rows] >= 0
-        there = place[rows][some]
-        columns["start"][rows[some]], columns["end"][rows[some]] = group.slots.start[there], group.slots.end[there]
-        columns["chance"][rows[some]] = group.chances[some, there]
-        hour[rows[some]], texts["reason"][rows[some]] = group.slots.hour[there], ""
-    sent = place >= 0
-    at = np.full(n, np.nan)
+def _collected(groups: Sequence[_Group], ids: NDArray[Any], capacity: int | None, salt: str, company: Any) -> SendPlan:
+    wished = [group.choices.slot for group in groups]
+    placed, lost, bound = (wished, 0.0, 0.0) if capacity is None else _within_capacity(groups, capacity)
+    columns = _gathered(groups, [_columns(group, place) for group, place in zip(groups, placed, strict=True)], len(ids))
+    start, end = columns["start"], columns["end"]
+    if (
+        capacity is not None
+    ):  # where clocks differ by half hours, a slot is used in the hour of UTC that it is counted in
+        end = columns["end"] = np.fmin(end, (start // 3600 + 1) * 3600)
+    at = np.full(len(ids), np.nan)
+    sent = np.isfinite(start)
     firm = None if company is None else np.asarray(company)[sent]
-    at[sent] = spread(columns["start"][sent], columns["end"][sent], ids[sent], salt=salt, company=firm)
+    at[sent] = spread(start[sent], end[sent], ids[sent], salt=salt, company=firm)
+    offset = np.zeros(len(ids), dtype=np.int64)
     for group in groups:
         mailed = group.rows[sent[group.rows]]
         if len(mailed):
             wall = clock(group.slots.zone, float(at[mailed].min()), float(at[mailed].max()))
             offset[mailed] = wall.offset(at[mailed])
-    texts["arm"][moved], columns["propensity"][moved] = Arm.MOVED, np.nan
-    texts["arm"][~sent], columns["propensity"][~sent] = Arm.NONE, 0.0
-    return SendPlan(
-        at=at, start=columns["start"], end=columns["end"], hour=hour, offset=offset, arm=texts["arm"],
-        propensity=columns["propensity"], chance=columns["chance"], chance_fixed=columns["fixed"],
-        chance_best=columns["best"], reason=texts["reason"], lost=lost, bound=bound,
-    )  # fmt: skip
+    return SendPlan(at=at, offset=offset, lost=lost, bound=bound, **columns)
 
 
-def _within_capacity(
-    groups: Sequence[_Group], place: Integers, release: float, capacity: int
-) -> tuple[Integers, float, float]:
-    """Places once no hour of UTC holds more than the capacity; and what that costs, and what it might save."""
+def _columns(group: _Group, place: Integers) -> dict[str, NDArray[Any]]:
+    """Columns of the plan for one group's recipients, who get the slots with these indices."""
+    slots, choices, sent = group.slots, group.choices, place >= 0
+    moved = sent & (place != choices.slot)
+
+    def of_slot(values: NDArray[Any], blank: float) -> NDArray[Any]:
+        found = np.full(len(place), blank, dtype=values.dtype)
+        found[sent] = values[place[sent]]
+        return found
+
+    chance = np.full(len(place), np.nan)
+    chance[sent] = group.chances[sent, place[sent]]
+    missing = np.where(choices.slot >= 0, "capacity", np.where(group.capped, "cap", "window"))
+    return {
+        "start": of_slot(slots.start, np.nan),
+        "end": of_slot(slots.end, np.nan),
+        "hour": of_slot(slots.hour, -1),
+        "arm": np.where(moved, Arm.MOVED, np.where(sent, choices.arm, Arm.NONE)),
+        "propensity": np.where(moved, np.nan, np.where(sent, choices.propensity, 0.0)),
+        "chance": chance,
+        "chance_fixed": choices.chance_fixed,
+        "chance_best": group.best,
+        "reason": np.where(sent, "", missing),
+    }
+
+
+def _gathered(groups: Sequence[_Group], parts: Sequence[dict[str, NDArray[Any]]], n: int) -> dict[str, Any]:
+    """The columns of all groups, in the order of the recipients."""
+    back = np.empty(n, dtype=np.int64)
+    back[np.concatenate([group.rows for group in groups])] = np.arange(n)
+    return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
+
+
+def _within_capacity(groups: Sequence[_Group], capacity: int) -> tuple[list[Integers], float, float]:
+    """Slots of each group once no hour of UTC holds more than the capacity; what that costs, and what it might save."""
     if capacity < 1:
         raise ValueError(f"capacity is {capacity}, must be 1 or more mails an hour")
-    begin = int(release // 3600)
-    last = max((float(g.slots.start.max()) for g in groups if len(g.slots)), default=release)
-    n, width = len(place), int(last // 3600) - begin + 1
-    value, allowed = np.zeros((n, width)), np.zeros((n, width), np.bool_)
-    back, wanted = np.full((n, width), -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
-    for group in groups:
-        column = (group.slots.start // 3600).astype(np.int64) - begin
-        for index, at in enumerate(column):  # a slot that is cut to less than an hour may share its hour with the next
-            value[group.rows, at], allowed[group.rows, at] = group.chances[:, index], group.mask[:, index]
-            back[group.rows, at] = index
+    hours = [(group.slots.start // 3600).astype(np.int64) for group in groups]
+    usable = [hour[group.mask.any(axis=0)] for group, hour in zip(groups, hours, strict=True)]
+    kept = np.unique(
+        np.concatenate(usable)
+    )  # the matrices hold the hours that anybody may use, not all to the deadline
+    n = sum(len(group.rows) for group in groups)
+    value, wanted = np.full((n, len(kept)), -np.inf), np.full(n, -1, dtype=np.int64)
+    for group, hour in zip(groups, hours, strict=True):
+        for index, column in _columns_of(hour, kept):
+            worth = np.where(group.mask[:, index], group.chances[:, index], -np.inf)
+            value[group.rows, column] = np.maximum(value[group.rows, column], worth)
         settled = ~np.isin(group.choices.arm, (Arm.BEST, Arm.NONE))
-        wanted[group.rows[settled]] = column[group.choices.slot[settled]]
-    fitted = fit_capacity(value, allowed, capacity, wanted=wanted)
-    row, there = np.arange(n), fitted.place >= 0
+        wanted[group.rows[settled]] = np.searchsorted(kept, hour[group.choices.slot[settled]])
+    fitted = fit_capacity(value, np.isfinite(value), capacity, wanted=wanted)
     hoped = sum(float(np.nansum(group.choices.chance)) for group in groups)
-    lost = max(hoped - float(value[row[there], fitted.place[there]].sum()), 0.0)
-    return np.where(there, back[row, fitted.place], -1), lost, fitted.bound
+    placed = [_slots_in(group, hour, kept, fitted.place[group.rows]) for group, hour in zip(groups, hours, strict=True)]
+    return placed, max(hoped - fitted.value, 0.0), fitted.bound
+
+
+def _columns_of(hour: Integers, kept: Integers) -> Iterator[tuple[int, int]]:
+    """Index of each slot that anybody may use, and of its hour."""
+    column = np.searchsorted(kept, hour)
+    for index in np.flatnonzero(np.isin(hour, kept)).tolist():
+        yield index, int(column[index])
+
+
+def _slots_in(group: _Group, hour: Integers, kept: Integers, place: Integers) -> Integers:
+    """(len(group.rows),) index of the slot within each one's hour, -1 for none.
+
+    A slot that is cut to less than an hour may share its hour with the next: then it is the one that was chosen, or
+    else the better one.
+    """
+    found, best = np.full(len(place), -1, dtype=np.int64), np.full(len(place), -np.inf)
+    chosen = group.choices.slot
+    some = np.flatnonzero((place >= 0) & (chosen >= 0))
+    stay = some[hour[chosen[some]] == kept[place[some]]]
+    found[stay], best[stay] = chosen[stay], np.inf
+    for index, column in _columns_of(hour, kept):
+        worth = np.where((place == column) & group.mask[:, index], group.chances[:, index], -np.inf)
+        better = worth > best
+        found[better], best[better] = index, worth[better]
+    return found

@@ -161,10 +161,6 @@ class SendTime:
             recipient, sent_at, opened_at, campaign=campaign, zone=zone, segment=segment, clicked_at=clicked_at,
             machine=machine, randomised=randomised,
         )  # fmt: skip
-        if not 0 < forget <= 1:
-            raise ValueError(f"forget is {forget}, must be in (0, 1]")
-        if classes is not None and (profiles or not 1 <= classes <= 64):
-            raise ValueError(f"classes is {classes}, must be from 1 to 64, with profiles=False")
         events = prepare(history, now=now, default_zone=default_zone)
         population, appeal = learn(events, forget=forget, profiles=profiles, n_classes=classes)
         n = len(events.people)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -395,6 +397,19 @@ def test_exposure_follows_the_clock_when_it_is_put_forward() -> None:
     assert exposure[24 + 2] == pytest.approx(0.0, abs=0.005)  # 02:00 on Sunday did not exist
     assert exposure[24 + 3] == pytest.approx(ageing[6], abs=0.3)
     assert exposure.sum() == pytest.approx(ageing.sum(), abs=0.05)
+
+
+def test_a_change_by_half_an_hour_moves_no_exposure_and_loses_none() -> None:
+    # Lord Howe, Sunday 2024-10-06: 02:00 becomes 02:30. Hours of age then lie half in one hour of the wall and half in
+    # the next, so they stay where they were; the open itself counts in the hour on the wall.
+    sent = datetime(2024, 10, 5, 20, 10, tzinfo=ZoneInfo("Australia/Lord_Howe")).timestamp()
+    unopened = SendTime.fit(["a"], [sent], [np.nan], zone="Australia/Lord_Howe")
+    exposure, ageing = unopened.memory.unpacked()[1][0], unopened.population.ageing
+    assert exposure.sum() == pytest.approx(ageing.sum(), abs=0.05)
+    assert exposure[24 + 3] == pytest.approx(ageing[7], abs=0.3)
+    opened = datetime(2024, 10, 6, 9, 20, tzinfo=ZoneInfo("Australia/Lord_Howe")).timestamp()
+    seen = SendTime.fit(["a"], [sent], [opened], zone="Australia/Lord_Howe")
+    assert int(seen.memory.unpacked()[0][0].argmax()) == 24 + 9
 
 
 def test_memory_keeps_small_additions() -> None:

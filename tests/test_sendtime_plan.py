@@ -265,6 +265,34 @@ def test_a_capacity_is_kept_in_every_hour_and_its_cost_is_named() -> None:
     assert (none_left.reason == "capacity").sum() == 500 - 12 * 30
 
 
+def test_a_capacity_is_kept_where_clocks_differ_by_half_hours_and_quarters() -> None:
+    release = datetime(2026, 3, 3, tzinfo=UTC).timestamp()
+    zone = np.array(["Asia/Kolkata", "Asia/Tokyo", "Asia/Kathmandu"])[np.arange(600) % 3]
+    plan = plan_sends(
+        model(), np.arange(600), release=release, rules=OFFICE, salt="x", zone=zone, explore=0.1, rng=2, capacity=50
+    )
+    assert (plan.reason == "").all()
+    assert np.bincount(((plan.at - release) // 3600).astype(int)).max() <= 50
+    for at, name, hour in zip(plan.at, zone, plan.hour, strict=True):
+        assert wall(at, name).hour == hour % 24
+
+
+def test_where_a_half_hour_change_puts_two_slots_into_one_hour_of_utc_one_of_them_is_used() -> None:
+    # Lord Howe, Sunday 2026-04-05: 02:00 becomes 01:30. The slot of 01:00 begins at 14:00 UTC, that of 02:00 at 15:30.
+    release = datetime(2026, 4, 4, 12, tzinfo=UTC).timestamp()
+    plan = plan_sends(
+        model(), np.arange(300), release=release, rules=Rules(), salt="x", zone="Australia/Lord_Howe", explore=1.0,
+        rng=2, capacity=20, within=6 * HOUR,
+    )  # fmt: skip
+    mailed = plan.reason == ""
+    assert set(plan.reason[~mailed]) == {"capacity"}
+    assert mailed.sum() >= 100
+    assert np.bincount(((plan.at[mailed] - release) // 3600).astype(int)).max() <= 20
+    for at, hour in zip(plan.at[mailed], plan.hour[mailed], strict=True):
+        local = wall(at, "Australia/Lord_Howe")
+        assert local.weekday() * 24 + local.hour == hour
+
+
 def test_the_control_group_keeps_its_hour_when_room_is_short() -> None:
     release = datetime(2026, 3, 3, tzinfo=UTC).timestamp()
     control = np.arange(500) < 40
@@ -366,6 +394,15 @@ def test_without_the_package_public_holidays_name_the_extra(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "holidays", None)
     with pytest.raises(MissingExtra, match="'holidays'"):
         public_holidays("JP", [2026])
+
+
+@pytest.mark.parametrize("capacity", [None, 5])
+def test_a_mailing_to_nobody_is_an_empty_plan(capacity: int | None) -> None:
+    plan = plan_sends(
+        model(), np.zeros(0, np.int64), release=START, rules=OFFICE, salt="x", explore=0, capacity=capacity
+    )
+    assert len(plan) == 0
+    assert plan.lost == 0
 
 
 def test_plans_are_values() -> None:
