@@ -394,12 +394,19 @@ def _judge(history: History, row: Whole, n_people: int, zone: Whole, now: float 
 def _in_order(history: History, row: Whole, why: NDArray[np.int8]) -> tuple[Integers, Floats, Floats | None]:
     """Good rows by recipient and time, each mail once with its first open and click; marks the others in ``why``."""
     good = np.flatnonzero(why == 0)
-    sent = history.sent_at[good].astype(np.int64)
-    key = row[good] * np.int64(1 << 32) + (sent - sent.min(initial=0))
-    order = np.argsort(key, kind="stable")
-    good, key = good[order], key[order]
+    last = np.full(int(row.max(initial=-1)) + 1, -1, dtype=np.int64)
+    last[row[good]] = good
     again = np.zeros(len(good), dtype=np.bool_)
-    again[1:] = key[1:] == key[:-1]
+    if np.count_nonzero(last >= 0) == len(
+        good
+    ):  # one mailing: each recipient has one mail, and nothing is to be sorted
+        good = last[last >= 0]
+    else:
+        sent = history.sent_at[good].astype(np.int64)
+        key = row[good] * np.int64(1 << 32) + (sent - sent.min(initial=0))
+        order = np.argsort(key, kind="stable")
+        good, key = good[order], key[order]
+        again[1:] = key[1:] == key[:-1]
     if again.any() and history.campaign is not None:
         again[1:] &= history.campaign[good][1:] == history.campaign[good][:-1]
     opened = history.opened_at[good]
@@ -492,10 +499,13 @@ class _ClockHours:
         with np.errstate(invalid="ignore"):
             gap = np.nan_to_num(np.floor((answer + offset) / 3600) - first, nan=HORIZON, posinf=HORIZON)
         age = outcome(np.minimum(gap, HORIZON).astype(np.int64))
-        seen = np.where(age < HORIZON, answer, begin)
-        moves, by = wall.next_change(begin)
-        until = np.minimum(np.ceil((moves - begin) / 3600), HORIZON).astype(np.int64)
-        self.slot[rows], self.outcome[rows] = local_hour_of_week(begin, offset), age
-        self.hour[rows] = np.where(age < HORIZON, local_hour_of_week(seen, wall.offset(seen)), -1)
-        self.change[rows] = np.minimum(until, age)
-        self.shift[rows] = np.where(until < age, np.rint(by / 3600), 0)
+        hour, seen = np.full(len(begin), -1), np.flatnonzero(age < HORIZON)
+        hour[seen] = local_hour_of_week(answer[seen], wall.offset(answer[seen]))
+        self.slot[rows], self.outcome[rows], self.hour[rows] = local_hour_of_week(begin, offset), age, hour
+        self.change[rows], self.shift[rows] = age, 0
+        changes = wall.changes
+        if ((changes > begin.min()) & (changes <= begin.max() + 3600 * HORIZON)).any():
+            moves, by = wall.next_change(begin)
+            until = np.minimum(np.ceil((moves - begin) / 3600), HORIZON).astype(np.int64)
+            self.change[rows] = np.minimum(until, age)
+            self.shift[rows] = np.where(until < age, np.rint(by / 3600), 0)

@@ -112,9 +112,11 @@ class Memory:
         grown.opens[place], grown.sends[place] = self.opens, self.sends
         return grown
 
-    def copy(self) -> Memory:
-        """A copy that may be written to."""
-        return Memory(self.cells.copy(), self.classes.copy(), self.opens.copy(), self.sends.copy())
+    def unwritten(self) -> Memory:
+        """Room for as many recipients, into which all is still to be written."""
+        return Memory(
+            np.empty_like(self.cells), np.empty_like(self.classes), np.empty_like(self.opens), np.empty_like(self.sends)
+        )
 
 
 def discounts(row: Integers, n: int, forget: float) -> tuple[Singles, Singles]:
@@ -173,15 +175,15 @@ def absorb(memory: Memory, events: Events, appeal: Floats, forget: float, tables
     scale = fading * events.scale
     if len(appeal):
         scale *= appeal[events.campaign]
-    added = memory.copy()
+    added = memory.unwritten()
     for begin, end, some in _chunks(events.row, len(memory)):
         seen = exposures(events, scale, begin, end, some) @ tables.exposure
         opened = _opened(events, fading, begin, end, some)
-        _add(added, slice(begin, end), seen, opened @ tables.opening, left[begin:end])
-        added.opens[begin:end] += opened @ np.ones(WEEK, np.float32)
-        row = events.row[some] - begin
-        added.sends[begin:end] *= left[begin:end]
-        added.sends[begin:end] += np.bincount(row, fading[some], minlength=end - begin).astype(np.float32)
+        rows, part = slice(begin, end), left[begin:end]
+        _add(memory, added, rows, seen, opened @ tables.opening, part)
+        added.opens[rows] = memory.opens[rows] * part + opened @ np.ones(WEEK, np.float32)
+        sends = np.bincount(events.row[some] - begin, fading[some], minlength=end - begin).astype(np.float32)
+        added.sends[rows] = memory.sends[rows] * part + sends
     return added
 
 
@@ -192,17 +194,17 @@ def _opened(events: Events, fading: Singles, begin: int, end: int, some: slice) 
     return csr_matrix((fading[at], events.hour[at], starts), shape=(end - begin, WEEK))
 
 
-def _add(added: Memory, rows: slice, seen: Singles, opening: Singles, left: Singles) -> None:
-    cells = added.cells[rows].astype(np.float32)
+def _add(memory: Memory, added: Memory, rows: slice, seen: Singles, opening: Singles, left: Singles) -> None:
+    cells = memory.cells[rows].astype(np.float32)
     cells *= left[:, np.newaxis, np.newaxis]
     cells[:, 0] += opening[:, :N_CELLS]
     cells[:, 1] += seen[:, :N_CELLS]
     cells += np.float32(0.5)
-    added.cells[rows] = np.clip(cells, 0, 65_535, out=cells).astype(np.uint16)
-    added.classes[rows] *= left[:, np.newaxis, np.newaxis]
-    added.classes[rows, 0] += opening[:, N_CELLS:]
-    added.classes[rows, 1] += np.maximum(seen[:, N_CELLS:], 0)
-    added.opens[rows] *= left
+    added.cells[rows] = np.clip(cells, 0, 65_535, out=cells)
+    classes = added.classes[rows]
+    np.multiply(memory.classes[rows], left[:, np.newaxis, np.newaxis], out=classes)
+    classes[:, 0] += opening[:, N_CELLS:]
+    classes[:, 1] += np.maximum(seen[:, N_CELLS:], 0)
 
 
 def _chunks(row: Integers, n: int) -> Iterator[tuple[int, int, slice]]:
