@@ -268,9 +268,10 @@ def _grid(mean: Floats, sd: Floats, low: ArrayLike, high: ArrayLike) -> tuple[Fl
 def _edges(points: Floats, panels: Floats) -> Floats:
     """(n_cases, n_edges) ends of whole panels, from how many panels there are up to each of some points."""
     count = np.maximum(1, np.ceil(panels[:, -1])).astype(np.int64)
-    edges = np.repeat(points[:, -1:], count.max() + 1, axis=1)
-    for case, n in enumerate(count):
-        edges[case, : n + 1] = np.interp(np.linspace(0, panels[case, -1], n + 1), panels[case], points[case])
+    edges = np.empty((len(points), count.max() + 1))
+    parts = np.minimum(np.arange(count.max() + 1) / count[:, None], 1.0)
+    for case, ends in enumerate(parts * panels[:, -1:]):
+        edges[case] = np.interp(ends, panels[case], points[case])
     return edges
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import numpy as np
@@ -71,8 +72,7 @@ class DelayCurve:
         """
         if not 0 < window < math.inf:
             raise ValueError(f"window is {window:g} seconds, must be a positive number")
-        edges = _edges(window)
-        return cls(edges, _default_cdf(edges) / _default_cdf(edges[-1:]))
+        return cls(*_default(window))
 
     @classmethod
     def fit(
@@ -305,6 +305,16 @@ def _edges(window: float) -> Floats:
         ]
     )
     return np.append(ends[ends < window], window)
+
+
+@lru_cache(maxsize=32)
+def _default(window: float) -> tuple[Floats, Floats]:
+    """Edges and values of the default curve."""
+    edges = _edges(window)
+    values: Floats = _default_cdf(edges) / _default_cdf(edges[-1:])
+    for array in (edges, values):
+        array.setflags(write=False)
+    return edges, values
 
 
 def _default_cdf(seconds: Floats) -> Floats:

@@ -15,7 +15,7 @@ the second wave for the sign of a very slow arm and promise answers that never c
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -158,20 +158,31 @@ def _with_sum(arms: Floats) -> Floats:
     return np.vstack([arms, arms.sum(axis=0)])
 
 
+@cache
 def _nearness() -> Floats:
     """(n_sds, n_shifts, n_shifts) chance of an arm's shift (rows) given the common one."""
     apart = _SHIFTS[:, None] - _SHIFTS[None, :]
     kernels = [np.exp(-0.5 * (apart / sd) ** 2) for sd in _ARM_SDS]
-    return np.stack([kernel / kernel.sum(axis=0) for kernel in kernels])
+    near = np.stack([kernel / kernel.sum(axis=0) for kernel in kernels])
+    near.setflags(write=False)
+    return near
 
 
 def _strewn(chance: Floats, draws: int, n_arms: int) -> tuple[_Pick, Floats]:
     """Draws of pictures, and (draws, n_arms) levels for what is drawn of each arm, evenly (a Latin hypercube)."""
-    order = np.random.default_rng(_SEED).random((draws, n_arms + 1)).argsort(axis=0)
-    u = (order + 0.5) / draws
+    u = _levels(draws, n_arms)
     flat = chance.ravel().cumsum()
     at = np.searchsorted(flat, u[:, 0] * flat[-1]).clip(0, flat.size - 1)
     return _Pick(*np.unravel_index(at, chance.shape)), u[:, 1:]
+
+
+@lru_cache(maxsize=32)
+def _levels(draws: int, n_arms: int) -> Floats:
+    """(draws, 1 + n_arms) levels between 0 and 1, each column strewn evenly."""
+    order = np.random.default_rng(_SEED).random((draws, n_arms + 1)).argsort(axis=0)
+    levels: Floats = (order + 0.5) / draws
+    levels.setflags(write=False)
+    return levels
 
 
 def _shifts(fit: Floats, near: Floats, pick: _Pick, u: Floats) -> Floats:
