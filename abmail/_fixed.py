@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ScoreTest", "newcombe_interval", "wilson_interval"]
 
 _FARTHEST_ODDS = 1 - 1e-12
+_FARTHEST_LOG = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ class ScoreTest:
             noise = p_b * (1 - p_b) * pair.n_a + p_a * (1 - p_a) * pair.n_b  # times n_a n_b, which may be 0
             return gap(allowed * np.sqrt(noise), np.abs(effect - delta) * both)
 
-        return _unknown_if_empty(pair, invert(fits, effect, -1.0, 1.0), -1.0, 1.0)
+        p_a, p_b = ratio_or_zero(pair.k_a, pair.n_a), ratio_or_zero(pair.k_b, pair.n_b)
+        half = allowed * np.sqrt(ratio_or_zero(p_a * (1 - p_a), pair.n_a) + ratio_or_zero(p_b * (1 - p_b), pair.n_b))
+        ends = invert(fits, effect, -1.0, 1.0, near=(effect - half, effect + half))
+        return _unknown_if_empty(pair, ends, -1.0, 1.0)
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b / p_a - 1; from -1 to infinity where an arm got nobody."""
@@ -103,7 +107,10 @@ class ScoreTest:
             return gap(allowed * np.sqrt(noise), np.abs(p_hat_b - ratio * p_hat_a) * both)
 
         start = np.nan_to_num(ratio_or_nan(p_hat_b, p_hat_a + p_hat_b), nan=0.5)
-        low, high = invert(fits, np.minimum(start, _FARTHEST_ODDS), 0.0, _FARTHEST_ODDS)
+        spread = ratio_or_zero(1 - p_hat_a, pair.k_a) + ratio_or_zero(1 - p_hat_b, pair.k_b)  # of the log ratio (Katz)
+        factor = np.exp(np.minimum(allowed * np.sqrt(spread), _FARTHEST_LOG))
+        near = (start / (start + factor * (1 - start)), start * factor / (start * factor + 1 - start))
+        low, high = invert(fits, np.minimum(start, _FARTHEST_ODDS), 0.0, _FARTHEST_ODDS, near=near)
         far = np.where(high < _FARTHEST_ODDS, high / (1 - high) - 1, np.inf)
         return _unknown_if_empty(pair, (low / (1 - low) - 1, far), -1.0, np.inf)
 

@@ -136,12 +136,12 @@ class MeanTest(ABC):
     def _limit(self, level: float, x: Floats, y: Floats) -> Floats:
         """Standard errors that the sum of g (y m_b - x m_a) may be away from 0 at the present look, (..., 1)."""
 
-    def difference(self, level: float) -> tuple[Floats, Floats]:
-        """Interval for m_b - m_a at the present look, (...,); NaN where there is none."""
+    def difference(self, level: float) -> tuple[Floats, Floats, Floats]:
+        """m_b - m_a and its interval at the present look, (...,); NaN where there is none."""
         effect, se = self.effect[..., -1:], self.se[..., -1:]
         one = np.ones_like(effect)
         half = self._limit(level, one, one) * se
-        return (effect - half)[..., 0], (effect + half)[..., 0]
+        return effect[..., 0], (effect - half)[..., 0], (effect + half)[..., 0]
 
     def lift(self) -> Floats:
         """Relative difference m_b / m_a - 1 at the present look, (...,).
@@ -215,7 +215,7 @@ class OneLook(MeanTest):
         """Two-sided p-value of Welch's test, (...,)."""
         from scipy.special import stdtr
 
-        one = np.ones_like(self.effect)
+        one = np.ones_like(self.gap)
         p = np.asarray(2 * stdtr(self.freedom(one, one), -np.abs(self.z)), dtype=np.float64)
         return p[..., -1]
 

@@ -270,10 +270,9 @@ def _versus_control(plan: _Plan, test: MeanTest, correction: Correction) -> list
     """The columns of `_CONTRAST` and the lift's interval for every arm but the control."""
     n_pairs = len(test.effect)
     level = plan.alpha if correction == "none" else plan.alpha / n_pairs
-    low, high = test.difference(level)
-    answered = np.isfinite(test.se[:, -1])
-    p_values = np.where(answered, _adjusted(test.p_value(), correction), np.nan)
-    columns = (test.effect[:, -1], test.lift(), low, high, p_values)
+    effect, low, high = test.difference(level)
+    p_values = np.where(np.isfinite(low), _adjusted(test.p_value(), correction), np.nan)
+    columns = (effect, test.lift(), low, high, p_values)
     lifts = Later(partial(_lift_intervals, test, level))
     return [
         {name: _finite(float(column[row])) for name, column in zip(_CONTRAST, columns, strict=True)}
@@ -303,7 +302,7 @@ def _finite(value: float) -> float | None:
 
 def _adjusted(p: Floats, correction: Correction) -> Floats:
     """p-values corrected for their number: Holm (1979) step-down, or Bonferroni."""
-    if correction == "none":
+    if correction == "none" or len(p) == 1:
         return p
     if correction == "bonferroni":
         return np.minimum(p * len(p), 1.0)

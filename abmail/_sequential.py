@@ -466,15 +466,20 @@ def _score(pair: Pair, g: Floats, g2_over_h: Floats) -> EpochScore:
 
 def gap(allowed: Floats, distance: Floats) -> Floats:
     """How far inside a boundary: from 1 in the middle over 0 on it to -1; 1 where both are nothing."""
-    return _divide(allowed - distance, allowed + distance, 1.0)
+    whole = allowed + distance
+    inside: Floats = np.divide(allowed - distance, whole, out=np.ones_like(whole), where=whole > 0)
+    return inside
 
 
-def invert(fits: Gap, start: Floats, lowest: float, highest: float) -> tuple[Floats, Floats]:
+def invert(
+    fits: Gap, start: Floats, lowest: float, highest: float, *, near: tuple[Floats, Floats] | None = None
+) -> tuple[Floats, Floats]:
     """Both ends of the set around ``start`` on which ``fits`` is not negative.
 
     The distance in units of the allowed one, (1 - gap) / (1 + gap), is nearly straight, so the secant through the
     latest two points finds where it is 1 in a few steps. Where it leaves what is known to hold an end, and every third
     time where that takes long, the step halves instead. ``fits`` takes and gives arrays with a first axis of two.
+    Ends that are ``near`` those looked for save a step or two.
     """
     inside = np.stack((start, start))
     limit = np.empty_like(inside)
@@ -493,7 +498,7 @@ def invert(fits: Gap, start: Floats, lowest: float, highest: float) -> tuple[Flo
         move = y * (x - before) / np.where(slope == 0, np.inf, slope)
         move = np.copysign(np.maximum(np.abs(move), _ENOUGH / 2), move)
         halfway = (inside + outside) / 2
-        guess = x + move
+        guess = x + move if step or near is None else np.stack(near)
         known = (guess - inside) * (guess - outside) < 0
         if step >= _PATIENCE and step % 3 == 0:
             known = np.zeros_like(known)
@@ -549,6 +554,7 @@ def ratio_or_zero(top: Floats, bottom: Floats) -> Floats:
 
 
 def _divide(top: Floats, bottom: Floats, otherwise: float) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        quotient: Floats = np.where(bottom > 0, top / bottom, otherwise)
+    quotient: Floats = np.empty(np.broadcast(top, bottom).shape)
+    quotient.fill(otherwise)
+    np.divide(top, bottom, out=quotient, where=bottom > 0)
     return quotient

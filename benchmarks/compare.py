@@ -1,12 +1,12 @@
 """How long a comparison takes, beside its peers and the bare limit, in one process.
 
-Run: ``python -m benchmarks.compare`` (``make peers`` runs it where the peers are installed). Four arms, 100 epochs, one
-control. The limit is numpy computing three pooled z statistics and their p-values from the same arrays, nothing else.
-The rounds are interleaved, so that a change of the machine's speed meets everybody alike. Peers take the summed counts
-and answer for the three contrasts with the control. Ours answers for these contrasts with both intervals, for every
-pair, the sample ratio and the decision; what nobody reads (the posteriors, the runner-up) is not worked out. The lines
-"everything read" have all of it. Exits with 1 where everything about a planned experiment takes longer than its target
-at best, or a peer is faster at the same job.
+Run: ``python -m benchmarks.compare`` (``make peers`` runs it where the peers are installed). Four arms (or as many as
+``--arms`` says), 100 epochs, one control. The limit is numpy computing three pooled z statistics and their p-values
+from the same arrays, nothing else. The rounds are interleaved, so that a change of the machine's speed meets everybody
+alike. Peers take the summed counts and answer for the contrasts with the control. Ours answers for these contrasts with
+both intervals, for every pair, the sample ratio and the decision; what nobody reads (the posteriors, the runner-up) is
+not worked out. The lines "everything read" have all of it. Exits with 1 where everything about a planned experiment
+takes longer than its target at best, or a peer is faster at the same job.
 """
 
 from __future__ import annotations
@@ -113,11 +113,12 @@ def many(rounds: int) -> list[str]:
 def main() -> int:
     """Measure and print; 1 where a target is missed."""
     parser = argparse.ArgumentParser(description="the time of a comparison, beside its peers")
+    parser.add_argument("--arms", type=int, choices=range(2, len(RATES) + 1), default=len(RATES))
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--rounds-many", type=int, default=2)
     options = parser.parse_args()
-    n = np.full((EPOCHS, len(RATES)), SENDS)
-    k = np.random.default_rng(1).binomial(n, RATES)
+    n = np.full((EPOCHS, options.arms), SENDS)
+    k = np.random.default_rng(1).binomial(n, RATES[: options.arms])
     chosen = jobs(n, k)
     times = {name: Times() for name in chosen}
     for run, _ in chosen.values():
@@ -126,7 +127,7 @@ def main() -> int:
         for name, (run, often) in chosen.items():
             times[name].add(run, often)
     best = {name: min(taken.cpu) for name, taken in times.items()}
-    print(f"{len(RATES)} arms, {EPOCHS} epochs, {options.rounds} interleaved rounds; milliseconds")
+    print(f"{options.arms} arms, {EPOCHS} epochs, {options.rounds} interleaved rounds; milliseconds")
     print(", ".join(f"{peer} {version(peer) or 'MISSING (make peers)'}" for peer in PEERS))
     print(f"{'':66} {'CPU best':>9} {'median':>9} {'wall best':>9} {'median':>9} {'x limit':>8} {'x ours':>7}")
     for name, taken in times.items():
