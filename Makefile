@@ -42,6 +42,7 @@ peers:           ## speed and agreement beside other packages, in .venv-peers
 	.venv-peers/bin/python -m benchmarks.peers
 	.venv-peers/bin/python -m benchmarks.compare
 	.venv-peers/bin/python -m benchmarks.assign
+	.venv-peers/bin/python -m benchmarks.regret --replications 20
 
 clean:           ## remove what the other targets made
 	rm -rf .venv .venv-peers demo .mypy_cache .pytest_cache .ruff_cache
