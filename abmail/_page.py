@@ -15,7 +15,7 @@ from html import unescape
 from html.entities import html5
 from typing import TYPE_CHECKING, NamedTuple
 
-from abmail._plain import Plain, Tag, Text, may_hide
+from abmail._plain import Passage, Plain, Tag, Text, may_hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,14 +82,14 @@ class _Stretch(NamedTuple):
     Attributes:
         parts: Its characters, cut so that each link's value and the borders of body and page begin a part.
         links: Its links, each with the number of the part that is its value.
-        words: What a plain text needs of it, in order; a tag `a` knows the number of its link.
+        passage: What a plain text needs of it; a tag `a` knows the number of its link.
         borders: None where neither body nor page begins or ends here.
         rest: The beginning of a tag that does not end here.
     """
 
     parts: tuple[str, ...]
     links: tuple[tuple[int, Link], ...]
-    words: tuple[str | Text | Tag, ...]
+    passage: Passage
     borders: _Borders | None
     rest: str
 
@@ -101,19 +101,18 @@ class Page:
         links: Of the tags `a` and `area` and of VML shapes (for Outlook), in order, with those in conditional comments.
     """
 
-    __slots__ = ("_begin", "_body_end", "_page_end", "_parts", "_places", "_words", "links")
+    __slots__ = ("_begin", "_body_end", "_page_end", "_parts", "_passages", "_places", "links")
 
     def __init__(self, stretches: Iterable[_Stretch]) -> None:
         parts: list[str] = []
         places: list[int] = []
         self.links: list[Link] = []
-        self._words: list[tuple[int, tuple[str | Text | Tag, ...]]] = []
+        self._passages: list[tuple[Passage, int]] = []  # each with the number of its first link
         self._begin: int | None = None
         self._body_end: int | None = None
         self._page_end: int | None = None
-        for new_parts, new_links, words, borders, _ in stretches:
-            if words:
-                self._words.append((len(self.links), words))
+        for new_parts, new_links, passage, borders, _ in stretches:
+            self._passages.append((passage, len(self.links)))
             for place, link in new_links:
                 places.append(len(parts) + place)
                 self.links.append(link)
@@ -168,9 +167,9 @@ class Page:
         >>> Page.of("<h1>Hello</h1><p>See <a href='https://example.com/'>our&nbsp;page</a>.</p>").text({})
         'Hello\n\nSee our page <https://example.com/>.\n'
         """
-        plain = Plain([hrefs.get(number, link.href) for number, link in enumerate(self.links)])
-        for base, words in self._words:
-            plain.add(words, base)
+        plain = Plain(hrefs.get(number, link.href) for number, link in enumerate(self.links))
+        for passage, first_link in self._passages:
+            plain.add(passage, first_link)
         return plain.result()
 
 
@@ -241,21 +240,24 @@ class PageCutter:
 def _stretch(html: str, *, ended: bool = False) -> _Stretch:
     """Read HTML that begins between two tags; without ``ended`` more of it may follow."""
     if "<" not in html:
-        return _Stretch((html,) if html else (), (), (html,) if html else (), None, "")
+        return _Stretch((html,) if html else (), (), Passage(html), None, "")
     return _Reader(html).read(ended=ended)
 
 
 class _Reader:
     """Reads a stretch tag by tag."""
 
-    __slots__ = ("_body_begin", "_body_end", "_html", "_links", "_page_end", "_parts", "_position", "_words")
+    __slots__ = (
+        "_body_begin", "_body_end", "_first", "_html", "_last", "_links", "_page_end", "_parts", "_position", "_words",
+    )  # fmt: skip
 
     def __init__(self, html: str) -> None:
         self._html = html
         self._parts: list[str] = []
         self._position = 0  # where the next part begins
         self._links: list[tuple[int, Link]] = []
-        self._words: list[str | Text | Tag] = []
+        self._words: list[Text | Tag] = []
+        self._first = self._last = ""  # texts at the borders, which may go on in the next stretch
         self._body_begin: int | None = None
         self._body_end: int | None = None
         self._page_end: int | None = None
@@ -268,7 +270,7 @@ class _Reader:
         return _Stretch(
             parts=tuple(self._parts),
             links=tuple(self._links),
-            words=tuple(self._words),
+            passage=Passage(self._first, tuple(self._words), self._last),
             borders=borders if any(each is not None for each in borders) else None,
             rest=self._html[end:],
         )
@@ -277,17 +279,21 @@ class _Reader:
         html, position = self._html, 0
         for markup in _MARKUP.finditer(html):
             begin, end = markup.span()
-            if position < begin:
-                # A text at the border of a stretch may go on in the next one.
-                self._words.append(Text.of(html[position:begin]) if position else html[:begin])
+            if position:
+                if position < begin:
+                    self._words.append(Text.of(html[position:begin]))
+            else:
+                self._first = html[:begin]
             if not ended and end == len(html) and not _is_whole(markup):
                 return begin
             self._markup(markup)
             position = end
         open_end = None if ended else _OPEN_END.search(html, position)
         end = open_end.start() if open_end else len(html)
-        if position < end:
-            self._words.append(html[position:end])
+        if position:
+            self._last = html[position:end]
+        else:
+            self._first = html[:end]
         return end
 
     def _cut(self, position: int) -> int:
