@@ -200,7 +200,8 @@ def sign(
 
 
 def _query(query: str) -> str:
-    return "&".join(sorted(f"{name}={value}" for name, _, value in (p.partition("=") for p in query.split("&") if p)))
+    pairs = sorted((name, value) for name, _, value in (p.partition("=") for p in query.split("&") if p))
+    return "&".join(f"{name}={value}" for name, value in pairs)  # by name: "a" stands before "a-", though "-" < "="
 
 
 def _mac(key: bytes, text: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import dkim as dkimpy
@@ -103,6 +104,19 @@ def test_the_signatures_of_rfc_8463_come_out_to_the_letter(kind: str, number: in
     assert body_hash(body) == "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8="
     made = signer._sign(header_input(fields, names, start))
     assert base64.b64encode(made) == re.sub(rb"\s", b"", b)
+
+
+def test_the_relaxed_forms_are_those_of_rfc_6376s_example() -> None:
+    """Section 3.4.5."""
+    fields = [(b"a", b"A: X"), (b"b", b"B : Y\t\r\n\tZ  ")]
+    assert header_input(fields, [b"a", b"b"], b"DKIM-Signature: b=") == b"a:X\r\nb:Y Z\r\ndkim-signature:b="
+    assert body_hash(b" C \r\nD \t E\r\n\r\n\r\n") == base64.b64encode(sha256(b" C\r\nD E\r\n").digest()).decode()
+
+
+def test_the_body_hash_of_rfc_6376s_signed_mail_comes_out_to_the_letter() -> None:
+    """Appendix A.2, the body of which is that of RFC 8463 as well."""
+    body = MESSAGE.partition(b"\r\n\r\n")[2]
+    assert body_hash(body) == "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8="
 
 
 def test_the_public_key_of_rfc_8463_is_what_we_publish() -> None:

@@ -20,6 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given
+from hypothesis import strategies as st
 
 from abmail._ses import sign
 from abmail.errors import (
@@ -180,6 +185,29 @@ def test_signatures_are_those_of_awss_own_examples(
     )  # fmt: skip
     assert signed["Authorization"].endswith(f"Signature={signature}")
     assert signed["X-Amz-Date"] == "20150830T123600Z"
+
+
+signed_text = st.text("abz019-_.", min_size=1, max_size=8)
+
+
+@given(
+    st.sampled_from(["GET", "POST"]),
+    st.lists(st.text("abz019-_~", min_size=1, max_size=8), max_size=3).map(lambda names: "/" + "/".join(names)),
+    st.dictionaries(signed_text, signed_text, max_size=4),
+    st.dictionaries(signed_text.map("X-".__add__), st.text("aZ9 =;,", max_size=9), max_size=3),
+    st.binary(max_size=40),
+    st.sampled_from(["ses", "service"]),
+)
+def test_botocore_signs_any_request_alike(
+    method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes, service: str
+) -> None:
+    written = "&".join(f"{name}={value}" for name, value in query.items())
+    url = f"https://email.eu-west-1.amazonaws.com{path}{'?' if written else ''}{written}"
+    theirs = AWSRequest(method, url, headers=headers, data=body)
+    SigV4Auth(Credentials(*KEYS), service, "eu-west-1").add_auth(theirs)
+    now = datetime.strptime(theirs.headers["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
+    ours = sign(method, url, headers, body, credentials=KEYS, region="eu-west-1", service=service, now=now)
+    assert ours["Authorization"] == theirs.headers["Authorization"]
 
 
 def is_signed(request: tuple[str, dict[str, str], bytes]) -> bool:
