@@ -300,8 +300,8 @@ class TopTwo(ChanceToBeBest):
         ValueError: A number is out of range.
 
     Example:
-        >>> TopTwo().weights(Counts([500, 500, 500], [10, 60, 100])).round(2).tolist()
-        [0.05, 0.48, 0.47]
+        >>> TopTwo().weights(Counts([500, 500, 500], [10, 60, 100])).round(3).tolist()
+        [0.05, 0.475, 0.475]
     """
 
     name: ClassVar[str] = "top_two"
