@@ -39,6 +39,12 @@ _MARKUP = re.compile(
     r"|<(?:[!?]|/[^A-Za-z])[^>]*+>?"
 )
 _CONDITIONAL = "<!--[if"
+# What stands before the body where no tag says that it begins.
+_HEAD = re.compile(
+    rf"(?:{_SPACE}*+(?:<!--(?s:.*?)-->|<!(?i:doctype)[^>]*+>"
+    rf"|<(?:/(?i:head)|(?i:html|head|meta|link|base))(?=[\t\n\f\r />]){_ATTRIBUTES}>"
+    rf"|<(?P<raw>(?i:title|style|script))(?=[\t\n\f\r />]){_ATTRIBUTES}>(?s:.*?)</(?i:(?P=raw)){_SPACE}*+>))*+"
+)
 _LEADS_AWAY = re.compile("(?i:a|area|v:.*)")
 
 _REFERENCE = re.compile(r"&(?:#[0-9]++;?|#[xX][0-9A-Fa-f]++;?|[A-Za-z][A-Za-z0-9]*+;?)(?P<equals>=?)")
@@ -139,7 +145,7 @@ class Page:
 
         Args:
             hrefs: Number of a link -> its new value, which needs no escaping.
-            first: HTML that goes behind `<body>`, else to the beginning.
+            first: HTML that goes behind `<body>`, else behind the head.
             last: HTML that goes before the last `</body>`, else before the last `</html>`, else to the end.
         """
         return "".join(self.pieces(hrefs, first=first, last=last))
@@ -152,8 +158,14 @@ class Page:
         end = self._page_end if self._body_end is None else self._body_end
         if last:
             parts.insert(len(parts) - 1 if end is None else end, last)
-        if first:
-            parts.insert(self._begin or 0, first)
+        if not first:
+            return parts
+        if self._begin is None:
+            html = "".join(parts)
+            head = _HEAD.match(html)
+            end = head.end() if head else 0
+            return [html[:end], first, html[end:]]
+        parts.insert(self._begin, first)
         return parts
 
     def text(self, hrefs: Mapping[int, str]) -> str:

@@ -39,6 +39,7 @@ _URL_HINT: Final = (
     "write smtp://, smtp+starttls:// or smtps://, then user:password@host:port (percent-encode @ : / in them)"
 )
 _ADDRESS: Final = re.compile(r"[^\s<>\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
+_EHLO_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?|\[[A-Za-z0-9:.]{2,60}\]")
 _NOT_XTEXT: Final = re.compile(rb"[^!-*,-<>-~]")
 _QUIT_TIMEOUT: Final = 5.0  # seconds; a goodbye is a courtesy
 _LONGEST_REPLY: Final = 65_536  # octets of all its lines
@@ -93,6 +94,11 @@ class SMTP:
             raise ConfigError(f"SMTP security is {security!r}, must be none, starttls or tls")
         if (username is None) != (password is None):
             raise ConfigError("SMTP needs both a user name and a password, or neither", hint=_URL_HINT)
+        if local_hostname is not None and not _EHLO_NAME.fullmatch(local_hostname):
+            raise ConfigError(
+                f"our name for the SMTP server is {local_hostname!r}, must be a host name, or an address in []",
+                hint="write ehlo_name as the name that your sending address resolves to, such as mailer.example.com",
+            )
         if max_per_connection < 1 or min(timeout, data_timeout, max_idle) <= 0:
             raise ConfigError("SMTP's max_per_connection and timeouts must be more than zero")
         self._place = f"{host}:{port}"

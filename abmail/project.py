@@ -26,7 +26,7 @@ __all__ = ["SETTINGS", "Project", "Setting"]
 
 _TOML: Final = """\
 # Settings of this abmail project. Each can also be set in the environment, which wins:
-# ABMAIL_DB, ABMAIL_SMTP_URL, ABMAIL_TRANSPORT, ABMAIL_TRACKER_URL, ABMAIL_SECRET.
+# ABMAIL_DB, ABMAIL_SMTP_URL, ABMAIL_EHLO_NAME, ABMAIL_TRANSPORT, ABMAIL_TRACKER_URL, ABMAIL_SECRET.
 
 # Where recipients, messages and events are kept: a file here, or postgresql://user@host/name
 db = "sqlite:///abmail.db"
@@ -37,6 +37,9 @@ db = "sqlite:///abmail.db"
 # Mail server: smtp://, smtp+starttls:// or smtps://user@host:port. Better in ABMAIL_SMTP_URL, as it holds a password.
 # Without one, mails are written to outbox/ as .eml files.
 # smtp_url = "smtp+starttls://user:password@smtp.example.com:587"
+
+# The name with which we greet the mail server (EHLO), where it is not this machine's own: some servers refuse others.
+# ehlo_name = "mailer.example.com"
 
 # Or a provider's API: ses://eu-west-1 (keys in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or resend:// (RESEND_API_KEY).
 # transport = "ses://eu-west-1/configuration-set"
@@ -55,6 +58,7 @@ _GITIGNORE: Final = "abmail.db*\nabmail.secret\n*.pem\noutbox/\n"
 SETTINGS: Final[Mapping[str, str]] = {
     "db": "sqlite:///abmail.db",
     "smtp_url": "",
+    "ehlo_name": "",
     "transport": "",
     "tracker_url": "http://127.0.0.1:8025",
     "secret": "",
@@ -229,7 +233,9 @@ class Project:
             ConfigError: Its URL or key cannot be used.
             MissingExtra: A provider's API needs the extra ``api``.
         """
-        return transport_from_url(self.mail_server.value) if self.has_mail_server else File(self.outbox)
+        if not self.has_mail_server:
+            return File(self.outbox)
+        return transport_from_url(self.mail_server.value, ehlo_name=self.settings["ehlo_name"].value or None)
 
     def dkim(self) -> Dkim | None:
         """What signs the mails; None where that is left to the mail server.

@@ -74,12 +74,15 @@ class Transport(Protocol):
         ...
 
 
-def transport_from_url(url: str, *, environ: Mapping[str, str] | None = None) -> Transport:
+def transport_from_url(
+    url: str, *, environ: Mapping[str, str] | None = None, ehlo_name: str | None = None
+) -> Transport:
     """The transport that a URL names: ``smtp://``, ``smtp+starttls://``, ``smtps://``, ``ses://region``, ``resend://``.
 
     Args:
         url: The URL; of a provider's API it holds no secret.
         environ: Where the providers' keys are found; the process's environment by default.
+        ehlo_name: Our name for an SMTP server, see `SMTP`.
 
     Raises:
         ConfigError: The URL or a key cannot be used. The message shows neither password nor key.
@@ -92,7 +95,7 @@ def transport_from_url(url: str, *, environ: Mapping[str, str] | None = None) ->
         case "resend":
             return Resend.from_url(url, known)
         case _:
-            return SMTP.from_url(url)
+            return SMTP.from_url(url, local_hostname=ehlo_name)
 
 
 class Memory:

@@ -12,21 +12,23 @@ from dataclasses import dataclass, field
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # aiosmtpd's own
     from aiosmtpd.controller import Controller
-    from aiosmtpd.smtp import SMTP, Envelope
+    from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 @dataclass
 class Recorder:
-    """Keeps (recipient, raw bytes) in the order of arrival; refuses the addresses it is told to."""
+    """Keeps (recipient, raw bytes) in the order of arrival, and who greeted it; refuses the addresses it is told to."""
 
     mails: list[tuple[str, bytes]] = field(default_factory=list)
     refuse: dict[str, str] = field(default_factory=dict)
+    greeted_by: set[str | None] = field(default_factory=set)
     port: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     async def handle_RCPT(  # noqa: N802  (the names are aiosmtpd's)
-        self, _server: SMTP, _session: object, envelope: Envelope, address: str, _options: list[str]
+        self, _server: SMTP, session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
+        self.greeted_by.add(session.host_name)
         if address in self.refuse:
             return self.refuse[address]
         envelope.rcpt_tos.append(address)

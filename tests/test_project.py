@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mailserver import recording
 
 from abmail.check import check_paths
 from abmail.errors import ConfigError
 from abmail.project import Project
+from abmail.render import RenderedMessage
 from abmail.send import SMTP, File
+
+MAIL = RenderedMessage(
+    message_id="0" * 32,
+    header_id="<1@example.com>",
+    sender="news@example.com",
+    recipient="ann@example.com",
+    subject="Hello",
+    html="",
+    text="",
+    raw=b"Subject: Hello\r\n\r\nHello\r\n",
+)
 
 
 def test_init_makes_a_folder_once_and_keeps_what_is_there(tmp_path: Path) -> None:
@@ -98,6 +112,22 @@ def test_passwords_and_keys_are_hidden_when_settings_are_shown(tmp_path: Path) -
 def test_without_a_mail_server_mails_become_files(tmp_path: Path) -> None:
     assert isinstance(Project.find(tmp_path, environ={}).transport(), File)
     assert isinstance(Project.find(tmp_path, environ={"ABMAIL_SMTP_URL": "smtp://127.0.0.1:25"}).transport(), SMTP)
+
+
+@pytest.mark.parametrize("name", ["mailer.example.com", "[192.0.2.7]"])
+def test_a_mail_server_is_greeted_with_the_name_that_is_set(tmp_path: Path, name: str) -> None:
+    with recording() as inbox:
+        (tmp_path / "abmail.toml").write_text(f'smtp_url = "{inbox.url}"\nehlo_name = "{name}"\n', encoding="utf-8")
+        with closing(Project.find(tmp_path, environ={}).transport()) as transport:
+            transport.send(MAIL)
+        assert inbox.greeted_by == {name}
+
+
+@pytest.mark.parametrize("name", ["mail er", "mailer.example.com\r\nRSET", "日本.example", "-", "[x"])
+def test_a_name_that_no_server_would_take_is_refused(tmp_path: Path, name: str) -> None:
+    environ = {"ABMAIL_SMTP_URL": "smtp://127.0.0.1:25", "ABMAIL_EHLO_NAME": name}
+    with pytest.raises(ConfigError, match="our name for the SMTP server"):
+        Project.find(tmp_path, environ=environ).transport()
 
 
 def test_a_definition_is_found_by_its_name_or_its_path_or_the_nearest_is_named(tmp_path: Path) -> None:

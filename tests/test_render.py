@@ -282,6 +282,30 @@ def test_where_a_page_is_cut_into_pieces_changes_nothing(html: str, cuts: list[i
         assert page.text(hrefs) == whole.text(hrefs)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "",
+        "<!DOCTYPE html>",
+        "<!doctype html>\n<html lang='en'>\n<head><meta charset=utf-8><title>a > b</title></head>",
+        "<!DOCTYPE html><title>News</title><style>p > a { color: red }</style><link href='a>b'>",
+        "<!-- made by hand --><!DOCTYPE html><html><HEAD></HEAD>",
+    ],
+)
+def test_without_a_body_tag_the_preheader_stands_behind_the_head(head: str) -> None:
+    message = render(f"{head}\n<p>Hello</p>", preheader="Look inside")
+    assert message.html.startswith(f'{head}<div style="display:none')
+    assert "</div>\n<p>Hello</p>" in message.html
+    assert _page.Page.of(f"{head}<p>x").html({}, first="[first]", last="[last]") == f"{head}[first]<p>x[last]"
+
+
+@given(soup)
+def test_what_is_put_into_any_page_leaves_the_rest_as_it_was(html: str) -> None:
+    put = _page.Page.of(html).html({}, first="\ue000", last="\ue001")
+    assert put.count("\ue000") == put.count("\ue001") == 1
+    assert put.replace("\ue000", "").replace("\ue001", "") == html
+
+
 text_soup = st.lists(
     st.sampled_from(
         ["https://a.example/(x)", "http", "s://b.example/?q=1&r=2", ".", ")", " ", "日本", "\n", "x", "HTTPS://c/"]
