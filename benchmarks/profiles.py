@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 import abmail
+from abmail._readers import history, people
 from abmail.sendtime import SendTime
-from benchmarks._habits import history, people
 
 PEOPLE, MAILS, SEED = 12_000, 60, 20_240
-LABEL = "Simulated: 12,000 people of benchmarks/_habits.py, 60 mails each at random hours. No real person's data."
+LABEL = "Simulated: 12,000 people of abmail/_readers.py, 60 mails each at random hours. No real person's data."
 
 
 def profiles() -> dict[str, object]:

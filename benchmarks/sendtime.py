@@ -20,8 +20,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail._hazard import WEEK
+from abmail._readers import START, Floats, Integers, People, another_account, history, people
 from abmail.sendtime import History, SendTime
-from benchmarks._habits import START, WEEK, Floats, Integers, People, another_account, history, people
 
 MARKS = (5, 10, 20, 50)
 TEN = 10
@@ -35,7 +36,7 @@ class Scenario:
     Attributes:
         name: Row of the table.
         people: Arguments of `people`.
-        logs: See `benchmarks._habits.slots_of`.
+        logs: See `abmail._readers.slots_of`.
         slots: Slots to choose from.
         appeal_sd: Standard deviation of the campaigns' log appeal.
         clicks: Whether only clicks are known, 16 % of opens.

@@ -18,8 +18,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from abmail._hazard import WEEK
+from abmail._readers import START
 from abmail.sendtime import History, SendTime
-from benchmarks._habits import START, WEEK
 
 T = TypeVar("T")
 SLOTS = 24 + np.arange(24)

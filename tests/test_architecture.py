@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"stats", "render", "sendtime", "bounces", "dkim"}),
     frozenset({"bandit", "assign", "check", "report", "audience", "store"}),
     frozenset({"decide"}),
-    frozenset({"send", "simulate"}),
+    frozenset({"send", "simulate", "rehearsal"}),
     frozenset({"engine"}),
     frozenset({"web", "project"}),
     frozenset({"demo"}),
@@ -66,6 +66,7 @@ PRIVATE: dict[str, str] = {
     "_refusals": "bounces", "_mailboxes": "bounces",
     "_truth": "simulate", "_world": "simulate", "_mailing": "simulate", "_simulation_words": "simulate",
     "_replay": "simulate",
+    "_readers": "rehearsal", "_rehearsal_words": "rehearsal",
     "_outbox": "send", "_smtp": "send", "_replies": "send", "_throttle": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "decide", "_known": "decide", "_evidence": "decide", "_past": "decide", "_planning": "decide",
@@ -79,7 +80,7 @@ PRIVATE: dict[str, str] = {
 
 HOMES: dict[str, frozenset[str]] = {
     "numpy": frozenset({"recipient", "sendtime", "stats"})
-    | frozenset({"bandit", "assign", "store", "decide", "send", "simulate", "engine", "demo"}),
+    | frozenset({"bandit", "assign", "store", "decide", "send", "simulate", "rehearsal", "engine", "demo"}),
     "scipy": frozenset({"sendtime", "stats", "bandit", "simulate"}),
     "sqlalchemy": frozenset({"store"}),
     "alembic": frozenset({"store"}),

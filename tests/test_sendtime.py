@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from abmail import _memory
+from abmail._hazard import HORIZON, WEEK
+from abmail._readers import START, People, history, people
 from abmail.errors import ModelError
 from abmail.sendtime import History, HistoryCode, SendTime, UpliftStatus, control_group, draw_slots, uplift
-from benchmarks._habits import HORIZON, START, WEEK, People, history, people
 
 HOUR = 3600.0
 DAY = 24 + np.arange(24)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from abmail._readers import START, history, people
 from abmail.errors import AudienceError
 from abmail.sendtime import History, HistoryCode, HistoryGap, SendTime, judge_history, read_history
-from benchmarks._habits import START, history, people
 
 HOUR = 3600.0
 

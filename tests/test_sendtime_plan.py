@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from abmail._readers import START, history, people
 from abmail.sendtime import (
     Caps,
     Other,
@@ -31,7 +32,6 @@ from abmail.sendtime import (
     spread,
     zone_of,
 )
-from benchmarks._habits import START, history, people
 
 ZONES = ("Asia/Tokyo", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Asia/Kathmandu")
 HOUR = 3600.0

@@ -1,11 +1,12 @@
-"""Commands about when people read: sendtime fit, sendtime show."""
+"""Commands about when people read: sendtime fit, sendtime show, sendtime simulate."""
 
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -105,6 +106,108 @@ def show(recipient: str | None, form: str, language: Literal["en", "ja"], output
         values, page = habits.why_values(why), habits.why_page(why, language)
     shared.write(json.dumps(values, ensure_ascii=False) + "\n" if form == "json" else page, output)
     return 0
+
+
+_STRENGTHS = {"strong": 1.0, "weak": 0.5, "none": 0.0}
+
+
+@sendtime.command()
+@click.option(
+    "--recipients", type=click.IntRange(1, 1_000_000), help="People on the list; the imported list's by default."
+)
+@click.option(
+    "--past",
+    type=click.IntRange(0, 200),
+    help="Past mails to each; by default those that were learned from, or else 10.",
+)
+@click.option(
+    "--mailings", type=click.IntRange(1, 200), default=12, show_default=True, help="Mailings to come, one a week."
+)
+@click.option(
+    "--hours", type=(click.IntRange(0, 23), click.IntRange(1, 24)), default=(7, 21), show_default=True,
+    help="First hour at which mail may go out, and the one before which it must.",
+)  # fmt: skip
+@click.option(
+    "--fixed", type=click.IntRange(0, 23), default=10, show_default=True, help="Hour of mail without learning."
+)
+@click.option(
+    "--control", type=click.FloatRange(0, 0.5), default=0.1, show_default=True, help="Share that stays at that hour."
+)
+@click.option("--explore", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="Share of random hours.")
+@click.option(
+    "--open-rate",
+    type=click.FloatRange(0.001, 0.7),
+    help="Share that opens; by default as it was learned, or else 0.22.",
+)
+@click.option(
+    "--habits", type=click.Choice(["own", *_STRENGTHS]),
+    help="How people differ: as learned here, or made up. By default as learned here, or else weak.",
+)  # fmt: skip
+@click.option("--replications", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Simulated lists.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random numbers.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=os.cpu_count() or 1, help="Processes; by default, cores.")
+@click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@shared.OUTPUT
+def simulate(
+    recipients: int | None,
+    past: int | None,
+    mailings: int,
+    hours: tuple[int, int],
+    fixed: int,
+    control: float,
+    explore: float,
+    open_rate: float | None,
+    habits: str | None,
+    replications: int,
+    seed: int,
+    jobs: int,
+    language: Literal["en", "ja"],
+    form: str,
+    output: str | None,
+) -> int:
+    """What learned send times would bring a list like yours, and when that would be proven.
+
+    Readers are made up; hours, control group and proof are those of a real mailing. List size, past mails, open
+    rate and kinds of readers are taken from what `abmail sendtime fit` learned, if it has run. The figures depend
+    on --seed alone, not on --jobs.
+
+    Example: abmail sendtime simulate --recipients 5000 --habits weak
+    """
+    from abmail.cli._simulation import progress_bar, workers
+    from abmail.rehearsal import Plan, rehearse
+
+    project = shared.project()
+    model = _load(project) if habits == "own" or (project.root / _MODEL).is_file() else None
+    known = {} if model is None else _as_learned(model)
+    given = {"recipients": recipients, "past": past, "open_rate": open_rate}
+    about: dict[str, Any] = known | {name: value for name, value in given.items() if value is not None}
+    if habits in _STRENGTHS or model is None:
+        about |= {"kinds": None, "strength": _STRENGTHS[habits or "weak"]}
+    if "recipients" not in about:
+        with project.engine() as engine:
+            about["recipients"] = sum(1 for _ in engine.store.recipients())
+    with shared.words():
+        plan = Plan(mailings=mailings, hours=hours, fixed=fixed, control=control, explore=explore, **about)
+        with workers(jobs) as map_, progress_bar("simulated lists") as progress:
+            made = rehearse(plan, replications=replications, seed=seed, map_=map_, progress=progress)
+    values = json.dumps(made.to_dict(), ensure_ascii=False) + "\n"
+    shared.write(values if form == "json" else made.to_text(language), output)
+    return 0
+
+
+def _as_learned(model: SendTime) -> dict[str, Any]:
+    """Size, past, open rate and kinds of readers of a list that was learned from, as far as there is one."""
+    sends = float(model.memory.sends.sum())
+    if not sends:
+        return {}
+    classes = model.population.classes
+    return {
+        "recipients": len(model),
+        "past": max(round(sends / len(model)), 1),
+        "open_rate": min(max(float(model.memory.opens.sum()) / sends, 0.001), 0.7),
+        "kinds": (classes.shapes, classes.shares.mean(axis=0)),
+    }
 
 
 def _load(project: Project) -> SendTime:

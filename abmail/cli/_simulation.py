@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
-    from abmail.simulate import Map
     from abmail.simulate import Progress as Told
 
 _SEEDS_A_TASK = 5
@@ -63,7 +62,12 @@ def simulate(
     from abmail.simulate import load_truth
 
     given = None if truth is None else load_truth(truth, definition)
-    with project.engine() as engine, shared.words(), _workers(jobs) as map_, _progress() as progress:
+    with (
+        project.engine() as engine,
+        shared.words(),
+        workers(jobs) as map_,
+        progress_bar("simulated mailings") as progress,
+    ):
         made = engine.simulate(
             definition, truth=given, n=recipients, replications=replications, rng=seed, aa=aa, map_=map_,
             progress=progress,
@@ -75,7 +79,7 @@ def simulate(
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Map]:
+def workers(jobs: int) -> Iterator[Callable[..., Any]]:
     """What applies the work: this process, or a pool of them."""
     if jobs == 1:
         yield map
@@ -91,7 +95,7 @@ def _workers(jobs: int) -> Iterator[Map]:
 
 
 @contextmanager
-def _progress() -> Iterator[Told | None]:
+def progress_bar(noun: str) -> Iterator[Told | None]:
     """A bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield None
@@ -99,7 +103,7 @@ def _progress() -> Iterator[Told | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("simulated mailings"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(noun), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

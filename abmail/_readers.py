@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail.sendtime import History
+from abmail._hazard import HORIZON, WEEK
+from abmail._history import History
+
+__all__ = ["SHARES", "START", "People", "another_account", "history", "people", "slots_of", "type_shapes"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-WEEK, HORIZON = 168, 72
 TYPES = ("office", "commuter", "lunch", "evening", "night", "weekend", "early", "all day")
 SHARES = np.array([0.24, 0.14, 0.10, 0.18, 0.08, 0.10, 0.06, 0.10])
 _SLEEP = 0.04
@@ -119,7 +121,7 @@ class People:
 
 def people(
     n: int, rng: np.random.Generator, *, strength: float = 1.0, phase: float = 0.7, dormant: float = 0.25,
-    zones: tuple[int, ...] = (), abroad: float = 0.0, level: float = 0.0, ageing_sd: float = 0.0,
+    zones: tuple[int, ...] = (), abroad: float = 0.0, open_rate: float = 0.22, ageing_sd: float = 0.0,
     reacting: float = 0.0, shapes: Floats | None = None, shares: Floats = SHARES,
 ) -> People:  # fmt: skip
     """Draw a list.
@@ -132,7 +134,8 @@ def people(
         dormant: Share that never opens.
         zones: Hours by which the clocks of those abroad are ahead.
         abroad: Share of people in other zones.
-        level: Scale of the engagement; 0 sets it so that 22 % open at Tuesday 10:00.
+        open_rate: Share that opens a mail of Tuesday 10:00, which sets the scale of the engagement; fraction in
+            (0, 1 - dormant).
         ageing_sd: Standard deviation of the log speed of ageing between people.
         reacting: Share of people who mostly react to a mail's arrival, whatever the hour.
         shapes: (types, 168) activity of the types.
@@ -161,7 +164,7 @@ def people(
         offset=offset, segment=np.where(known, first, rng.integers(0, len(shapes), n)), decay=fading,
         burial=np.ones(24),
     )  # fmt: skip
-    return replace(drawn, engagement=drawn.engagement * (level or _level(drawn)))
+    return replace(drawn, engagement=drawn.engagement * _level(drawn, open_rate))
 
 
 def _shifted(activity: Floats, hours: Floats) -> Floats:
@@ -172,7 +175,7 @@ def _shifted(activity: Floats, hours: Floats) -> Floats:
     return (1 - part) * np.take_along_axis(activity, low, 1) + part * np.take_along_axis(activity, (low + 1) % WEEK, 1)
 
 
-def _level(drawn: People, target: float = 0.22) -> float:
+def _level(drawn: People, target: float) -> float:
     """Scale of the engagement at which ``target`` open a mail at Tuesday 10:00."""
     total = drawn.hazard(np.full(len(drawn), 34)).sum(axis=1)
     low, high = 1e-3, 1e3
