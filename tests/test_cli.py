@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import http.client
 import json
-import os
 import re
 import resource
 import shutil
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 import pytest
+from command import run
 from mailserver import free_port, recording
 
 from abmail.cli import cli
@@ -28,17 +28,6 @@ from abmail.engine import Engine
 LISTS = "email,name,stage\n" + "".join(
     f"lead{i}@example.com,Lead {i},{'hot' if i % 2 else 'cold'}\n" for i in range(40)
 )
-
-
-def run(folder: Path, *arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("ABMAIL_")}
-    ran = subprocess.run(
-        [sys.executable, "-m", "abmail", *arguments], cwd=folder, env={**clean, **environment}, text=True,
-        capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
-    )  # fmt: skip
-    assert ran.returncode == status, f"{ran.returncode}\n{ran.stdout}\n{ran.stderr}"
-    assert "Traceback" not in ran.stderr
-    return ran
 
 
 @pytest.fixture(scope="module")

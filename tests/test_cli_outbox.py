@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import run
 from mailserver import Recorder, recording
 
 LIST = "email,name\n" + "".join(f"lead{i}@example.com,Lead {i}\n" for i in range(30))
-
-
-def run(folder: Path, *arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("ABMAIL_")}
-    ran = subprocess.run(
-        [sys.executable, "-m", "abmail", *arguments], cwd=folder, env={**clean, **environment}, text=True,
-        capture_output=True, stdin=subprocess.DEVNULL, timeout=300, check=False,
-    )  # fmt: skip
-    assert ran.returncode == status, f"{ran.returncode}\n{ran.stdout}\n{ran.stderr}"
-    assert "Traceback" not in ran.stderr
-    return ran
 
 
 @pytest.fixture(scope="module")

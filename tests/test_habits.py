@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import run
+from command import run
 
 from abmail import Experiment, Recipient
 from abmail._habits import clock_hour, joined, model_page, why_page

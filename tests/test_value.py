@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import run
+from command import run
 
 from abmail import Experiment, Recipient, SpecError
 from abmail.engine import Engine
