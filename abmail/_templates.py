@@ -160,15 +160,21 @@ class Attributes:
         return iter(self._values)
 
 
-def loaded_names(source: str, name: str) -> tuple[str, ...]:
-    """Names of the templates that a template includes, extends or imports, in order.
+def loaded_names(source: str, name: str) -> dict[str, int]:
+    """Names of the templates that a template includes, extends or imports -> the line where each stands first.
 
     Raises:
         RenderError: It cannot be read, or a name is no fixed text.
     """
     environment = _environment(autoescape=False, files={})
-    tree = _parsed(environment, source, name)
-    return tuple(dict.fromkeys(each for each in meta.find_referenced_templates(tree) if each is not None))
+    found: dict[str, int] = {}
+    for node in _parsed(environment, source, name).find_all(
+        (nodes.Extends, nodes.FromImport, nodes.Import, nodes.Include)
+    ):
+        for each in meta.find_referenced_templates(nodes.Template([node])):
+            if each is not None:
+                found.setdefault(each, node.lineno)
+    return found
 
 
 def readable_text(source: str) -> str:

@@ -7,6 +7,7 @@ here look at a definition that could be read.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = ["RULES", "Case", "Check", "Finding", "check", "check_paths", "check_t
 
 _SETTINGS: Final = "abmail.toml"
 _SUFFIXES: Final = (".yaml", ".yml")
+_LOADS: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\b")
 _EARNING: Final = 0.4
 _SLACK: Final = 1e-9
 
@@ -33,6 +35,7 @@ class Finding(NamedTuple):
     message: str
     hint: str = ""
     at_key: bool = False
+    place: Place | None = None  # in another file than the definition's
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +63,61 @@ class Check:
 
 
 def _missing_template(case: Case) -> Iterator[Finding]:
-    """A mail without its template cannot be made: every recipient's message would fail."""
+    """A mail without its template, or without what that includes, cannot be made: every message would fail."""
     message = case.experiment.message
     for key, name in (("template", message.template), ("text_template", message.text_template)):
-        if name is not None and case.folders and not any(_is_file(folder / name) for folder in case.folders):
+        if name is None or not case.folders:
+            continue
+        root = next((folder for folder in case.folders if _is_file(folder / name)), None)
+        if root is None:
             hint = f"looked in {' and in '.join(str(folder) for folder in case.folders)}"
             yield Finding(("message", key), f"there is no template {name}", hint)
+        else:
+            folder = (root / message.template).parent.resolve()
+            for place, told in _missing_from(folder, root / name):
+                yield Finding(("message", key), told, f"it is looked for in {folder}", place=place)
     for key, names in (("attachments", message.attachments), ("images", message.images)):
         for index, name in enumerate(names or ()):
             if case.folders and not any(_is_file(folder / name) for folder in case.folders):
                 yield Finding(("message", key, index), f"there is no file {name}")
+
+
+def _missing_from(folder: Path, template: Path) -> Iterator[tuple[Place, str]]:
+    """Where a template, or one that it includes, names one that is not in the folder."""
+    waiting = [template]
+    seen = {template.resolve()}
+    while waiting:
+        path = waiting.pop()
+        for loaded, line in _loaded(path).items():
+            wanted = (folder / loaded).resolve()
+            if not (wanted.is_relative_to(folder) and _is_file(wanted)):
+                yield Place(path=_as_named(path), line=line), f"there is no template {loaded}"
+            elif wanted not in seen:
+                seen.add(wanted)
+                waiting.append(wanted)
+
+
+def _loaded(path: Path) -> dict[str, int]:
+    """Names of the templates that a file loads, with their lines; none where it cannot be read, which others report."""
+    try:
+        source = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    if not _LOADS.search(source):
+        return {}
+    from abmail._templates import loaded_names  # Jinja is slow to load, and most templates stand alone
+    from abmail.errors import RenderError
+
+    try:
+        return loaded_names(source, path.name)
+    except RenderError:
+        return {}
+
+
+def _as_named(path: Path) -> str:
+    """A path as people name it: from where they are, if it lies below."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def _opens_decide(case: Case) -> Iterator[Finding]:
@@ -140,7 +188,9 @@ def check(experiment: Experiment, *, root: Path | None = None) -> tuple[Diagnost
     """
     case = Case(experiment, _template_folders(experiment, root))
     found = (
-        each.rule.at(experiment.place(*finding.location, key=finding.at_key), finding.message, hint=finding.hint)
+        each.rule.at(
+            finding.place or experiment.place(*finding.location, key=finding.at_key), finding.message, hint=finding.hint
+        )
         for each in RULES
         for finding in each.find(case)
     )

@@ -73,6 +73,25 @@ def test_a_missing_template_is_an_error_at_its_name(project: Path) -> None:
     assert found_in(project, with_line(line)) == []
 
 
+def test_a_missing_include_is_an_error_where_a_template_names_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    (project / "mails" / "x.html.j2").write_text(
+        "<p>Hello</p>\n{% include 'head.html' %}\n{%- import 'gone.html' as gone %}", encoding="utf-8"
+    )
+    (project / "mails" / "head.html").write_text("\n\n{% include '../secret.txt' %}{% include 'x.html.j2' %}", "utf-8")
+    (project / "secret.txt").touch()
+    found = check_paths([write(project)])
+    assert [(d.code, d.path, d.line, d.message) for d in found] == [
+        ("AB104", "mails/head.html", 3, "there is no template ../secret.txt"),
+        ("AB104", "mails/x.html.j2", 3, "there is no template gone.html"),
+    ]
+    (project / "mails" / "gone.html").touch()
+    (project / "mails" / "head.html").write_text("", encoding="utf-8")
+    assert check_paths([write(project)]) == ()
+
+
 def test_a_folder_is_no_template(project: Path) -> None:
     assert len(found_in(project, with_line("message: {template: mails, from: a@b.c}"))) == 1
 
