@@ -182,7 +182,9 @@ def why_page(why: Why, language: Language = "en") -> str:
     if why.opens >= 1:
         by_hour = why.opens_by_hour.sum(axis=0)
         hour = int(by_hour.argmax())
-        lines.append(words["opened"].format(hour=f"{hour:02d}:00", share=f"{by_hour[hour] / by_hour.sum():.0%}"))
+        lines.append(
+            words["opened"].format(hour=f"{hour:02d}{words['o_clock']}", share=f"{by_hour[hour] / by_hour.sum():.0%}")
+        )
     return "\n".join([*lines, "", words["person"], *_heat(why.activity, language)]) + "\n"
 
 
@@ -194,13 +196,14 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "kinds": "The commonest kinds of readers:",
         "kind": "  {share} read most at {hours}",
         "and": ", ",
-        "best": "Best hour: {hour}; about {chance} of such mails are opened within 72 hours.",
-        "fixed": "At {hour} it would be {chance}.",
-        "by_person": "This rests on the recipient's own habits: {opens} opens of {mails} mails are remembered.",
-        "by_segment": "There is too little of the recipient's own: this is how people of the segment '{segment}' read.",
-        "by_prior": "There is too little of the recipient's own: this is how people of this account read.",
-        "opened": "Most opens came around {hour} ({share}).",
-        "person": "When this recipient is expected to read:",
+        "o_clock": ":00",
+        "best": "Best hour: {hour}. Of mails sent then, about {chance} should be opened within 72 hours.",
+        "fixed": "Sent at {hour}, about {chance} should be. Both are forecasts; the control group shows the gain.",
+        "by_person": "Why: this recipient's own habits ({opens} opens among {mails} mails that still count).",
+        "by_segment": "Why: too few own opens yet, so this is how people of the segment '{segment}' read.",
+        "by_prior": "Why: too few own opens yet, so this is how people of this account read.",
+        "opened": "Opens came most often from {hour} on, within the hour ({share} of them).",
+        "person": "When this recipient is expected to read (a darker block is a busier hour):",
     },
     "ja": {
         "known": "{recipients}人の受信者について、{opens}件の開封から学習しています。時刻は受信者の現地時間です。",
@@ -209,12 +212,13 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "kinds": "多い読み方：",
         "kind": "  {share} は {hours} によく読みます",
         "and": "、",
-        "best": "最適な時間：{hour}。この時間のメールは72時間以内に約{chance}が開封されます。",
-        "fixed": "{hour} の場合は{chance}です。",
-        "by_person": "本人の習慣によります（記憶しているメール{mails}通のうち開封{opens}件）。",
-        "by_segment": "本人の記録が少ないため、セグメント「{segment}」の人たちの読み方によります。",
-        "by_prior": "本人の記録が少ないため、このアカウント全体の読み方によります。",
-        "opened": "開封は{hour}頃が最も多くなっています（{share}）。",
-        "person": "この受信者が読むと予想される時間：",
+        "o_clock": "時",
+        "best": "最適な時間：{hour}。この時間に送ると、72時間以内に約{chance}が開封される見込みです。",
+        "fixed": "{hour} に送る場合は約{chance}の見込みです。どちらも予測で、実際の効果は比較グループが示します。",
+        "by_person": "理由：本人の習慣（現在も考慮しているメール{mails}通のうち開封{opens}件）。",
+        "by_segment": "理由：本人の開封がまだ少ないため、セグメント「{segment}」の人たちの読み方をもとにしています。",
+        "by_prior": "理由：本人の開封がまだ少ないため、このアカウント全体の読み方をもとにしています。",
+        "opened": "開封が最も多いのは{hour}台です（全体の{share}）。",
+        "person": "この受信者が読むと予想される時間（濃いほどよく読まれます）：",
     },
 }

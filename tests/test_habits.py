@@ -106,7 +106,8 @@ def test_a_page_names_the_hours_at_which_people_read() -> None:
     why = why_page(model.why("p0", list(range(168)), fixed=34))
     assert "Best hour:" in why
     assert clock_hour(34) == "Tue 10:00"
-    assert "At Tue 10:00 it would be" in why
+    assert "Sent at Tue 10:00, about" in why
+    assert "the control group shows the gain" in why
     assert "最適な時間" in why_page(model.why("p0", list(range(168)), fixed=34), "ja")
 
 
