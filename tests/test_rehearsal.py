@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import run
+from command import run
 
 from abmail.rehearsal import Plan, rehearse
 
