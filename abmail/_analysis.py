@@ -24,10 +24,8 @@ from abmail.report import (
     LevelReport,
     MethodReport,
     Report,
-    SendTimeReport,
     SrmReport,
 )
-from abmail.spec import Experiment
 from abmail.stats import (
     Comparison,
     Counts,
@@ -326,7 +324,6 @@ def report_on(evidence: Evidence) -> Report:
         acting_together=_acting_together(evidence),
         bot_sensitivity=_bot_sensitivity(evidence),
         method=method_report(comparison.method),
-        send_time=_send_time(experiment),
         actions=tuple(_actions(evidence, found, guarded, "en")),
         actions_ja=tuple(_actions(evidence, found, guarded, "ja")),
         guardrails=guarded,
@@ -496,13 +493,6 @@ def _bot_sensitivity(evidence: Evidence) -> BotSensitivity:
         all=dict(zip(names, everything.tolist(), strict=True)),
         human_likely=dict(zip(names, human.tolist(), strict=True)),
         leader_changes=bool(human.any() and np.argmax(human / n) != np.argmax(everything / n)),
-    )
-
-
-def _send_time(experiment: Experiment) -> SendTimeReport:
-    settings = experiment.send_time
-    return SendTimeReport(
-        mode=settings.mode, between="" if settings.between is None else str(settings.between), zone=settings.zone
     )
 
 

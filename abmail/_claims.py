@@ -174,7 +174,17 @@ class Claims:
             "state": State.ASSIGNED, "due_at": now, "expires_at": None, "first_attempt_at": None, "attempts": 0,
             "worker": None, "lease_until": None, "refusal": None, "code": None,
         }  # fmt: skip
-        return db.execute(t.messages.update().where(where & t.messages.c.cell.is_not(None)).values(**fresh)).rowcount
+        has_cell = t.messages.c.cell.is_not(None)
+        anew = db.execute(t.messages.update().where(where & has_cell).values(**fresh)).rowcount
+        if state != State.EXPIRED:
+            return anew
+        waiting = {
+            "state": State.QUEUED,
+            "due_at": None,
+            "expires_at": None,
+            "error": None,
+        }  # no hour was left for them
+        return anew + db.execute(t.messages.update().where(where & ~has_cell).values(**waiting)).rowcount
 
     def resend(self, db: sa.Connection, name: str, *, before: datetime, now: datetime) -> int:
         """Put uncertain messages that were handed over before some time back into the row, each once at most."""

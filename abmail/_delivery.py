@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abmail import _planning as planning
+from abmail._opening import is_open
 from abmail._outbox import Breaker, Outbox, Sent
 from abmail.assign import assign, assign_array, assign_quota
 from abmail.bounces import return_path
@@ -149,7 +150,7 @@ class Delivery:
     def open_zones(self, stored: StoredExperiment, now: datetime) -> tuple[str, ...]:
         """The time zones of an experiment's waiting messages in which mail may go out now."""
         settings = self._definitions.of(stored).send_time
-        return tuple(zone for zone in self._store.zones(stored.name) if planning.is_open(settings, zone, now))
+        return tuple(zone for zone in self._store.zones(stored.name) if is_open(settings, zone, now))
 
     def template(self, path: str) -> str:
         """Source of a mail template of the project.

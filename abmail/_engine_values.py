@@ -8,9 +8,9 @@ from datetime import datetime
 
 from abmail._outbox import Sent
 from abmail.spec import Experiment
-from abmail.store import Epoch
+from abmail.store import Epoch, Release
 
-__all__ = ["Applied", "Opened", "Status", "Tick", "Tracked"]
+__all__ = ["Applied", "Opened", "Scheduled", "Status", "Tick", "Tracked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +59,40 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A part of the list whose mails got moments of their own.
+
+    Attributes:
+        experiment: Its experiment.
+        size: Mails that got one.
+        skipped: Mails for which no hour was left.
+        reason: What the hours were chosen by, in words.
+    """
+
+    experiment: str
+    size: int
+    skipped: int = 0
+    reason: str = ""
+
+    @classmethod
+    def of(cls, experiment: str, release: Release) -> Scheduled:
+        """A release in words and numbers, for the one who ticked."""
+        return cls(experiment=experiment, size=release.size, skipped=release.skipped, reason=release.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """What one tick did.
 
     Attributes:
+        scheduled: The parts of the list that got moments of their own.
         opened: The epochs it opened.
         outbox: Messages sent, retried, failed, uncertain and skipped.
         recovered: Messages of dead workers that are now ``uncertain``.
         next_at: When there is something to do next, aware UTC; None when all is done.
     """
 
+    scheduled: tuple[Scheduled, ...] = ()
     opened: tuple[Opened, ...] = ()
     outbox: Sent = field(default_factory=Sent)
     recovered: int = 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["clock_hour", "history_of", "joined", "model_page", "model_values", "why_page", "why_values"]
+__all__ = ["clock_hour", "habits_of", "history_of", "joined", "model_page", "model_values", "why_page", "why_values"]
 
 Language = Literal["en", "ja"]
 
@@ -27,6 +27,7 @@ _DAYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _SHADES: Final = " ·░▒▓█"
 _TOP_HOURS: Final = 3
+_KINDS: Final = 4
 
 
 # -- history ---------------------------------------------------------------------------------------------------------
@@ -104,6 +105,27 @@ def model_values(model: SendTime) -> dict[str, Any]:
         "classes": [
             {"shares": np.round(classes.shares[:, k], 4).tolist(), "activity": np.round(shape, 4).tolist()}
             for k, shape in enumerate(classes.shapes)
+        ],
+    }
+
+
+def habits_of(model: SendTime) -> dict[str, Any]:
+    """When people read, as a report draws it: activity by hour of the week, of the account and of its commonest kinds.
+
+    Returns:
+        JSON-able: ``recipients``, ``opens``, ``activity`` (168,) with mean 1, and ``kinds`` with share and activity.
+    """
+    classes = model.population.classes
+    present = np.bincount(model.segment, minlength=len(model.segments)) if len(model) else np.ones(len(model.segments))
+    shares = present @ classes.shares / present.sum()
+    commonest = np.argsort(-shares, kind="stable")[:_KINDS]
+    return {
+        "recipients": len(model),
+        "opens": round(float(model.population.opens), 1),
+        "activity": np.round(model.activity, 3).tolist(),
+        "kinds": [
+            {"share": round(float(shares[k]), 3), "activity": np.round(classes.shapes[k], 3).tolist()}
+            for k in commonest
         ],
     }
 

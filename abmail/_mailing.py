@@ -17,6 +17,7 @@ import numpy as np
 
 from abmail import _planning as planning
 from abmail._analysis import Findings, findings
+from abmail._opening import next_opening
 from abmail._world import World
 from abmail.assign import HOLDOUT, assign_array, assign_quota_array
 from abmail.bandit import TestThenSend
@@ -257,7 +258,7 @@ class Mailing:
 
     def _open(self, moment: datetime) -> datetime:
         settings = self.setup.experiment.send_time
-        return planning.next_opening(settings, self._zone, moment)
+        return next_opening(settings, self._zone, moment)
 
     @property
     def _zone(self) -> str:

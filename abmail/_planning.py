@@ -9,9 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,8 @@ from abmail.audience import in_segment
 from abmail.bandit import ChanceToBeBest, Contextual, Thompson
 from abmail.errors import StalePlan, StoreError
 from abmail.recipient import Recipient, email_domain
-from abmail.spec import Experiment, SendTimes
+from abmail.sendtime import zone_of as guessed_zone
+from abmail.spec import Experiment
 from abmail.stats import FEWEST_SUCCESSES, Decision, Futility
 from abmail.store import Candidate, State, StoredExperiment
 
@@ -37,9 +37,7 @@ __all__ = [
     "company_sizes",
     "contextual_of",
     "expected_mails",
-    "is_open",
     "ledger_rows",
-    "next_opening",
     "order_of",
     "positions",
     "require_applicable",
@@ -59,9 +57,6 @@ _PORTION: Final = 5_000
 _SMALLEST_WAVE: Final = 200
 _COMPANY_BITS: Final = 40  # of a place in the order of the waves that the company decides
 _COLLEAGUE_BITS: Final = 22  # and those that the person does: together they fit into a database's integers
-_DAY: Final = timedelta(days=1)
-_MINUTE: Final = timedelta(minutes=1)
-_HORIZON: Final = 16  # days: a weekly window that a clock change swallows comes back after two weeks
 _FROZEN: Final = (
     "factors", "control", "salt", "audience.holdout", "audience.unit", "metrics.primary", "metrics.window",
     "analysis.alpha", "message.template", "message.text_template", "template",
@@ -436,8 +431,6 @@ def warnings(plan: Plan) -> Iterator[str]:
     settings = plan.experiment.allocation
     if mails and settings.learns and not settings.standing and len(plan.waves) == 1:
         yield f"{mails} mails are too few to learn in waves: all go out at once, split evenly"
-    if plan.experiment.send_time.mode != "fixed":
-        yield "send times are not learned yet: mails go out inside the window as the waves come due"
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -515,77 +508,11 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def zone_of(experiment: Experiment, recipient: Recipient) -> str:
-    """The time zone whose clock decides when this recipient may get mail."""
+    """The time zone whose clock decides when this recipient may get mail: the own one, else that of the country."""
     settings = experiment.send_time
     if settings.zone != "recipient":
         return settings.zone
-    return recipient.zone or settings.default_zone
-
-
-def is_open(settings: SendTimes, zone: str, now: datetime) -> bool:
-    """Whether mail may go out now to people in a zone, by the clock on their wall.
-
-    A window that passes midnight belongs to the day on which it begins. ``at`` takes away the part of it before that
-    time, and never adds any.
-    """
-    local = now.astimezone(ZoneInfo(zone))
-    begin, length = _window(settings)
-    clock = _since_midnight(local.time())
-    wait = timedelta(0) if settings.at is None else (_since_midnight(settings.at) - begin) % _DAY
-    begun = local.date() if clock >= begin else local.date() - _DAY
-    return wait <= (clock - begin) % _DAY < length and begun.weekday() in settings.weekdays
-
-
-def next_opening(settings: SendTimes, zone: str, now: datetime) -> datetime:
-    """The first moment at or after ``now`` at which mail may go out to people in a zone.
-
-    Raises:
-        ValueError: There is none, as ``at`` lies outside of ``between`` (a definition with such times is refused).
-    """
-    if is_open(settings, zone, now):
-        return now
-    begin = now.astimezone(UTC)
-    moments = {*_starts(settings, zone, begin), *_clock_changes(zone, begin)}
-    for moment in sorted(m for m in moments if m >= begin):
-        if is_open(settings, zone, moment):
-            return moment.astimezone(now.tzinfo)
-    raise ValueError(f"send_time never opens in {zone}: {settings}")
-
-
-def _starts(settings: SendTimes, zone: str, begin: datetime) -> Iterator[datetime]:
-    """When the wall clock shows the start of the window; twice on a day on which it is put back over it."""
-    start = settings.at or (settings.between.start if settings.between else time(0))
-    first = begin.astimezone(ZoneInfo(zone)).date()
-    for day, fold in itertools.product(range(_HORIZON), (0, 1)):
-        local = datetime.combine(first + day * _DAY, start.replace(fold=fold), tzinfo=ZoneInfo(zone))
-        yield local.astimezone(UTC)
-
-
-def _clock_changes(zone: str, begin: datetime) -> Iterator[datetime]:
-    """When the wall clock jumps, to the minute: it may jump over the start of a window, or back into one."""
-    begin = begin.replace(second=0, microsecond=0)
-
-    def offset(moment: datetime) -> timedelta | None:
-        return moment.astimezone(ZoneInfo(zone)).utcoffset()
-
-    for day in range(_HORIZON):
-        low, high = begin + day * _DAY, begin + (day + 1) * _DAY
-        old, new = offset(low), offset(high)
-        while old != new and high - low > _MINUTE:
-            middle = low + (high - low) // _MINUTE // 2 * _MINUTE
-            if offset(middle) == old:
-                low = middle
-            else:
-                high = middle
-        if old != new:
-            yield high
-
-
-def _window(settings: SendTimes) -> tuple[timedelta, timedelta]:
-    """Start of the window since midnight, and its length."""
-    window = settings.between
-    return (timedelta(0), _DAY) if window is None else (_since_midnight(window.start), window.length)
-
-
-def _since_midnight(clock: time) -> timedelta:
-    return timedelta(hours=clock.hour, minutes=clock.minute, seconds=clock.second, microseconds=clock.microsecond)
+    if recipient.zone:
+        return recipient.zone
+    country = recipient.attributes.get("country")
+    return guessed_zone(None, str(country), settings.default_zone).zone if country else settings.default_zone

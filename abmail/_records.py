@@ -150,6 +150,83 @@ class Placed:
     stratum: str = ""
 
 
+class Waiting(NamedTuple):
+    """A message that waits for its hour, and who it is for."""
+
+    message: str
+    zone: str
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """The moment that a waiting message got, and how it came by it.
+
+    Attributes:
+        message: Its id.
+        due_at: The moment, aware UTC; None where there is none left for it.
+        expires_at: When it is too late to send it; None for never.
+        hour: Local hour of the recipient's week, 0 = Monday 00:00.
+        ahead: Seconds that the recipient's clock is ahead of UTC then.
+        arm: How the hour was chosen, as `abmail.sendtime.SendPlan` names it.
+        control: Whether the recipient is one of those who always get the fixed hour.
+        propensity: Chance of this hour; None where the throughput moved it.
+        chance: Predicted chance of an open; None where nothing was predicted.
+        chance_fixed: The same at the fixed hour.
+        reason: Why there is no moment, in words; empty where there is one.
+    """
+
+    message: str
+    due_at: datetime | None
+    expires_at: datetime | None
+    hour: int
+    ahead: int
+    arm: str
+    control: bool
+    propensity: float | None
+    chance: float | None
+    chance_fixed: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A part of the list whose mails got their moments together.
+
+    Attributes:
+        number: From 0.
+        at: When, aware UTC.
+        size: Mails that got a moment.
+        skipped: Mails for which none was left.
+        weights: Hour of the day -> share, where hours are compared.
+        habits: When people read, as it was known then.
+        reason: What the hours were chosen by, in words.
+    """
+
+    number: int
+    at: datetime
+    size: int
+    skipped: int
+    reason: str
+    weights: Mapping[int, float] = field(default_factory=dict)
+    habits: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SlotMail(NamedTuple):
+    """A mail that was sent at an hour of its own, and the first time that a person opened or clicked it."""
+
+    recipient: str
+    experiment: str
+    release: int
+    hour: int
+    arm: str
+    control: bool
+    propensity: float | None
+    sent_at: datetime
+    opened_at: datetime | None
+    clicked_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """A message that one worker may send now."""

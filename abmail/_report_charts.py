@@ -6,6 +6,7 @@ machine that draws it: the same figures give the same bytes everywhere.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from abmail._report_parts import difference, points_digits
 from abmail._report_words import signed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from abmail._report_words import Words
     from abmail.report import ArmReport, CurveReport, Report
@@ -34,6 +35,7 @@ __all__ = [
     "figures",
     "interval_chart",
     "share_chart",
+    "week_chart",
 ]
 
 FONTS = (
@@ -59,6 +61,7 @@ _LABELLED_WAVES = 13
 _CHARTED_INTERVALS = 12
 _FEWEST_WAVES = 2
 _CHARTED_CURVES, _CURVES_HEIGHT, _HOUR = 5, 220, 3_600
+_WEEK_HEIGHT, _NAMED_HOURS, _EMPTY_HOUR = 168, 3, "#eef2f7"
 _ROOT = re.compile(r"\A\s*<svg[^>]*>|</svg>\s*\Z")
 _REFERENCE = re.compile(r'(?<= id="|url\(#)[A-Za-z_]+\d+(?=["\)])')
 
@@ -120,10 +123,27 @@ def figures(report: Report, words: Words) -> tuple[Figure, ...]:
         words: The page's language.
 
     Returns:
-        No figure or up to four.
+        No figure or up to four, and those of when people read.
     """
     drawn = (_effects(report, words), _shares(report, words), _curves(report, words), _delays(report, words))
-    return tuple(figure for figure in drawn if figure)
+    return (*(figure for figure in drawn if figure), *_habits(report, words))
+
+
+def _habits(report: Report, words: Words) -> Iterator[Figure]:
+    """When people read: all of them, and the commonest kinds of readers."""
+    days = words.weekdays.split()
+    for index, habit in enumerate(report.send_time.habits):
+        share = None if habit.share is None else words.percent(habit.share, digits=0)
+        title = words.chart_habits if share is None else words.chart_habits_kind.format(share=share)
+        top = sorted(range(len(habit.activity)), key=lambda slot: -habit.activity[slot])[:_NAMED_HOURS]
+        hours = words.comma.join(f"{days[slot // 24]} {slot % 24:02d}:00" for slot in top)
+        yield Figure(
+            key=f"habits{index}",
+            title=title,
+            note=words.chart_habits_note,
+            summary=words.chart_habits_summary.format(hours=hours),
+            picture=week_chart(habit.activity, days=days, axis=words.chart_habits_axis),
+        )
 
 
 def _effects(report: Report, words: Words) -> Figure | None:
@@ -378,6 +398,36 @@ def curve_chart(lines: Sequence[Line], *, axis: str) -> Picture:
         base.mark_line(interpolate="step-after", strokeWidth=2).encode(y="share:Q"),
     )
     return _draw(chart, width=_WIDTH - 46 - _SIDE, height=_CURVES_HEIGHT, top=10, left=46, bottom=44)
+
+
+def week_chart(activity: Sequence[float], *, days: Sequence[str], axis: str) -> Picture:
+    """Draw a week hour by hour: the busier, the darker.
+
+    Args:
+        activity: (168,) by hour of the week, 0 = Monday 00:00.
+        days: Names of the days, Monday first.
+        axis: Title of the axis, hours of the day.
+    """
+    highest = max(*activity, 1e-9)
+    values = [
+        {"day": day, "name": days[day], "hour": hour, "level": activity[24 * day + hour] / highest}
+        for day in range(7)
+        for hour in range(24)
+    ]
+    hours_axis = alt.Axis(
+        title=axis, values=list(range(0, 24, 3)), labelAngle=0, labelOverlap=False, ticks=False, domain=False
+    )
+    days_axis = alt.Axis(title=None, ticks=False, domain=False, labelExpr=f"{json.dumps(list(days))}[datum.value]")
+    chart = (
+        alt.Chart(alt.InlineData(values=values))
+        .mark_rect(stroke=_PAPER, strokeWidth=1)
+        .encode(
+            x=alt.X("hour:O", axis=hours_axis),
+            y=alt.Y("day:O", axis=days_axis, sort=None),
+            color=alt.Color("level:Q", scale=alt.Scale(domain=[0, 1], range=[_EMPTY_HOUR, _PALETTE[0]]), legend=None),
+        )
+    )
+    return _draw(chart, width=_WIDTH - 46 - _SIDE, height=_WEEK_HEIGHT, top=10, left=46, bottom=44)
 
 
 def _bottoms(layers: Sequence[Layer], wave: int) -> list[float]:

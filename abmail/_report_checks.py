@@ -112,7 +112,9 @@ def _send_time(report: Report, words: Words) -> Check | None:
         return None
     if not said:
         said = words.send_times[times.mode].format(hours=f" ({hours})" if hours else "")
-    return _check(words.send_time, "plain", words.join(said, _send_effect(report, words)), words)
+    skipped = words.send_skipped.format(count=words.count(times.skipped)) if times.skipped else ""
+    tone: Tone = "good" if times.status == "proven" else "warn" if times.status == "worse" or skipped else "plain"
+    return _check(words.send_time, tone, words.join(said, _send_effect(report, words), skipped), words)
 
 
 def _send_effect(report: Report, words: Words) -> str:

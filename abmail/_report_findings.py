@@ -22,7 +22,6 @@ __all__ = [
     "MethodReport",
     "SecondArm",
     "SecondOpinion",
-    "SendTimeReport",
     "SrmReport",
     "ValueArmReport",
     "ValueReport",
@@ -163,34 +162,6 @@ class SecondOpinion(Part):
 
     def _check(self) -> None:
         require_alpha(self.alpha)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendTimeReport(Part):
-    """When the mails went out, and what choosing the time was worth.
-
-    Attributes:
-        mode: How send times are set.
-        between: Allowed hours, such as "08:00-20:00"; empty for all day.
-        zone: "recipient" or an IANA name; empty if unknown.
-        effect: Rate at chosen times minus rate at the comparison time, a fraction; None without an answer.
-        ci_lower: Lower end of the interval around ``effect``.
-        ci_upper: Upper end of it.
-        sentence: The finding in English; may be empty.
-        sentence_ja: The same in Japanese.
-    """
-
-    mode: Literal["fixed", "learn", "test"] = "fixed"
-    between: str = ""
-    zone: str = ""
-    effect: float | None = None
-    ci_lower: float | None = None
-    ci_upper: float | None = None
-    sentence: str = ""
-    sentence_ja: str = ""
-
-    def _check(self) -> None:
-        require_interval("send_time", self.ci_lower, self.ci_upper)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

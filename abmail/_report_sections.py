@@ -36,7 +36,18 @@ if TYPE_CHECKING:
         ValueArmReport,
     )
 
-__all__ = ["allocation", "factors", "guardrails", "machine_table", "more", "second", "segments", "values", "waves"]
+__all__ = [
+    "allocation",
+    "factors",
+    "guardrails",
+    "hours",
+    "machine_table",
+    "more",
+    "second",
+    "segments",
+    "values",
+    "waves",
+]
 
 _WAVE_COLUMNS: Final = 7
 _CLEAR: Final = 0.9  # chance from which parts are said to act together, or each on its own
@@ -314,6 +325,27 @@ def _segment_shares(found: AllocationReport, report: Report, words: Words) -> Ta
     return table([*columns, *(Column(label=name) for name in arms)], rows, caption=words.segment_shares)
 
 
+def hours(report: Report, words: Words) -> Section:
+    """The hours of sending that are compared."""
+    found = report.send_time.hours
+    columns = [
+        Column(label=words.send_hour, number=False), Column(label=words.sent), Column(label=words.rates[report.metric])
+    ]  # fmt: skip
+    rows = [
+        (
+            Cell(text=f"{one.hour:02d}:00"),
+            Cell(text=words.count(one.n)),
+            Cell()
+            if one.rate is None
+            else Cell(text=words.rate(one.rate), detail=f"±{_in_points(one.error or 0.0, words, digits=1)}"),
+        )
+        for one in found
+    ]
+    tables = (table(columns, rows),) if found else ()
+    lead = words.join(words.send_hours_lead) if found else ""
+    return Section(key="hours", title=words.send_hours, lead=lead, tables=tables)
+
+
 def waves(report: Report, words: Words) -> Section:
     """Shares of each wave."""
     if not report.epochs or not report.sent:
@@ -368,7 +400,7 @@ def more(report: Report, words: Words) -> Section:
             row_name(arm, report, words),
             *(_count_and_rate(count, arm.n, words) for count in (arm.unsubscribes, arm.complaints, arm.bounces)),
             Cell() if arm.p_value is None else Cell(text=words.p(arm.p_value)),
-            Cell() if arm.expected_loss is None else Cell(text=_loss(arm.expected_loss, words, digits=digits)),
+            Cell() if arm.expected_loss is None else Cell(text=_in_points(arm.expected_loss, words, digits=digits)),
         )
         for arm in report.arms
     ]
@@ -389,7 +421,7 @@ def _count_and_rate(count: int, n: int, words: Words) -> Cell:
     return Cell(text=words.count(count), detail=f"({words.percent(count / n, digits=2)})" if n else "")
 
 
-def _loss(loss: float, words: Words, *, digits: int) -> str:
+def _in_points(loss: float, words: Words, *, digits: int) -> str:
     return words.points.format(f"{100 * loss:.{digits}f}")
 
 

@@ -52,6 +52,7 @@ def view(report: Report, language: Language) -> View:
         Section(key="checks", title=words.checks, checks=answers),
         sections.guardrails(report, words),
         sections.factors(report, words),
+        sections.hours(report, words),
         *sections.segments(report, words),
         *sections.values(report, words),
         *sections.second(report, words),

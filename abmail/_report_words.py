@@ -100,6 +100,10 @@ class Words:
     send_times: Mapping[str, str]
     own_time: str
     send_effect: str
+    send_skipped: str
+    send_hours: str
+    send_hours_lead: str
+    send_hour: str
     alert: str
     passed: str
     attention: str
@@ -167,6 +171,12 @@ class Words:
     chart_curves: Mapping[str, str]
     chart_curves_note: str
     chart_curves_axis: str
+    chart_habits: str
+    chart_habits_kind: str
+    chart_habits_note: str
+    chart_habits_summary: str
+    chart_habits_axis: str
+    weekdays: str
     chart_delays: str
     chart_delays_note: str
     every_variant: str
@@ -360,6 +370,11 @@ EN = Words(
     },
     own_time="each recipient's own time",
     send_effect="Against the comparison time: {effect}",
+    send_skipped="No hour was left for {count}",
+    send_hours="Hours of sending",
+    send_hours_lead="By the recipients' own clocks; only mails whose window has closed. The rates are those of "
+    "everybody mailed at that hour, give or take the standard error",
+    send_hour="Hour",
     alert="Problem: ",
     passed="good",
     attention="note",
@@ -440,6 +455,12 @@ EN = Words(
     chart_curves_note="Share of all mails by their age; the shaded band is uncertainty at each age by itself. A bandit "
     "sends its variants at different hours, so let the table say which is better.",
     chart_curves_axis="hours since the mail was sent",
+    chart_habits="When people read",
+    chart_habits_kind="Readers of one kind, {share} of all",
+    chart_habits_note="The darker an hour, the likelier a waiting mail is opened in it, by the reader's own clock.",
+    chart_habits_summary="Busiest: {hours}",
+    chart_habits_axis="hour of the day",
+    weekdays="Mon Tue Wed Thu Fri Sat Sun",
     chart_delays="How long answers take",
     chart_delays_note="Share of the answers in the window that have come in, by the age of the mail. A mail that "
     "nobody has answered yet counts as that part of a trial",
@@ -551,6 +572,10 @@ JA = Words(
     },
     own_time="受信者の現地時間",
     send_effect="比較用の時刻との差：{effect}",
+    send_skipped="{count}通は送信できる時間がありませんでした",
+    send_hours="送信時刻の比較",
+    send_hours_lead="受信者の現地時間です。計測期間が終わったメールだけを数え、率は全員にその時刻に送った場合の推定値です。",
+    send_hour="時刻",
     alert="問題：",
     passed="良好",
     attention="注意",
@@ -630,6 +655,12 @@ JA = Words(
     chart_curves_note="送信からの経過時間ごとの、全メールに占める割合です。色の帯は各時点での不確かさを表します。"
     "パターンごとに送信時刻が異なるため、優劣は表で判断してください。",
     chart_curves_axis="送信からの時間（時間）",
+    chart_habits="よく読まれる時間帯",
+    chart_habits_kind="似た習慣の読者（全体の{share}）",
+    chart_habits_note="色が濃いほど、その時間に開封されやすいことを表します（受信者の現地時間）。",
+    chart_habits_summary="よく読まれる時間：{hours}",
+    chart_habits_axis="時刻（時）",
+    weekdays="月 火 水 木 金 土 日",
     chart_delays="反応までの時間",
     chart_delays_note="計測期間内の反応のうち、送信からの経過時間までに届く割合です。まだ反応のないメールは、この割合の分だけ試行として数えます",
     every_variant="全パターン",

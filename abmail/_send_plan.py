@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time
 from typing import TYPE_CHECKING, Any, Final
@@ -104,10 +105,10 @@ def plan_sends(
     rng: np.random.Generator | int | None = None,
     zone: ArrayLike | Sequence[str] | str = "UTC",
     within: float = _DAY,
-    deadline: float | None = None,
+    deadline: float | Mapping[str, float] | None = None,
     explore: float = 0.05,
     control: ArrayLike | None = None,
-    fixed: time = time(10),
+    fixed: time | None = time(10),
     weights: ArrayLike | None = None,
     country: ArrayLike | Sequence[str] | str = "",
     segment: ArrayLike | None = None,
@@ -131,11 +132,12 @@ def plan_sends(
         rng: A generator or a seed, for random slots.
         zone: (n,) IANA names, or one for all.
         within: Seconds that a mail may wait for a better hour; under 6 hours little is gained.
-        deadline: Moment before which it must have gone out; 7 days after the release when None.
+        deadline: Moment before which it must have gone out, for all or by zone; 7 days after the release when None.
         explore: Share of random slots, fraction in [0, 1].
         control: (n,) who is mailed at the fixed time; everybody for a mailing without choice. See `control_group`.
-        fixed: Time of day of the control group, or the next allowed slot.
-        weights: (24,) of the hours of the day, such as a bandit's: slots are drawn by them (a test of send times).
+        fixed: Time of day of the control group, or the next allowed slot; the first allowed slot when None.
+        weights: (24,) of the hours of the day, such as a bandit's: slots are drawn by them (a test of send times). An
+            hour that comes twice within the waiting time is a slot the first time; one without a weight is none.
         country: (n,) two-letter codes, or one for all: whose holidays count.
         segment: (n,) names, for people whom the model does not know.
         company: (n,) mail domains, which are not mailed all at once.
@@ -147,18 +149,19 @@ def plan_sends(
         A moment or a reason for everybody.
     """
     labels = np.asarray(ids)
-    n, latest = len(labels), release + 7 * _DAY if deadline is None else deadline
+    n, shares = len(labels), None if weights is None else np.asarray(weights, dtype=np.float64)
     held = np.zeros(n, np.bool_) if control is None else np.asarray(control, dtype=np.bool_)
     generator = None if rng is None else np.random.default_rng(rng)
     groups = []
     for name, land, rows in _clocks(zone, country, n):
-        slots = open_slots(name, release=release, deadline=latest, rules=rules, country=land)
-        mask, capped = _usable(slots, rows, release + within, caps, others, n)
+        slots = _slots(name, land, release, deadline, rules)
+        drawn = None if shares is None else (shares, ~held[rows])
+        mask, capped = _usable(slots, rows, release + within, caps, others, n, drawn)
         known = None if segment is None else np.asarray(segment)[rows]
         groups.append(_chosen(
             model, labels[rows], rows, slots, mask, capped, generator, release=release, explore=explore,
                 control=held[rows], fixed=fixed,
-            weights=weights, segment=known,
+            weights=shares, segment=known,
         ))  # fmt: skip
     return _collected(groups, labels, capacity, salt, company)
 
@@ -179,10 +182,25 @@ def _clocks(zone: Any, country: Any, n: int) -> Iterator[tuple[str, str, Integer
         yield str(names[code // len(places)]), str(places[code % len(places)]), rows
 
 
+def _slots(
+    zone: str, country: str, release: float, deadline: float | Mapping[str, float] | None, rules: Rules
+) -> Slots:
+    """The allowed slots of a zone; none where its deadline is over."""
+    latest = deadline[zone] if isinstance(deadline, Mapping) else release + 7 * _DAY if deadline is None else deadline
+    if isinstance(deadline, Mapping) and latest <= release:
+        nothing = np.zeros(0)
+        return Slots(zone=zone, hour=nothing.astype(np.int64), start=nothing, end=nothing)
+    return open_slots(zone, release=release, deadline=latest, rules=rules, country=country)
+
+
 def _usable(
-    slots: Slots, rows: Integers, until: float, caps: Caps | None, others: Other | None, n: int
-) -> tuple[Booleans, Booleans]:
+    slots: Slots, rows: Integers, until: float, caps: Caps | None, others: Other | None, n: int,
+    drawn: tuple[Floats, Booleans] | None,
+) -> tuple[Booleans, Booleans]:  # fmt: skip
     """Slots that may be used: those within the wait, else those of the next allowed day.
+
+    With ``drawn``, the weights of the hours of the day and (len(rows),) whose slot is drawn by them, an hour is there
+    for the latter once, and only with a weight.
 
     Returns:
         (len(rows), m) slots, and (len(rows),) who has none because of the caps alone.
@@ -193,18 +211,31 @@ def _usable(
         place[rows] = np.arange(len(rows))
         mine = place[others.person] >= 0
         free = cap_mask(slots, len(rows), person=place[others.person[mine]], at=others.at[mine], caps=caps)
+    if drawn is not None and len(slots):
+        free &= (drawn[0][slots.hour % 24] > 0) | ~drawn[1][:, np.newaxis]
     soon = free & (slots.start < until)
     late = np.flatnonzero(~soon.any(axis=1) & free.any(axis=1))
     if len(late):
         first = slots.start[np.argmax(free[late], axis=1)]
         soon[late] = free[late] & (slots.start < first[:, np.newaxis] + _DAY)
+    if drawn is not None:
+        soon &= _first_of_hour(soon, slots.hour % 24) | ~drawn[1][:, np.newaxis]
     return soon, np.asarray(~free.any(axis=1) & bool(len(slots)))
+
+
+def _first_of_hour(mask: Booleans, hour: Integers) -> Booleans:
+    """(n, m) whether a slot is the first usable one of its hour of the day."""
+    first = np.zeros_like(mask)
+    for one in np.unique(hour):
+        same = np.flatnonzero(hour == one)
+        first[:, same] = np.cumsum(mask[:, same], axis=1) == 1
+    return first
 
 
 def _chosen(
     model: SendTime, ids: NDArray[Any], rows: Integers, slots: Slots, mask: Booleans, capped: Booleans,
-    rng: np.random.Generator | None, *, release: float, explore: float, control: Booleans, fixed: time,
-    weights: ArrayLike | None, segment: NDArray[Any] | None,
+    rng: np.random.Generator | None, *, release: float, explore: float, control: Booleans, fixed: time | None,
+    weights: Floats | None, segment: NDArray[Any] | None,
 ) -> _Group:  # fmt: skip
     m = len(slots)
     if not m:
@@ -217,13 +248,13 @@ def _chosen(
     chances = model.score(ids, slots.hour, segment=segment)
     days = np.unique(slots.hour // 24)
     best = model.score(ids, (24 * days[:, np.newaxis] + np.arange(24)).ravel(), segment=segment).max(axis=1)
-    home = _fixed_slot(slots, fixed, release)
+    home = 0 if fixed is None else _fixed_slot(slots, fixed, release)
     choices = pick(
         chances, np.arange(m), rng, allowed=mask, explore=0.0 if weights is not None else explore, control=control,
         fixed=home,
     )  # fmt: skip
     if weights is not None:
-        choices = _drawn(choices, chances, mask, np.asarray(weights, dtype=np.float64)[slots.hour % 24], rng, control)
+        choices = _drawn(choices, chances, mask, weights[slots.hour % 24], rng, control)
     return _Group(rows, slots, mask, chances, choices, capped, best)
 
 

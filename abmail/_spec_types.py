@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import time, timedelta
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
@@ -31,6 +32,7 @@ __all__ = [
     "WEEK",
     "Attribute",
     "Clock",
+    "DayList",
     "Days",
     "Dealing",
     "Duration",
@@ -44,12 +46,15 @@ __all__ = [
     "Guardrail",
     "Guardrails",
     "Holdout",
+    "Hours",
     "Language",
     "Line",
+    "LocalMoment",
     "LocalZone",
     "Mailbox",
     "Mode",
     "Name",
+    "Number",
     "OpenShare",
     "Outcome",
     "Policy",
@@ -61,6 +66,7 @@ __all__ = [
     "Share",
     "StopReason",
     "StopReasons",
+    "Stretches",
     "Text",
     "Uncertain",
     "Unit",
@@ -107,6 +113,21 @@ def _text(value: object) -> str:
     raise WrongType("text", value)
 
 
+def _read_list(value: object, kind: Kind[T], hint: str) -> tuple[T, ...]:
+    """Read the items of a list, none of them twice."""
+    if not isinstance(value, list | tuple):
+        raise WrongType("a list", value)
+    if not value:
+        raise BadValue("the list is empty", hint=f"leave the key out, or write {hint}")
+    problems: list[Refusal] = []
+    items = tuple(item for index, each in enumerate(value) for item in _item(kind, index, each, problems))
+    if problems:
+        raise Refused(problems)
+    if len(set(items)) < len(items):
+        raise BadValue("one of them is in the list twice")
+    return items
+
+
 def _texts(check: Callable[[str], str]) -> Callable[[object], str]:
     return lambda value: check(_text(value))
 
@@ -123,6 +144,7 @@ def _whole(least: int, most: int) -> Kind[int]:
     return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
 
 
+_LAST_HOUR: Final = 23
 _MOST_UNIT: Final = 12
 _MOST_CAP: Final = 1e12
 
@@ -200,6 +222,51 @@ def _zone(value: object) -> str:
 
 def _local_zone(value: object) -> str:
     return value if value == "recipient" and isinstance(value, str) else _zone(value)
+
+
+def _free_day(value: object) -> str | date:
+    """A country by its two letters, or a date."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch("[A-Za-z]{2}", text):
+        return text.upper()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BadValue(
+            f"{shown(value)} is neither a country nor a date", hint="write JP for its holidays, or a day as 2026-12-29"
+        ) from None
+
+
+def _free_day_text(day: str | date) -> str:
+    return day if isinstance(day, str) else day.isoformat()
+
+
+def _moment(value: object) -> datetime:
+    text = value.strip() if isinstance(value, str) else ""
+    with suppress(ValueError):
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(text)
+        if moment.tzinfo is None and (isinstance(value, datetime) or len(text) > len("2026-12-04")):
+            return moment.replace(second=0, microsecond=0)
+    raise BadValue(
+        f"{shown(value)} is not a date with a time of day",
+        hint="write it by the clock of the recipients and without a zone, such as 2026-12-04 12:00",
+    )
+
+
+def _moment_text(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _hour(value: object) -> int:
+    """An hour of the day, by its beginning."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_HOUR:
+        return value
+    clock = parse_time(value)
+    if clock.minute:
+        raise BadValue(f"{shown(value)} is no whole hour", hint=f"write {clock.hour:02d}:00, the hour from then on")
+    return clock.hour
 
 
 def _flag(value: object) -> bool:
@@ -387,6 +454,40 @@ Features = Annotated[
         lambda features: {name: list(values) for name, values in features.items()},
     ),
 ]
+_HOUR: Final = Kind(_hour, _CLOCK.schema, lambda hour: f"{hour:02d}:00")
+_FREE_DAY: Final = Kind(
+    _free_day,
+    {
+        "type": "string",
+        "pattern": "^\\s*([A-Za-z]{2}|[0-9]{4}-[0-9]{2}-[0-9]{2})\\s*$",
+        "examples": ["JP", "2026-12-29"],
+    },
+    _free_day_text,
+)
+
+
+def _listed(kind: Kind[T], hint: str) -> Kind[tuple[T, ...]]:
+    """The kind of a list of different items."""
+    schema = {"type": "array", "items": kind.schema, "minItems": 1, "uniqueItems": True}
+    return Kind(lambda value: _read_list(value, kind, hint), schema, lambda items: [kind.write(item) for item in items])
+
+
+Stretches = Annotated[tuple[TimeWindow, ...], _listed(_WINDOW, '["12:00-13:00"]')]
+DayList = Annotated[tuple[str | date, ...], _listed(_FREE_DAY, "[JP, 2026-12-29]")]
+Hours = Annotated[tuple[int, ...], _listed(_HOUR, '["09:00", "13:00", "18:00"]')]
+LocalMoment = Annotated[
+    datetime,
+    Kind(
+        _moment,
+        {
+            "type": "string",
+            "pattern": r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}",
+            "examples": ["2026-12-04 12:00"],
+        },
+        _moment_text,
+    ),
+]
+Number = Annotated[int, _whole(1, 1_000_000_000)]
 Waves = Annotated[int, _whole(2, 500)]
 Seed = Annotated[int, _whole(0, 2**63 - 1)]
 ValueUnit = Annotated[str, Kind(_unit, {"type": "string", "maxLength": _MOST_UNIT, "examples": ["EUR", "points"]})]

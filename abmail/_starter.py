@@ -20,6 +20,7 @@ class _Start:
     factors: str
     control: str
     subject: str = ""
+    times: str = ""
 
 
 _SUBJECT: Final = """\
@@ -31,6 +32,10 @@ _CTA: Final = """\
   cta:                                  # {{ cta }} in the template: the text on the button
     register: "Register now"
     seats: "See free seats"
+"""
+_HOURS: Final = """\
+  mode: test                            # compare these hours; learn sends at each one's best hour instead
+  slots: ["09:00", "13:00", "18:00"]    # each is the hour from then on, by the recipients' own clocks
 """
 _STARTS: Final[Mapping[str, _Start]] = {
     "subject": _Start(
@@ -51,6 +56,13 @@ _STARTS: Final[Mapping[str, _Start]] = {
         hypothesis="A concrete number in the subject line and free seats on the button raise clicks.",
         factors=_SUBJECT + _CTA,
         control="{subject: plain, cta: register}",
+    ),
+    "send-time": _Start(
+        question="At which hour are mails clicked most? Two subject lines share the mails of every hour evenly.",
+        hypothesis="Mails that arrive after the morning's work are clicked more.",
+        factors=_SUBJECT,
+        control="{subject: plain}",
+        times=_HOURS,
     ),
 }
 _TEXT: Final = """\
@@ -79,8 +91,11 @@ audience:
   holdout: 0                            # 0.05: five in a hundred get no mail, to see what mailing them brings
 
 send_time:
+@TIMES@  # mode: learn                       # each one's best hour, learned from past mails; a tenth keeps a fixed hour
   # between: "08:00-20:00"              # mails wait for these hours and days, by each recipient's own clock
   # days: [mon, tue, wed, thu, fri]
+  # holidays: [JP, 2026-12-29]          # no mail on a country's holidays and on days of your own
+  # caps: {per_week: 2, gap: 20h}       # how often one person gets mail, all experiments together
   default_zone: UTC                     # for recipients whose time zone is not known
 
 # uniform: an even split that goes out at once.
@@ -112,7 +127,7 @@ def starter(name: str, kind: str = "subject") -> str:
 
     Args:
         name: Of the experiment; its mail template is ``mails/NAME.html.j2``.
-        kind: ``subject``, ``cta`` or ``factorial``.
+        kind: ``subject``, ``cta``, ``factorial`` or ``send-time``.
 
     Returns:
         YAML with comments.
@@ -120,9 +135,6 @@ def starter(name: str, kind: str = "subject") -> str:
     Raises:
         ValueError: The name cannot be used, or there is no such kind.
     """
-    if kind == "send-time":
-        message = "an experiment of the kind send-time cannot be made: abmail does not learn send times"
-        raise ValueError(f"{message}; choose subject, cta or factorial and set the hours with send_time.between")
     if kind not in _STARTS:
         raise ValueError(f"no kind of experiment {shown(kind)}; known: {listed(tuple(_STARTS))}")
     try:
@@ -136,6 +148,7 @@ def starter(name: str, kind: str = "subject") -> str:
         "FACTORS": start.factors,
         "CONTROL": start.control,
         "SUBJECT": start.subject,
+        "TIMES": start.times,
         "NAME": name,
     }
     text = _TEXT

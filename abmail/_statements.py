@@ -16,6 +16,7 @@ from abmail._records import State
 
 __all__ = [
     "ASSIGN",
+    "ASSIGN_PLANNED",
     "BEGIN",
     "BODIES",
     "CLAIMED",
@@ -39,6 +40,7 @@ __all__ = [
     "MOVE_FIRST",
     "NEWEST_VERSION",
     "NEXT_IN_QUEUE",
+    "NEXT_PLANNED",
     "NEXT_ZONE",
     "N_EPOCHS",
     "PAUSE",
@@ -251,6 +253,26 @@ NEXT_IN_QUEUE = (
     .limit(sa.bindparam("n"))
 )
 """The first ``n`` of the queue in some ``zones``, in the order of the waves."""
+
+NEXT_PLANNED = (
+    sa.select(t.messages.c.id.label("message"), t.recipients)
+    .join(t.recipients)
+    .where(t.messages.c.experiment == _e, t.messages.c.state == State.QUEUED.value)
+    .where(t.messages.c.due_at < sa.bindparam("before"), t.messages.c.zone.in_(sa.bindparam("zones", expanding=True)))
+    .order_by(t.messages.c.position, t.messages.c.id)
+    .limit(sa.bindparam("n"))
+)
+"""The first ``n`` of those whose own moment comes ``before`` another, in the order of the waves."""
+
+ASSIGN_PLANNED = (
+    t.messages.update()
+    .where(t.messages.c.id == _m)
+    .values(
+        state=State.ASSIGNED.value, epoch=sa.bindparam("number"), cell=sa.bindparam("c"),
+        propensity=sa.bindparam("p"), stratum=sa.bindparam("s"),
+    )
+)  # fmt: skip
+"""A cell for a message that keeps its own moment."""
 
 ASSIGN = (
     t.messages.update()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -14,18 +16,23 @@ from abmail.recipient import email_domain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DOMAIN", "tallies_by"]
+__all__ = ["DOMAIN", "HOUR", "tallies_by"]
 
 DOMAIN: Final = "domain"
 """What stands for the domain of the recipient's address, instead of the name of an attribute."""
 
+HOUR: Final = "hour"
+"""What stands for the part of the day in which the mail went out, by the recipient's clock."""
+
 _BATCH: Final = 1_000
+_PARTS: Final = (0, 6, 10, 14, 18, 24)  # hours at which the parts of the day begin, and the end
 _e: sa.BindParameter[str] = sa.bindparam("e")
 _ledger = t.messages.join(t.recipients).outerjoin(
     t.epochs, (t.epochs.c.experiment == t.messages.c.experiment) & (t.epochs.c.number == t.messages.c.epoch)
 )
 _place = (
-    t.messages.c.epoch, t.messages.c.cell, t.messages.c.attempted_at, t.recipients.c.email, t.recipients.c.attributes,
+    t.messages.c.epoch, t.messages.c.cell, t.messages.c.attempted_at, t.messages.c.zone, t.recipients.c.email,
+    t.recipients.c.attributes,
 )  # fmt: skip
 _SENDS = (
     sa.select(t.messages.c.state, t.epochs.c.opened_at, *_place)
@@ -47,7 +54,7 @@ def tallies_by(db: sa.Connection, name: str, by: str, *, n_epochs: int, n_cells:
     Args:
         db: The transaction; what it sees is of one moment.
         name: The experiment.
-        by: Name of an attribute, or ``domain`` for the domain of the address.
+        by: Name of an attribute, ``domain`` for the domain of the address, or ``hour`` for the part of the day.
         n_epochs: Number of epochs.
         n_cells: Number of cells.
 
@@ -62,21 +69,33 @@ def tallies_by(db: sa.Connection, name: str, by: str, *, n_epochs: int, n_cells:
     batches = {"yield_per": _BATCH}
     for row in db.execute(_SENDS, {"e": name}, execution_options=batches):
         known.update(row.attributes)
-        total = totals[_value(row.email, row.attributes, by)]
+        if by == HOUR and row.attempted_at is None:
+            continue
+        total = totals[_value(row, by)]
         if row.state == State.SENT:
             total[row.epoch, row.cell, "sent", bin_of(row.opened_at, row.attempted_at)] += 1
-    if by != DOMAIN and by not in known:
+    if by not in {DOMAIN, HOUR, *known}:
         raise ValueError(
-            f"no recipient of {name} has the attribute '{by}'; there are: {', '.join(sorted({*known, DOMAIN}))}"
+            f"no recipient of {name} has the attribute '{by}'; there are: {', '.join(sorted({*known, DOMAIN, HOUR}))}"
         )
     for row in db.execute(_OUTCOMES, {"e": name}, execution_options=batches):
         place = row.epoch, row.cell, row.metric, bin_of(row.attempted_at, row.at)
-        totals[_value(row.email, row.attributes, by)][place] += 1
+        totals[_value(row, by)][place] += 1
     return {value: _tally(totals[value], n_epochs, n_cells) for value in sorted(totals)}
 
 
-def _value(email: str, attributes: Mapping[str, Any], by: str) -> str:
-    return email_domain(email) if by == DOMAIN else str(attributes.get(by, ""))
+def _value(row: Any, by: str) -> str:
+    if by == DOMAIN:
+        return email_domain(row.email)
+    if by == HOUR:
+        return _part_of_day(row.attempted_at.astimezone(ZoneInfo(row.zone)).hour)
+    return str(row.attributes.get(by, ""))
+
+
+def _part_of_day(hour: int) -> str:
+    """``10:00-14:00`` for the hours from 10 to 13."""
+    start, end = next((start, end) for start, end in pairwise(_PARTS) if hour < end)
+    return f"{start:02d}:00-{end:02d}:00"
 
 
 def _tally(total: Mapping[tuple[int, int, str, int], int], n_epochs: int, n_cells: int) -> Tally:

@@ -18,12 +18,14 @@ __all__ = [
     "metadata",
     "outcomes",
     "recipients",
+    "releases",
+    "send_slots",
     "stopped_arms",
     "suppressions",
     "versions",
 ]
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -176,6 +178,33 @@ messages = sa.Table(
     sa.Index("ix_messages_due", "experiment", "state", "zone", "due_at", "position"),
     _where("ix_messages_worker", "worker IS NOT NULL", "state", "worker"),
     _where("ix_messages_soft", "refusal = 'soft'", "recipient"),
+)
+
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("experiment", sa.Text, sa.ForeignKey("experiments.name"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("at", UTCDateTime, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("skipped", sa.Integer, nullable=False),  # mails that no hour was left for
+    sa.Column("weights", sa.JSON(none_as_null=True)),  # {hour of the day: share} where hours are compared
+    sa.Column("habits", sa.JSON(none_as_null=True)),  # when people read, as it was known then
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+send_slots = sa.Table(
+    "send_slots",
+    metadata,
+    sa.Column("message", sa.String(32), sa.ForeignKey("messages.id"), primary_key=True),
+    sa.Column("release", sa.Integer, nullable=False),
+    sa.Column("hour", sa.Integer, nullable=False),  # of the recipient's week, 0 = Monday 00:00
+    sa.Column("ahead", sa.Integer, nullable=False),  # seconds that the recipient's clock is ahead of UTC then
+    sa.Column("arm", sa.Text, nullable=False),  # best, explore, control, forced, test, moved
+    sa.Column("control", sa.Boolean, nullable=False),  # whether the recipient is one of those with the fixed hour
+    sa.Column("propensity", sa.Float),
+    sa.Column("chance", sa.Float),  # of an open at this hour, as it was predicted
+    sa.Column("chance_fixed", sa.Float),
 )
 
 events = sa.Table(

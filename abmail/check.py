@@ -10,12 +10,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from abmail._fields import Location
 from abmail._spec_allocation import LEARNING
 from abmail._spec_problems import UNREADABLE_FILE
+from abmail._values import format_duration
 from abmail.diagnostics import Diagnostic, Place, Rule, sort_key
 from abmail.spec import Experiment, decode, decode_file
 
@@ -25,6 +27,7 @@ _SETTINGS: Final = "abmail.toml"
 _SUFFIXES: Final = (".yaml", ".yml")
 _LOADS: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\b")
 _EARNING: Final = 0.4
+_SHORT_WAIT: Final = timedelta(hours=6)
 _SLACK: Final = 1e-9
 
 
@@ -153,12 +156,21 @@ def _said_twice(case: Case) -> Iterator[Finding]:
             yield Finding(("message", key), f"{key} is a factor: this text is never sent", "remove it", at_key=True)
 
 
-def _times_not_learned(case: Case) -> Iterator[Finding]:
-    """The modes learn and test are part of the format before the engine follows them."""
-    mode = case.experiment.send_time.mode
-    if mode != "fixed":
-        message = f"mode {mode}: times are not learned yet, mails go out inside the window"
-        yield Finding(("send_time", "mode"), message, "write mode: fixed, which does the same")
+def _short_wait(case: Case) -> Iterator[Finding]:
+    """A mail that may wait for a few hours only seldom reaches a better one."""
+    times = case.experiment.send_time
+    if times.mode == "learn" and times.within < _SHORT_WAIT:
+        message = f"mails may wait {format_duration(times.within)} for a better hour: little is gained under 6 hours"
+        yield Finding(("send_time", "within"), message, "write within: 1d")
+
+
+def _no_control(case: Case) -> Iterator[Finding]:
+    """Without people at a fixed hour nobody can tell what choosing the hour brings."""
+    times = case.experiment.send_time
+    if times.mode == "learn" and not times.control:
+        yield Finding(
+            ("send_time", "control"), "nobody keeps the fixed hour: the gain cannot be proved", "write control: 0.1"
+        )
 
 
 RULES: Final[tuple[Check, ...]] = (
@@ -167,7 +179,8 @@ RULES: Final[tuple[Check, ...]] = (
     Check(Rule("AB204", "high-floor", "warning"), _high_floor),
     Check(Rule("AB401", "no-subject"), _no_subject),
     Check(Rule("AB402", "said-twice", "warning"), _said_twice),
-    Check(Rule("AB501", "times-not-learned", "warning"), _times_not_learned),
+    Check(Rule("AB502", "short-wait", "warning"), _short_wait),
+    Check(Rule("AB503", "no-control", "warning"), _no_control),
 )
 """Every rule over a definition that could be read."""
 

@@ -18,7 +18,17 @@ from abmail.bandit import Fixed, Policy, TestThenSend
 from abmail.spec import Experiment
 from abmail.store import Epoch, State, StoredExperiment
 
-__all__ = ["Evidence", "breaches", "epoch_due", "is_due", "next_epoch", "policy_of", "ships", "verdict_due"]
+__all__ = [
+    "Evidence",
+    "breaches",
+    "epoch_due",
+    "is_due",
+    "next_epoch",
+    "next_release",
+    "policy_of",
+    "ships",
+    "verdict_due",
+]
 
 _SHIP: Final = {"send_winner", "send_control"}
 
@@ -74,12 +84,33 @@ def is_due(evidence: Evidence) -> bool:
     return due is None or evidence.now >= due
 
 
-def next_epoch(evidence: Evidence, *, reachable: int) -> Epoch:
+def next_release(evidence: Evidence, *, waiting: int, number: int, pending: int) -> int:
+    """How many mails get a moment of their own now, where each has one before it gets a variant: a wave of them.
+
+    Args:
+        evidence: All that is known now.
+        waiting: Mails without a moment.
+        number: Number of the release, from 0.
+        pending: Mails that have a moment and did not go out yet.
+    """
+    policy, _ = _policy(evidence)
+    if ships(evidence.stored) or not isinstance(policy, TestThenSend):
+        return _size(evidence, policy, waiting, number=number)
+    counts = policy_counts(evidence, curve_of(evidence))
+    room = policy.room(counts)
+    if room is not None:
+        return min(waiting, max(room - pending, 0))
+    age = (evidence.now - max(evidence.last_send.values(), default=evidence.now)).total_seconds()
+    return 0 if pending or policy.pause(counts, age=age) else waiting
+
+
+def next_epoch(evidence: Evidence, *, reachable: int, whole: bool = False) -> Epoch:
     """The epoch to open now, with its weights and why they are these.
 
     Args:
         evidence: All that is known now.
         reachable: Mails that wait and may go out now, at least 1.
+        whole: Whether all of them are in it, as their moments have come; by default it is the next wave of them.
     """
     stored, experiment = evidence.stored, evidence.experiment
     number = len(evidence.epochs)
@@ -90,7 +121,7 @@ def next_epoch(evidence: Evidence, *, reachable: int) -> Epoch:
         version=stored.version,
         opened_at=evidence.now,
         size=0,
-        planned=_size(evidence, policy, reachable),
+        planned=reachable if whole else _size(evidence, policy, reachable, number=number),
         weights=shares.weights,
         segments=shares.segments,
         policy=policy.to_dict(),
@@ -99,9 +130,9 @@ def next_epoch(evidence: Evidence, *, reachable: int) -> Epoch:
     )
 
 
-def _size(evidence: Evidence, policy: Policy, reachable: int) -> int:
-    """Mails of the next epoch: its wave, or everybody who waits in the last one and where no end is planned."""
-    stored, number = evidence.stored, len(evidence.epochs)
+def _size(evidence: Evidence, policy: Policy, reachable: int, *, number: int) -> int:
+    """Mails of a wave: as many as planned, or everybody who waits in the last one and where no end is planned."""
+    stored = evidence.stored
     if ships(stored) or evidence.experiment.allocation.standing:
         return reachable
     if isinstance(policy, TestThenSend):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, overload
@@ -20,14 +20,16 @@ from abmail._allocation_report import allocation_report
 from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
 from abmail._delivery import Definitions, Delivery, cells_of
-from abmail._engine_values import Applied, Opened, Status, Tick, Tracked
+from abmail._engine_values import Applied, Opened, Scheduled, Status, Tick, Tracked
 from abmail._habits import history_of
+from abmail._opening import next_opening
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
 from abmail._planning import Change, Plan
 from abmail._power_report import Baseline, PowerReport, ReadOff, past_rate, past_spread, power_report
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
+from abmail._timing import OPEN_FOR, Timing
 from abmail._value_report import curves_of, value_report
 from abmail.decide import breaches, epoch_due, is_due, next_epoch, verdict_due
 from abmail.dkim import Dkim
@@ -41,12 +43,23 @@ from abmail.sendtime import History
 from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts, PlanMethod, design_effect
-from abmail.store import Candidate, Epoch, Recorded, State, StoppedArm, Store, StoredExperiment, StoredMessage
+from abmail.store import Candidate, Epoch, Recorded, Release, State, StoppedArm, Store, StoredExperiment, StoredMessage
 
-__all__ = ["Applied", "Change", "Engine", "Opened", "Plan", "PowerReport", "Status", "Tick", "Tracked", "secret_file"]
+__all__ = [
+    "Applied",
+    "Change",
+    "Engine",
+    "Opened",
+    "Plan",
+    "PowerReport",
+    "Scheduled",
+    "Status",
+    "Tick",
+    "Tracked",
+    "secret_file",
+]
 
 _RETRIED: Final = ("failed", "expired", "uncertain")
-_OPEN_FOR: Final = timedelta(hours=72)  # a mail is opened within these, or hardly ever
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
 
 
@@ -65,6 +78,8 @@ class Engine:
         connections: How many mails are handed over at the same time, each over a connection of its own.
         dkim: Signs the mails; by default that is left to the relay.
         bounce_mailbox: Address to whose signed subaddresses bounces go; by default they go to the sender.
+        send_times: File of a send-time model, as `SendTime.save` writes it; without one the model is learned from the
+            mails of the database.
 
     Raises:
         ConfigError: No signing key can be found.
@@ -84,6 +99,7 @@ class Engine:
         connections: int = 1,
         dkim: Dkim | None = None,
         bounce_mailbox: str | None = None,
+        send_times: Path | str | None = None,
     ) -> None:
         self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
         self.store = Store(store) if isinstance(store, str) else store
@@ -93,6 +109,10 @@ class Engine:
             self.store, transport, signer=self.signer, tracker_url=tracker_url, project=Path(project),
             definitions=self._definitions, throttle=throttle, connections=connections, dkim=dkim,
             bounce_mailbox=bounce_mailbox,
+        )  # fmt: skip
+        self._timing = Timing(
+            self.store, salt=self.signer.message_id("send times", "control"),
+            model=None if send_times is None else Path(send_times),
         )  # fmt: skip
         self._languages: dict[str, str] = {}
         self._pasts: dict[str, Past] = {}
@@ -378,10 +398,14 @@ class Engine:
         clock = self._clock if now is None else (lambda: now)
         running = self._running(only)
         recovered = self._delivery.recover(running, clock())
-        opened = [o for stored in running if (o := self._open_due_epoch(stored, clock())) is not None]
+        made = [(stored.name, *self._open_due_epoch(stored, clock())) for stored in running]
         sent = self._delivery.deliver(running, clock, limit, on_progress, stopping)
         next_at = self._next_at(self._running(only), clock())  # read anew: this tick may have noted a verdict
-        return Tick(opened=tuple(opened), outbox=sent, recovered=recovered, next_at=next_at)
+        return Tick(
+            scheduled=tuple(Scheduled.of(name, release) for name, release, _ in made if release is not None),
+            opened=tuple(opened for *_, opened in made if opened is not None),
+            outbox=sent, recovered=recovered, next_at=next_at,
+        )  # fmt: skip
 
     def due(self, name: str, *, now: datetime | None = None) -> Tick:
         """What a tick would open and send now, as numbers; changes nothing."""
@@ -394,10 +418,14 @@ class Engine:
             if verdict["then"] == "stop":
                 return Tick()
             evidence = replace(evidence, stored=replace(evidence.stored, verdict=verdict))
-        epoch = self._next_epoch(evidence)
+        scheduled: tuple[Scheduled, ...] = ()
+        if evidence.experiment.send_time.is_planned and (size := self._timing.due(evidence)):
+            scheduled = (Scheduled(experiment=name, size=size),)
+        epoch, _ = self._next_epoch(evidence)
         opened = () if epoch is None else (Opened.of(evidence.experiment, epoch, epoch.planned),)
         assigned = self.store.count_due(name, zones=self._delivery.open_zones(stored, now), now=now)
-        return Tick(opened=opened, outbox=Sent(sent=assigned + sum(o.size for o in opened)))
+        outbox = Sent(sent=assigned + sum(o.size for o in opened))
+        return Tick(scheduled=scheduled, opened=opened, outbox=outbox)
 
     def waiting(self, name: str | None = None) -> int:
         """Number of mails that are still to go out, of one experiment or of all running ones.
@@ -412,27 +440,37 @@ class Engine:
         chosen = (self.store.experiment(only),) if only else self.store.experiments()
         return tuple(stored for stored in chosen if stored.sends)
 
-    def _open_due_epoch(self, stored: StoredExperiment, now: datetime) -> Opened | None:
+    def _open_due_epoch(self, stored: StoredExperiment, now: datetime) -> tuple[Release | None, Opened | None]:
+        """Give a wave its moments where the definition chooses hours, and open the epoch that is due."""
         evidence = self._settled(self._evidence(stored, now))
-        experiment, epoch = evidence.experiment, self._next_epoch(evidence)
+        experiment, released = evidence.experiment, None
+        if experiment.send_time.is_planned and evidence.stored.sends:
+            released = self._timing.release(evidence)
+        epoch, before = self._next_epoch(evidence)
         if epoch is None:
-            return None
+            return released, None
         zones = self._delivery.open_zones(stored, now)
         cells = partial(cells_of, experiment, epoch)
         expires = experiment.send_time.expires
         size = self.store.open_epoch(
             stored.name, epoch, zones=zones, assign=cells, now=now, expires=expires,
-            whole=experiment.allocation.assignment == "quota",
+            whole=experiment.allocation.assignment == "quota", before=before,
         )  # fmt: skip
-        return Opened.of(experiment, epoch, size) if size else None
+        return released, Opened.of(experiment, epoch, size) if size else None
 
-    def _next_epoch(self, evidence: Evidence) -> Epoch | None:
-        """The epoch that is due now, with its weights; None where it is too early or nobody can be mailed now."""
+    def _next_epoch(self, evidence: Evidence) -> tuple[Epoch | None, datetime | None]:
+        """The epoch that is due now, with its weights; None where it is too early or nobody can be mailed now.
+
+        Where mails have moments of their own, those before the moment that is returned, too, are in it.
+        """
+        name, zones = evidence.stored.name, self._delivery.open_zones(evidence.stored, evidence.now)
+        if evidence.experiment.send_time.is_planned:
+            ready, before = self._timing.ready(name, zones=zones, now=evidence.now)
+            return (next_epoch(evidence, reachable=ready, whole=True) if ready else None), before
         if not is_due(evidence):
-            return None
-        zones = self._delivery.open_zones(evidence.stored, evidence.now)
-        reachable = self.store.queued(evidence.stored.name, zones=zones)
-        return next_epoch(evidence, reachable=reachable) if reachable else None
+            return None, None
+        reachable = self.store.queued(name, zones=zones)
+        return (next_epoch(evidence, reachable=reachable) if reachable else None), None
 
     def _settled(self, evidence: Evidence) -> Evidence:
         """Stop what broke a limit, and apply the stop rule; returns what is in force then."""
@@ -457,10 +495,14 @@ class Engine:
         experiment = self._definitions.of(stored)
         settings = experiment.send_time
         due = self.store.next_due(stored.name, now=now)
-        moments = [planning.next_opening(settings, zone, max(at, now)) for zone, at in due.items()]
-        if queued := self.store.zones(stored.name, state=State.QUEUED):
+        moments = [next_opening(settings, zone, max(at, now)) for zone, at in due.items()]
+        if settings.is_planned:
+            release, planned = self._timing.next_at(stored, experiment, now=now)
+            moments += [next_opening(settings, zone, max(at, now)) for zone, at in planned.items()]
+            moments += [] if release is None else [release]
+        elif queued := self.store.zones(stored.name, state=State.QUEUED):
             due_at = max(epoch_due(stored, experiment, self.store.epochs(stored.name)) or now, now)
-            moments += [planning.next_opening(settings, zone, due_at) for zone in queued]
+            moments += [next_opening(settings, zone, due_at) for zone in queued]
         return min(moments, default=None)
 
     # -- events -----------------------------------------------------------------------------------------------------
@@ -511,8 +553,8 @@ class Engine:
         """Say what an experiment has shown so far.
 
         The registered analysis is the same whatever else is asked for. ``method``, ``alpha`` and ``verdicts``
-        (``human-likely`` or ``all``) add a second opinion that decides nothing; ``by``, an attribute of the recipients
-        or ``domain``, adds a comparison within its segments.
+        (``human-likely`` or ``all``) add a second opinion that decides nothing; ``by``, an attribute of the recipients,
+        ``domain`` or ``hour`` (of sending, by the recipient's clock), adds a comparison within its segments.
 
         Raises:
             UnknownExperiment: None of that name was applied.
@@ -523,6 +565,7 @@ class Engine:
         report = replace(
             report_on(evidence),
             second_opinion=second,
+            send_time=self._timing.report(evidence),
             value=value_report(evidence),
             curves=curves_of(evidence),
             allocation=allocation_report(evidence),
@@ -539,8 +582,8 @@ class Engine:
     def counts(self, name: str, *, by: str | None = None, now: datetime | None = None) -> Counts | dict[str, Counts]:
         """The experiment's counts per epoch and arm as the statistics use them; mature and young epochs alike.
 
-        With ``by``, an attribute of the recipients as they are now, or ``domain``: one set of counts for each value,
-        all of one shape, ``""`` for recipients without it. Their sends and successes add up to those of the whole.
+        With ``by``, an attribute of the recipients as they are now, ``domain`` or ``hour``: one set of counts for each
+        value, all of one shape, ``""`` for recipients without it. Their sends and successes add up to the whole's.
 
         Raises:
             UnknownExperiment: None of that name was applied.
@@ -556,7 +599,7 @@ class Engine:
             by: Attribute of the recipients that is taken for their segment.
             now: Aware UTC datetime.
         """
-        before = (now or self._clock()) - _OPEN_FOR
+        before = (now or self._clock()) - OPEN_FOR
         return history_of(self.store.past_mails(before=before), by=by)
 
     def status(self, *, now: datetime | None = None) -> tuple[Status, ...]:
@@ -571,11 +614,16 @@ class Engine:
             version=stored.version,
             messages={str(state): n for state, n in sorted(self.store.states(stored.name).items())},
             epochs=len(self.store.epochs(stored.name)),
-            planned_epochs=0 if self._definitions.of(stored).allocation.standing else len(stored.waves),
+            planned_epochs=0 if self._is_open_ended(stored) else len(stored.waves),
             next_at=self._next_at_of(stored, now) if stored.sends else None,
             stopped={arm.cell: arm.reason for arm in self.store.stopped_arms(stored.name)},
             paused=stored.pause_reason,
         )
+
+    def _is_open_ended(self, stored: StoredExperiment) -> bool:
+        """Whether nobody knows how many epochs there will be."""
+        experiment = self._definitions.of(stored)
+        return experiment.allocation.standing or experiment.send_time.is_planned
 
     def _evidence(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
         """What is known of an experiment now, and what was known before it."""

@@ -200,7 +200,13 @@ class Project:
             connections=connections,
             dkim=self.dkim() if sending else None,
             bounce_mailbox=self.settings["bounce_mailbox"].value or None if sending else None,
+            send_times=self.send_times,
         )
+
+    @property
+    def send_times(self) -> Path:
+        """The model of when people read, as `abmail sendtime fit` writes it."""
+        return self.root / "sendtime.npz"
 
     @property
     def database(self) -> str:

@@ -44,11 +44,11 @@ from abmail._report_findings import (
     MethodReport,
     SecondArm,
     SecondOpinion,
-    SendTimeReport,
     SrmReport,
     ValueArmReport,
     ValueReport,
 )
+from abmail._report_sendtime import HabitReport, HourReport, SendTimeReport
 
 __all__ = [
     "AllocationReport",
@@ -63,6 +63,8 @@ __all__ = [
     "EpochReport",
     "FactorReport",
     "GuardrailReport",
+    "HabitReport",
+    "HourReport",
     "Language",
     "LevelReport",
     "MethodReport",

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Final
 
 from abmail._document import Document
 from abmail._fields import Refusal, advice, choice, describe_part, read_part, write_part
-from abmail._spec_allocation import LATER_DEFAULTS, Allocation, bad_allocation, default_floor
+from abmail._spec_allocation import LATER_DEFAULTS as _LATER_SHARES
+from abmail._spec_allocation import Allocation, bad_allocation, default_floor
 from abmail._spec_cells import (
     MOST_CELLS,
     Control,
@@ -28,10 +29,9 @@ from abmail._spec_cells import (
     level_names,
 )
 from abmail._spec_problems import Origin, from_refusals, in_order
+from abmail._spec_times import LATER_DEFAULTS as _LATER_TIMES
+from abmail._spec_times import Caps, SendTimes, bad_caps, bad_times
 from abmail._spec_types import (
-    WEEK,
-    Clock,
-    Days,
     Duration,
     Ending,
     Expression,
@@ -44,7 +44,6 @@ from abmail._spec_types import (
     Holdout,
     Language,
     Line,
-    LocalZone,
     Mailbox,
     Mode,
     Name,
@@ -64,12 +63,10 @@ from abmail._spec_types import (
     ValueUnit,
     Version,
     Weekday,
-    Window,
-    Zone,
     require_name,
 )
 from abmail._starter import starter
-from abmail._values import BadValue, FrozenDict, TimeWindow, format_time, shown
+from abmail._values import BadValue, FrozenDict, TimeWindow, shown
 from abmail.diagnostics import Diagnostic, Place
 from abmail.errors import SpecError
 
@@ -77,6 +74,7 @@ __all__ = [
     "Allocation",
     "Analysis",
     "Audience",
+    "Caps",
     "Cell",
     "Ending",
     "Experiment",
@@ -156,34 +154,6 @@ class Audience:
     segment: Expression | None = None
     holdout: Holdout = 0.0
     unit: Annotated[Unit, choice(Unit)] = "recipient"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendTimes:
-    """When a mail may go out.
-
-    Attributes:
-        mode: ``fixed`` sends as soon as the window allows (or at ``at``); ``learn`` and ``test`` vary the hour.
-        between: Window of the day; the whole day where it is absent.
-        at: Local time of day from which on mail goes out, until ``between`` ends; with mode ``fixed`` alone.
-        days: Days of the week, Monday first.
-        zone: ``recipient`` (each one's own) or an IANA name for everybody.
-        default_zone: IANA name for recipients whose zone is unknown.
-        expires: How long after it falls due a mail may still go out; without end where it is absent.
-    """
-
-    mode: Annotated[Mode, choice(Mode)] = "fixed"
-    between: Window | None = None
-    at: Clock | None = None
-    days: Days = WEEK
-    zone: LocalZone = "recipient"
-    default_zone: Zone = "UTC"
-    expires: Duration | None = None
-
-    @property
-    def weekdays(self) -> frozenset[int]:
-        """The allowed days as numbers, 0 = Monday."""
-        return frozenset(WEEK.index(day) for day in self.days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +269,7 @@ class Experiment:
     control: Control
     message: Message
     audience: Audience = Audience()
-    send_time: SendTimes = SendTimes()
+    send_time: SendTimes = field(default_factory=SendTimes)
     allocation: Allocation = field(default_factory=Allocation)
     metrics: Metrics = Metrics()
     analysis: Analysis = Analysis()
@@ -382,7 +352,8 @@ class Experiment:
         import json
 
         plain = self.resolved()
-        plain["allocation"] = {k: v for k, v in plain["allocation"].items() if LATER_DEFAULTS.get(k, ...) != v}
+        for part, later in (("allocation", _LATER_SHARES), ("send_time", _LATER_TIMES)):
+            plain[part] = {key: value for key, value in plain[part].items() if later.get(key, ...) != value}
         plain["factors"] = [[factor, list(levels.items())] for factor, levels in self.factors.items()]
         canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
@@ -420,23 +391,15 @@ class Experiment:
 def _conflicts(part: type[Any], read: Mapping[str, Any], raw: Mapping[Any, object]) -> Iterator[Refusal]:
     """Say what the fields of a part contradict, as far as they could be read; locations below the part."""
     if part is SendTimes:
-        yield from _conflicts_of_times(read)
+        yield from bad_times(read)
+    elif part is Caps:
+        yield from bad_caps(read)
     elif part is Analysis:
         yield from _conflicts_of_rates(read)
     elif part is Allocation:
         yield from bad_allocation(read)
     elif part is Experiment:
         yield from _conflicts_of_cells(read, raw)
-
-
-def _conflicts_of_times(read: Mapping[str, Any]) -> Iterator[Refusal]:
-    at, between, mode = read.get("at"), read.get("between"), read.get("mode", "fixed")
-    if read.get("expires") == timedelta(0):
-        yield ("expires",), BadValue("no mail could go out in no time", hint="write a time such as 2d, or leave it out")
-    if at is not None and mode != "fixed":
-        yield ("at",), BadValue(f"has no meaning with mode {mode}", hint="write between: 08:00-20:00, or mode: fixed")
-    if at is not None and between is not None and at not in between:
-        yield ("at",), BadValue(f"{format_time(at)} is outside of between, {between}", hint="leave one of the two out")
 
 
 def _conflicts_of_rates(read: Mapping[str, Any]) -> Iterator[Refusal]:

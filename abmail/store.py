@@ -34,7 +34,6 @@ from abmail._claims import LEASE, Claims
 from abmail._connection import BATCH as _BATCH
 from abmail._database import is_dead, upgrade, worker_name
 from abmail._past_mails import past_mails
-from abmail._people import People
 from abmail._records import (
     BIN_SECONDS,
     Candidate,
@@ -45,6 +44,9 @@ from abmail._records import (
     PastMail,
     Placed,
     Recorded,
+    Release,
+    Slot,
+    SlotMail,
     Snapshot,
     State,
     StoppedArm,
@@ -52,6 +54,7 @@ from abmail._records import (
     StoredMessage,
     Tally,
     ValuedMail,
+    Waiting,
     counted_anew,
     epoch_row,
     proves_delivery,
@@ -63,6 +66,7 @@ from abmail._records import (
     to_stopped,
     to_tally,
 )
+from abmail._releases import Releases
 from abmail._soft_bounces import soft_bouncer
 from abmail._strata import tallies_by
 from abmail._valued import values_of
@@ -80,6 +84,9 @@ __all__ = [
     "PastMail",
     "Placed",
     "Recorded",
+    "Release",
+    "Slot",
+    "SlotMail",
     "Snapshot",
     "State",
     "StoppedArm",
@@ -88,6 +95,7 @@ __all__ = [
     "StoredMessage",
     "Tally",
     "ValuedMail",
+    "Waiting",
     "upgrade",
     "worker_name",
 ]
@@ -99,7 +107,7 @@ _T = TypeVar("_T")
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 
 
-class Store(People):
+class Store(Releases):
     """A database of abmail.
 
     Args:
@@ -292,6 +300,7 @@ class Store(People):
         now: datetime,
         expires: timedelta | None = None,
         whole: bool = False,
+        before: datetime | None = None,
     ) -> int:
         """Open an epoch: take its recipients from the queue and fix their cells, all or nothing.
 
@@ -303,6 +312,8 @@ class Store(People):
             now: When the messages fall due.
             expires: How long after that they may still be sent; None for ever.
             whole: Whether ``assign`` has to be given everybody at once, as exact shares need it.
+            before: Only messages with a moment of their own before this one, which they keep; by default only those
+                without one.
 
         Returns:
             The number of recipients taken; 0 leaves no epoch behind: nobody waits in these zones, or another process
@@ -315,22 +326,28 @@ class Store(People):
                 return 0
             waiting = _states(db, name).get(State.QUEUED, 0)
             size = 0
+            due = {"due": now, "late": None if expires is None else now + expires} if before is None else {}
             while taken := self._next_in_queue(
-                db, name, zones, min(epoch.planned - size, epoch.planned if whole else _EPOCH_BATCH)
+                db, name, zones, min(epoch.planned - size, epoch.planned if whole else _EPOCH_BATCH), before
             ):
                 cells = assign([to_recipient(row) for row in taken])
-                due = {"number": epoch.number, "due": now, "late": None if expires is None else now + expires}
                 pairs = zip(taken, cells, strict=True)
                 rows = [{"m": row.message, "c": one.cell, "p": one.propensity, "s": one.stratum} for row, one in pairs]
-                db.execute(sql.ASSIGN, [{**row, **due} for row in rows])
+                assigned = sql.ASSIGN if before is None else sql.ASSIGN_PLANNED
+                db.execute(assigned, [{**row, **due, "number": epoch.number} for row in rows])
                 size += len(taken)
             if size:
                 row = epoch_row(epoch, size=size, remaining=waiting - size)
                 db.execute(t.epochs.insert().values(experiment=name, **row))
             return size
 
-    def _next_in_queue(self, db: sa.Connection, name: str, zones: Sequence[str], n: int) -> Sequence[sa.Row[Any]]:
-        return db.execute(sql.NEXT_IN_QUEUE, {"e": name, "zones": list(zones), "n": n}).all() if n > 0 else ()
+    def _next_in_queue(
+        self, db: sa.Connection, name: str, zones: Sequence[str], n: int, before: datetime | None
+    ) -> Sequence[sa.Row[Any]]:
+        wanted: dict[str, Any] = {"e": name, "zones": list(zones), "n": n}
+        if before is None:
+            return db.execute(sql.NEXT_IN_QUEUE, wanted).all() if n > 0 else ()
+        return db.execute(sql.NEXT_PLANNED, {**wanted, "before": before}).all() if n > 0 else ()
 
     # -- the outbox -------------------------------------------------------------------------------------------------
 
@@ -539,7 +556,7 @@ class Store(People):
     ) -> Snapshot:
         """All that is known of an experiment at one moment; what others write meanwhile does not show in it.
 
-        With ``by``, the counts also for each value of that attribute of the recipients (or ``domain``). With
+        With ``by``, the counts also for each value of that attribute of the recipients (``domain``, ``hour``). With
         ``valued``, a type of event, what each mail brought in by such events within ``window`` seconds.
 
         Raises:

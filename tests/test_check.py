@@ -181,10 +181,16 @@ def test_a_text_that_a_factor_replaces_is_warned_about_at_its_key(project: Path)
     assert found_in(project, text) == ["5:38 AB402 warning subject is a factor: this text is never sent"]
 
 
-@pytest.mark.parametrize("mode", ["learn", "test"])
-def test_send_times_that_are_not_learned_are_warned_about(project: Path, mode: str) -> None:
-    assert found_in(project, with_line(f"send_time: {{mode: {mode}}}")) == [
-        f"6:19 AB501 warning mode {mode}: times are not learned yet, mails go out inside the window"
+def test_a_wait_that_is_too_short_to_gain_anything_is_warned_about(project: Path) -> None:
+    assert found_in(project, with_line("send_time: {mode: learn, within: 4h}")) == [
+        "6:34 AB502 warning mails may wait 4h for a better hour: little is gained under 6 hours"
+    ]
+    assert found_in(project, with_line("send_time: {mode: learn}")) == []
+
+
+def test_hours_that_nobody_could_prove_to_pay_are_warned_about(project: Path) -> None:
+    assert found_in(project, with_line("send_time: {mode: learn, control: 0}")) == [
+        "6:35 AB503 warning nobody keeps the fixed hour: the gain cannot be proved"
     ]
 
 
@@ -207,10 +213,10 @@ def test_codes_and_names_of_rules_are_unique_across_reading_and_checking() -> No
 
     read = [value for value in vars(_spec_problems).values() if type(value).__name__ == "Rule"]
     rules = [*read, *(each.rule for each in RULES)]
-    assert len({rule.code for rule in rules}) == len({rule.name for rule in rules}) == len(rules) == 14
+    assert len({rule.code for rule in rules}) == len({rule.name for rule in rules}) == len(rules) == 15
 
 
-@pytest.mark.parametrize("kind", ["subject", "cta", "factorial"])
+@pytest.mark.parametrize("kind", ["subject", "cta", "factorial", "send-time"])
 def test_a_new_definition_passes(project: Path, kind: str) -> None:
     (project / "mails" / "fresh.html.j2").touch()
     assert check_paths([write(project, starter("fresh", kind))]) == ()

@@ -435,5 +435,5 @@ def test_a_report_takes_a_second_look_and_compares_segments(applied: Path) -> No
     assert "A second look, not registered beforehand: it decides nothing" in shown
     assert "By segment: stage" in shown
     refused = run(applied, "report", "subjects", "--by", "stag", status=2)
-    assert "no recipient of subjects has the attribute 'stag'; there are: domain, name, stage" in refused.stderr
+    assert "no recipient of subjects has the attribute 'stag'; there are: domain, hour, name, stage" in refused.stderr
     assert "alpha is 5, must be in (0, 1)" in run(applied, "report", "subjects", "--alpha", "5", status=2).stderr

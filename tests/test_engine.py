@@ -1002,7 +1002,10 @@ def test_a_second_look_before_the_first_mail_has_nothing_to_say(engine: Engine) 
         ({"alpha": 5}, r"alpha is 5, must be in \(0, 1\)"),
         ({"alpha": float("nan")}, "alpha is nan"),
         ({"verdicts": "machine"}, "verdicts is 'machine', must be one of human-likely, all"),
-        ({"by": "industri"}, "no recipient of spring has the attribute 'industri'; there are: domain, industry, name"),
+        (
+            {"by": "industri"},
+            "no recipient of spring has the attribute 'industri'; there are: domain, hour, industry, name",
+        ),
     ],
 )
 def test_a_look_that_makes_no_sense_is_refused_in_words(engine: Engine, asked: dict[str, Any], words: str) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from abmail._planning import is_open, next_opening, order_of
+from abmail._opening import is_open, next_opening
+from abmail._planning import order_of
 from abmail._spec_types import WEEK
 from abmail._values import TimeWindow
 from abmail.spec import Experiment, SendTimes

@@ -697,7 +697,7 @@ def test_plain_data_that_is_no_mapping_is_refused(value: Any) -> None:
         ({"audience": {"segment": 5}}, "AB107 audience.segment: 5 is not an expression"),
         ({"audience": {"segment": "a ="}}, "AB108 audience.segment: '=' has no meaning here"),
         ({"send_time": {"days": []}}, "AB107 send_time.days: the list is empty"),
-        ({"send_time": {"mode": "test", "at": "08:00"}}, "AB107 send_time.at: has no meaning with mode test"),
+        ({"send_time": {"mode": "learn", "slots": ["08:00"]}}, "AB107 send_time.slots: has no meaning with mode learn"),
         ({"send_time": {"between": "08:00-20:00", "at": "20:00"}}, "AB107 send_time.at: 20:00 is outside of between"),
         ({"allocation": {"policy": "fixed"}}, "AB105 allocation.weights: policy fixed needs the weight of each cell"),
         (
@@ -855,9 +855,7 @@ def test_a_new_definition_works_with_every_comment_of_its_sections_taken_away() 
     assert len(exp.send_time.days) == 5
 
 
-def test_send_times_cannot_be_started_and_unknown_kinds_and_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="abmail does not learn send times"):
-        starter("x", "send-time")
+def test_unknown_kinds_and_names_are_refused() -> None:
     with pytest.raises(ValueError, match="no kind of experiment 'subjekt'; known: subject, cta, factorial"):
         starter("x", "subjekt")
     with pytest.raises(ValueError, match=r"'My Test' is not a name.*write 'my-test'"):

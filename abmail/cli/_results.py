@@ -62,7 +62,7 @@ def _next(each: Status) -> str:
 @click.argument("experiment")
 @click.option("--format", "form", type=click.Choice(["text", "json", "md", "html"]), default="text", show_default=True)
 @click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
-@click.option("--by", metavar="ATTRIBUTE", help="Also compare within segments: a column of the list, or domain.")
+@click.option("--by", metavar="ATTRIBUTE", help="Also compare within segments: a column of the list, domain, or hour.")
 @click.option("--method", type=click.Choice(_METHODS), help="A second look by another method; it decides nothing.")
 @click.option("--alpha", type=float, help="A second look at another error level.")
 @click.option("--verdicts", type=click.Choice(["human-likely", "all"]), help="A second look; all: machines count too.")

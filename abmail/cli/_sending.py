@@ -204,7 +204,7 @@ def _send_all(
             raise KeyboardInterrupt
         if once or tick.next_at is None or (limit is not None and total.total >= limit):
             return total
-        idle = not tick.opened and not tick.outbox.total
+        idle = not (tick.scheduled or tick.opened or tick.outbox.total)
         pause = max((tick.next_at - datetime.now(UTC)).total_seconds(), _LOOK_AGAIN if idle else 0.0)
         if pause > 0 and not until_done:
             click.echo(f"nothing more is due before {tick.next_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
@@ -220,6 +220,15 @@ def _tell(tick: Tick) -> None:
             f"{tick.recovered} mails were left half-sent by a sender that ended; they are uncertain and stay unsent",
             err=True,
         )
+    for made in tick.scheduled:
+        why = f": {made.reason}" if made.reason else ""
+        click.echo(f"{made.experiment}: {made.size} mails have their hour{why}", err=True)
+        if made.skipped:
+            click.echo(
+                f"{made.experiment}: no hour was left for {made.skipped} mails; "
+                f"`abmail outbox list {made.experiment} --state expired` says why",
+                err=True,
+            )
     for opened in tick.opened:
         shares = ", ".join(f"{name} {weight:.0%}" for name, weight in opened.weights.items())
         click.echo(f"{opened.experiment}, wave {opened.number + 1}: {opened.size} recipients ({shares})", err=True)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from abmail.project import Project
     from abmail.sendtime import History, SendTime
 
-_MODEL = "sendtime.npz"
 _MOST_SHOWN = 20
 
 
@@ -46,7 +45,7 @@ def fit(files: tuple[Path, ...], by: str | None, clock: str) -> int:
     from abmail.sendtime import SendTime, judge_history
 
     project = shared.project()
-    shared.require_writable(project.root / _MODEL)
+    shared.require_writable(project.send_times)
     now = datetime.now(UTC)
     with project.engine() as engine, shared.words():
         own = engine.send_history(by=by, now=now)
@@ -61,10 +60,10 @@ def fit(files: tuple[Path, ...], by: str | None, clock: str) -> int:
         click.echo(f"left out: {problem.message} ({len(problem.rows):,} mails)", err=True)
     for message in judged.messages:
         click.echo(f"note: {message}", err=True)
-    model.save(project.root / _MODEL)
+    model.save(project.send_times)
     click.echo(
         f"learned from {judged.mails:,} mails to {judged.recipients:,} recipients, {judged.opens:,} opened by people; "
-        f"wrote {_MODEL}"
+        f"wrote {project.send_times.name}"
     )
     click.echo("next: abmail sendtime show")
     return int(bool(skipped))
@@ -178,7 +177,7 @@ def simulate(
     from abmail.rehearsal import Plan, rehearse
 
     project = shared.project()
-    model = _load(project) if habits == "own" or (project.root / _MODEL).is_file() else None
+    model = _load(project) if habits == "own" or project.send_times.is_file() else None
     known = {} if model is None else _as_learned(model)
     given = {"recipients": recipients, "past": past, "open_rate": open_rate}
     about: dict[str, Any] = known | {name: value for name, value in given.items() if value is not None}
@@ -214,10 +213,9 @@ def _load(project: Project) -> SendTime:
     from abmail.errors import ConfigError
     from abmail.sendtime import SendTime
 
-    path = project.root / _MODEL
-    if not path.is_file():
+    if not project.send_times.is_file():
         raise ConfigError("nothing was learned of send times yet", hint="run `abmail sendtime fit` first")
-    return SendTime.load(path)
+    return SendTime.load(project.send_times)
 
 
 def _identity(project: Project, recipient: str) -> str:
