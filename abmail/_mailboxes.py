@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from abmail.errors import ConfigError
+from abmail.errors import ConfigError, bad_certificate
 
 __all__ = ["Returned", "open_mailbox"]
 
@@ -183,10 +183,7 @@ def _failures(place: str) -> Iterator[None]:
     try:
         yield
     except ssl.SSLCertVerificationError as error:
-        raise ConfigError(
-            f"the certificate of {place} is not valid: {error.verify_message}",
-            hint="use the host name that the certificate is made for",
-        ) from error
+        raise bad_certificate(place, error) from error
     except imaplib.IMAP4.error as error:
         raise ConfigError(f"{place} refuses: {_words(error.args)}", hint="check user, password and folder") from error
     except OSError as error:

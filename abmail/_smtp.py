@@ -19,7 +19,14 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from abmail._replies import HungUpError, Reply, Stage, goes_on, refusal, setup_refusal
-from abmail.errors import ConfigError, PermanentSendError, TransientSendError, UncertainSendError, mask_address
+from abmail.errors import (
+    ConfigError,
+    PermanentSendError,
+    TransientSendError,
+    UncertainSendError,
+    bad_certificate,
+    mask_address,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -447,10 +454,7 @@ def _setup_errors(place: str) -> Iterator[None]:
     try:
         yield
     except ssl.SSLCertVerificationError as error:
-        raise ConfigError(
-            f"the certificate of {place} is not valid: {error.verify_message}",
-            hint="use the host name that the certificate is made for",
-        ) from error
+        raise bad_certificate(place, error) from error
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
         raise TransientSendError(f"{place} hung up during the TLS handshake") from error
     except ssl.SSLError as error:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from ssl import SSLCertVerificationError
+
     from abmail.diagnostics import Diagnostic
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "UncertainSendError",
     "UnknownExperiment",
     "WebhookError",
+    "bad_certificate",
     "mask_address",
 ]
 
@@ -215,3 +218,11 @@ class MissingExtra(AbmailError, ImportError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs the extra '{extra}'", hint=f"pip install 'abmail[{extra}]'")
         self.extra = extra
+
+
+def bad_certificate(place: str, error: SSLCertVerificationError) -> ConfigError:
+    """What a certificate means that cannot be verified; ``place`` is host and port."""
+    return ConfigError(
+        f"the certificate of {place} is not valid: {error.verify_message}",
+        hint="use the host name that the certificate is made for",
+    )
