@@ -5,6 +5,7 @@ Only `abmail.store` imports it. SQLite gets one prepared statement, PostgreSQL g
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -12,7 +13,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from abmail import _tables as t
-from abmail._records import Candidate, to_recipient
+from abmail._records import Candidate
+from abmail.recipient import Recipient
 
 __all__ = ["candidates", "insert_messages"]
 
@@ -25,13 +27,16 @@ _STAGE: Final = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS new_messages (id text, experiment text, recipient text, step integer, "
     "state text, position bigint, zone text, propensity double precision) ON COMMIT DROP"
 )
-_COPY: Final = f"COPY new_messages ({_NAMES}) FROM STDIN"
+_COPY: Final = f"COPY {{}} ({_NAMES}) FROM STDIN"
 _MOVE: Final = f"INSERT INTO messages ({_NAMES}) SELECT {_NAMES} FROM new_messages ON CONFLICT DO NOTHING"  # noqa: S608
 
 _known = (t.messages.c.experiment == sa.bindparam("e")) & (t.messages.c.recipient == t.recipients.c.id)
 _CANDIDATES: Final = (
     sa.select(
-        t.recipients,
+        t.recipients.c.id,
+        t.recipients.c.email,
+        t.recipients.c.zone,
+        sa.cast(t.recipients.c.attributes, sa.Text).label("attributes"),
         t.suppressions.c.email.is_not(None).label("suppressed"),
         sa.exists().where(_known).label("known"),
     )
@@ -46,15 +51,18 @@ def candidates(db: sa.Connection, experiment: str) -> Iterator[Candidate]:
     """Everybody, by id, with what bars a mail of an experiment; at no time is more than a page of them in memory."""
     after = ""
     while rows := db.execute(_CANDIDATES, {"e": experiment, "after": after}).all():
-        for row in rows:
-            yield Candidate(to_recipient(row), bool(row.suppressed), bool(row.known))
+        read = json.loads(f"[{','.join([row.attributes for row in rows])}]")  # in one go: half the time of one by one
+        for (ident, email, zone, _, suppressed, known), attributes in zip(rows, read, strict=True):
+            recipient = Recipient(id=ident, email=email, attributes=attributes, zone=zone)
+            yield Candidate(recipient, bool(suppressed), bool(known))
         after = rows[-1].id
 
 
 def insert_messages(db: sa.Connection, experiment: str, messages: Iterable[Mapping[str, Any]]) -> int:
     """Insert the rows of the ledger that are not there yet; returns how many."""
     lines = (_line(experiment, message) for message in messages)
-    add = _copy if db.dialect.name == "postgresql" else _execute
+    any_there = sa.select(sa.exists().where(t.messages.c.experiment == experiment))
+    add = _execute if db.dialect.name == "sqlite" else _merge if db.execute(any_there).scalar_one() else _copy
     added = 0
     while chunk := list(islice(lines, _CHUNK)):
         added += add(db, chunk)
@@ -73,14 +81,18 @@ def _execute(db: sa.Connection, lines: Sequence[tuple[Any, ...]]) -> int:
     return db.exec_driver_sql(_INSERT, list(lines)).rowcount
 
 
-def _copy(db: sa.Connection, lines: Sequence[tuple[Any, ...]]) -> int:
-    db.exec_driver_sql(_STAGE)
+def _copy(db: sa.Connection, lines: Sequence[tuple[Any, ...]], table: str = "messages") -> int:
     driver: Any = db.connection.driver_connection
-    with driver.cursor() as cursor:
-        with cursor.copy(_COPY) as copy:
-            for line in lines:
-                copy.write_row(line)
-        cursor.execute(_MOVE)
-        added = int(cursor.rowcount)
-        cursor.execute("TRUNCATE new_messages")
+    with driver.cursor() as cursor, cursor.copy(_COPY.format(table)) as copy:
+        for line in lines:
+            copy.write_row(line)
+    return len(lines)
+
+
+def _merge(db: sa.Connection, lines: Sequence[tuple[Any, ...]]) -> int:
+    """Insert those that are not there yet, by way of a table of their own, as COPY knows no exceptions."""
+    db.exec_driver_sql(_STAGE)
+    _copy(db, lines, "new_messages")
+    added = db.exec_driver_sql(_MOVE).rowcount
+    db.exec_driver_sql("TRUNCATE new_messages")
     return added

@@ -194,12 +194,13 @@ class Engine:
         barred: frozenset[str] = frozenset()
         if plan.recipients is not None:
             barred = frozenset(self.store.import_recipients(plan.recipients, now=now).conflicts)
-        given = None if plan.recipients is None else [r for r in plan.recipients if r.id not in barred]
+        known = None if plan.recipients is None else {r.id: r for r in plan.recipients if r.id not in barred}
+        given = None if known is None else list(known.values())
         chosen = None if given is None else list(self._everybody(experiment.name, given))
 
         def rows(stored_people: Iterator[Candidate]) -> Iterator[Mapping[str, object]]:
             people = stored_people if chosen is None else chosen
-            return planning.ledger_rows(experiment, people, message_id=partial(self.signer.message_id, experiment.name))
+            return planning.ledger_rows(experiment, people, message_id=self.signer.message_ids(experiment.name))
 
         version, added = self.store.apply(
             experiment.name,

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "HUMAN_LIKELY",
@@ -358,6 +358,7 @@ class Token:
     link: int | None = None
 
 
+_quoted = json.encoder.encode_basestring_ascii
 _VERSION = 1
 _TAG = 16
 _HEAD = 19  # version, kind, key id, message id
@@ -410,9 +411,20 @@ class Signer:
         Returns:
             32 hexadecimal digits.
         """
+        return self.message_ids(experiment, step)(recipient_id)
+
+    def message_ids(self, experiment: str, step: int = 0) -> Callable[[str], str]:
+        """The same for many recipients of one experiment: a function from their ids to the messages'."""
         # JSON keeps the parts apart: ("a", "bc") and ("ab", "c") are different messages.
-        named = json.dumps([experiment, recipient_id, step]).encode()
-        return hashlib.blake2b(named, key=self._current.message, digest_size=16).hexdigest()
+        start = hashlib.blake2b(f"[{_quoted(experiment)}, ".encode(), key=self._current.message, digest_size=16)
+        end = f", {step}]".encode()
+
+        def of(recipient_id: str) -> str:
+            ident = start.copy()
+            ident.update(_quoted(recipient_id).encode() + end)
+            return ident.hexdigest()
+
+        return of
 
     def sign(self, kind: TokenKind, message_id: str, *, link: int | None = None, target: str | None = None) -> str:
         """Make a token.

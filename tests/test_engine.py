@@ -125,6 +125,15 @@ def test_the_whole_chain_from_plan_to_report(engine: Engine, transport: Moody, c
     assert ab.Report.from_dict(report.to_dict()) == report
 
 
+def test_a_recipient_who_is_given_twice_gets_one_mail_and_later_ones_are_added(engine: Engine) -> None:
+    twice = [*people(20), *people(5)]
+    exp = definition()
+    assert engine.apply(engine.plan(exp, twice, template=TEMPLATE)).added == 20
+    assert engine.apply(engine.plan(exp, people(30), template=TEMPLATE)).added == 10
+    assert engine.apply(engine.plan(exp, people(30), template=TEMPLATE)).added == 0
+    assert engine.waiting("spring") == 30
+
+
 def clicks_for(engine: Engine, transport: Moody, at: datetime, shares: dict[str, float], first: int = 0) -> None:
     """Click the given share of each subject's mails, from the ``first`` mail on."""
     rng = np.random.default_rng(11)
