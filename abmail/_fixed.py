@@ -186,7 +186,9 @@ def _constrained_rate(pair: Pair, delta: Floats) -> Floats:
     l1 = (share_a * delta - 1 - 2 * rate_a) * delta + rate
     c = third**3 + (rate_a * delta * (1 - delta) - l1 * third) / 2
     b = np.copysign(np.sqrt(np.maximum(third**2 - l1 / 3, 0.0)), c)
-    cosine = np.divide(c, b**3, out=np.ones_like(c), where=b != 0)
+    cosine = np.empty(c.shape)
+    cosine.fill(1.0)
+    np.divide(c, b**3, out=cosine, where=b != 0)
     angle = (math.pi + np.arccos(np.minimum(np.maximum(cosine, -1.0), 1.0))) / 3
     root: Floats = 2 * b * np.cos(angle) - third
     return root

@@ -39,11 +39,12 @@ _MARKUP = re.compile(
     r"|<(?:[!?]|/[^A-Za-z])[^>]*+>?"
 )
 _CONDITIONAL = "<!--[if"
-# What stands before the body where no tag says that it begins.
+# What stands before the body where no tag says that it begins. The group as a whole is not possessive: before Python
+# 3.11.5 such a group keeps the beginning of what it could not finish.
 _HEAD = re.compile(
     rf"(?:{_SPACE}*+(?:<!--(?s:.*?)-->|<!(?i:doctype)[^>]*+>"
     rf"|<(?:/(?i:head)|(?i:html|head|meta|link|base))(?=[\t\n\f\r />]){_ATTRIBUTES}>"
-    rf"|<(?P<raw>(?i:title|style|script))(?=[\t\n\f\r />]){_ATTRIBUTES}>(?s:.*?)</(?i:(?P=raw)){_SPACE}*+>))*+"
+    rf"|<(?P<raw>(?i:title|style|script))(?=[\t\n\f\r />]){_ATTRIBUTES}>(?s:.*?)</(?i:(?P=raw)){_SPACE}*+>))*"
 )
 _LEADS_AWAY = re.compile("(?i:a|area|v:.*)")
 

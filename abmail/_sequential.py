@@ -466,9 +466,7 @@ def _score(pair: Pair, g: Floats, g2_over_h: Floats) -> EpochScore:
 
 def gap(allowed: Floats, distance: Floats) -> Floats:
     """How far inside a boundary: from 1 in the middle over 0 on it to -1; 1 where both are nothing."""
-    whole = allowed + distance
-    inside: Floats = np.divide(allowed - distance, whole, out=np.ones_like(whole), where=whole > 0)
-    return inside
+    return _divide(allowed - distance, allowed + distance, 1.0)
 
 
 def invert(
@@ -478,13 +476,13 @@ def invert(
 
     The distance in units of the allowed one, (1 - gap) / (1 + gap), is nearly straight, so the secant through the
     latest two points finds where it is 1 in a few steps. Where it leaves what is known to hold an end, and every third
-    time where that takes long, the step halves instead. ``fits`` takes and gives arrays with a first axis of two.
+    time where that takes long, the step halves instead. ``fits`` takes and gives arrays with a first axis more.
     Ends that are ``near`` those looked for save a step or two.
     """
-    inside = np.stack((start, start))
-    limit = np.empty_like(inside)
-    limit[0], limit[1] = lowest, highest
-    f, f_limit = fits(inside), fits(limit)
+    places = np.empty((4, *start.shape))
+    places[:2], places[2], places[3] = start, lowest, highest
+    gaps = fits(places)
+    inside, limit, f, f_limit = places[:2], places[2:], gaps[:2], gaps[2:]
     unbounded = f_limit >= 0
     settled = unbounded | (f < 0)
     outside, before, x = limit, limit, inside
