@@ -45,6 +45,15 @@ def test_the_command_reference_is_fresh() -> None:
     assert page == generate.reference(), "run: python docs/generate.py"
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    for page in PAGES:
+        for row in re.findall(r"^\|.*`test_\w+\.py`.*$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            for file, names in re.findall(r"`(test_\w+\.py)`: ([^;|]*)", row):
+                code = (ROOT / "tests" / file).read_text(encoding="utf-8")
+                for name in re.findall(r"`(test_\w+)`", names):
+                    assert f"def {name}(" in code, f"{page.name}: {file} has no {name}"
+
+
 def test_the_errors_that_the_readme_shows_are_what_check_says(tmp_path: Path) -> None:
     shown = next(b for b in blocks(ROOT / "README.md", "console") if "bad.yaml" in b)
     lines = ["spec: 1", "name: spring", "factors:", '  subject: {plain: "Join us", number: "3 ways"}']

@@ -925,6 +925,30 @@ def test_the_unsubscribe_address_stands_whole_in_the_bytes() -> None:
     assert f"List-Unsubscribe: <{UNSUBSCRIBE}>\r\n".encode() in render().raw
 
 
+@pytest.mark.parametrize("length", [30, 78, 250, 800])
+@pytest.mark.parametrize("mailto", [None, "leave@example.com", "leave+" + "x" * 50 + "@example.com"])
+def test_the_list_headers_are_addresses_in_angle_brackets_however_long_they_are(
+    length: int, mailto: str | None
+) -> None:
+    """RFC 2369, section 2, and RFC 2919, section 3, read strictly; the standard library would encode the long ones."""
+    tracker = "https://t.example.com/".ljust(length, "p")
+    definition = experiment()
+    renderer = Renderer(
+        experiment=definition, template="", tracker_url=tracker, signer=SIGNER, unsubscribe_mailto=mailto
+    )
+    raw = renderer.render(cell=definition.cells[0], recipient=person(), message_id=MESSAGE_ID, now=NOW).raw
+    address = f"{tracker}/u/{SIGNER.sign('u', MESSAGE_ID)}"
+    assert f"<{address}>".encode() in raw
+    head = raw.partition(b"\r\n\r\n")[0]
+    found = re.search(rb"\r\nList-Unsubscribe: ([^\r\n]*(?:\r\n[ \t]+[^\r\n]+)*)", head)
+    assert found is not None
+    items = re.fullmatch(r"<([!-;=?-~]+)>(?:,(?:\r\n)?[ \t]+<([!-;=?-~]+)>)?", found[1].decode("ascii"))
+    assert items is not None
+    assert items.groups() == (address, mailto and f"mailto:{mailto}?subject=unsubscribe")
+    assert re.search(rb"\r\nList-Id: <[A-Za-z0-9.\-]+>\r\n", head)
+    assert max(map(len, head.split(b"\r\n"))) <= 998
+
+
 def test_the_feedback_id_tells_variant_campaign_stream_and_sender_and_no_person() -> None:
     factors = {"subject": {"number-3": "x", "数字": "y"}}
     first, second = (headers_of(render(factors=factors, cell=cell).raw)["Feedback-ID"] for cell in (0, 1))

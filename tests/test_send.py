@@ -10,11 +10,12 @@ import socket
 import ssl
 import struct
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
+from itertools import product
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -644,19 +645,38 @@ def test_an_address_that_would_break_the_envelope_is_refused(recipient: str) -> 
     assert recorder.options == []
 
 
+def of_bytes(raw: bytes) -> RenderedMessage:
+    return replace(message(), raw=raw)
+
+
+DOTTED = [b"\r\n".join(lines) for n in (1, 2, 3) for lines in product((b"", b".", b"..", b".x", b"x."), repeat=n)]
+
+
+def test_lines_that_begin_with_dots_arrive_as_they_were_wherever_they_stand() -> None:
+    """RFC 5321, section 4.5.2: every text of one to three such lines, with and without a line end after the last."""
+    texts = [text + ending for text in DOTTED for ending in (b"", b"\r\n")]
+    with serving(recorder := Recorder()) as port, sending(port) as transport:
+        for text in texts:
+            transport.send(of_bytes(text))
+    arrived = [content for _, _, content in recorder.mails]
+    assert arrived == [text if text.endswith(b"\r\n") else text + b"\r\n" for text in texts]
+
+
+def test_on_the_wire_a_dot_that_begins_a_line_is_doubled_and_no_other() -> None:
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.begin()
+        assert peer.read_message() == b"..\r\n...\r\n..x.\r\nx.y\r\n\r\n..\r\n"
+        peer.say("250 OK")
+        peer.take("QUIT", "221 Bye")
+
+    with scripted(script) as port, sending(port) as transport:
+        transport.send(of_bytes(b".\r\n..\r\n.x.\r\nx.y\r\n\r\n."))
+
+
 @pytest.mark.parametrize("smuggled", [b"\n.\nMAIL FROM:<x@y.example>", b"\r.\r", b"\r\n.\n", b"\n.\r\n"])
 def test_bare_line_ends_that_could_smuggle_a_second_mail_are_refused(smuggled: bytes) -> None:
-    good = message()
-    bad = RenderedMessage(
-        message_id=good.message_id,
-        header_id=good.header_id,
-        sender=good.sender,
-        recipient=good.recipient,
-        subject="",
-        html="",
-        text="",
-        raw=good.raw + smuggled,
-    )
+    bad = of_bytes(message().raw + smuggled)
     with serving(Recorder()) as port, sending(port) as transport, pytest.raises(PermanentSendError, match="CRLF"):
         transport.send(bad)
 
