@@ -115,7 +115,7 @@ class Decision:
     Attributes:
         state: ``winner`` (proved better than every other arm), ``leading`` (ahead, not proved), ``no_difference``
             (every difference to the leading arm is smaller than the mde), ``too_early`` (too few successes) or
-            ``stopped`` (the sends do not fit the weights; nothing may be said).
+            ``stopped`` (the sends do not fit the weights, or the test was ended without a result; nothing may be said).
         arm: Name of the winning or leading arm, None in the other states.
         reason: Why, in a few words.
         look: Index of the epoch at which ``winner`` or ``no_difference`` was proved; what was proved stays. None in the
@@ -323,6 +323,7 @@ class Comparison:
             sends=sum(a.n for a in self.arms),
             mde=self.mde or 0.0,
             srm_p=self.srm.anytime_p_value if self.srm.p_value is None else self.srm.p_value,
+            srm_failed=not self.srm.ok,
             **self._second(),
             p_best=next((a.p_best for a in self.arms if a.name == leader), 0.0),
             posterior_only=self.method.name == "bayes",

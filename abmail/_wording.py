@@ -31,6 +31,7 @@ class Facts:
         sends: Sends of all arms.
         mde: Smallest difference worth finding.
         srm_p: p-value of the sample-ratio check.
+        srm_failed: Whether that check failed; a test may be stopped for other reasons, too.
         runner_up: Name of the best of the other arms, None where unknown.
         gap: Rate of the leader minus that of the runner-up.
         gap_low: Lower end of its interval.
@@ -55,6 +56,7 @@ class Facts:
     sends: int
     mde: float
     srm_p: float | None
+    srm_failed: bool
     runner_up: str | None
     gap: float
     gap_low: float
@@ -83,8 +85,9 @@ _TEXTS: dict[str, dict[str, str]] = {
         "too_few": "Too early to tell: each pair of arms needs 30 successes and 30 failures; so far there are "
         "{successes} successes in {sends} sends.",
         "zero_variance": "Too early to tell: all sends ended alike ({successes} successes in {sends} sends).",
-        "stopped": "The sends do not fit the weights they were drawn with ({p}): find the cause before you read the "
+        "srm_failed": "The sends do not fit the weights they were drawn with ({p}): find the cause before you read the "
         "result.",
+        "stopped": "The test was stopped before anything was proved.",
         "p": "p = {:.2g}",
         "p_small": "p < 0.001",
         "join": ", ",
@@ -110,7 +113,8 @@ _TEXTS: dict[str, dict[str, str]] = {
         "too_few": "まだ判断できません。比較する2案には成功30件と失敗30件が必要です"
         "(現在は配信{sends}通のうち成功{successes}件)。",
         "zero_variance": "まだ判断できません。すべての配信が同じ結果です(配信{sends}通、成功{successes}件)。",
-        "stopped": "配信の内訳が割り当ての重みと合いません({p})。原因が分かるまで結果を読まないでください。",
+        "srm_failed": "配信の内訳が割り当ての重みと合いません({p})。原因が分かるまで結果を読まないでください。",
+        "stopped": "何かが証明される前に実験を停止しました。",
         "p": "p = {:.2g}",
         "p_small": "p < 0.001",
         "join": "、",
@@ -128,8 +132,9 @@ def write_sentence(facts: Facts, language: Language) -> str:
     if language not in _TEXTS:
         raise ValueError(f"language is '{language}', must be one of {', '.join(_TEXTS)}")
     texts = _TEXTS[language]
-    p_value = facts.srm_p if facts.state == "stopped" else facts.p_value
-    return texts[_key(facts)].format(
+    key = _key(facts)
+    p_value = facts.srm_p if key == "srm_failed" else facts.p_value
+    return texts[key].format(
         leader=facts.leader,
         rival=facts.rival,
         effect=f"{100 * facts.effect:.2f}",
@@ -154,7 +159,7 @@ def _key(facts: Facts) -> str:
     if facts.state == "too_early":
         return facts.reason
     if facts.state == "stopped":
-        return facts.state
+        return "srm_failed" if facts.srm_failed else "stopped"
     if facts.posterior_only and facts.state in ("winner", "leading"):
         return "posterior"
     if facts.n_arms > 2 and facts.state == "winner" and facts.runner_up is not None and facts.gap_low > 0:

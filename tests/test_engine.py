@@ -606,6 +606,8 @@ def test_a_stop_cancels_what_waits(engine: Engine, transport: Moody) -> None:
     report = engine.analyze("spring")
     assert report.state == "stopped"
     assert report.decision.reason == "webinar full"
+    assert report.sentence == "The test was stopped before anything was proved."
+    assert report.sentence_ja == "何かが証明される前に実験を停止しました。"
     with pytest.raises(StoreError, match="has ended"):
         apply(engine, definition(), people(1_700))
 
