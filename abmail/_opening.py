@@ -43,6 +43,9 @@ def is_open(settings: SendTimes, zone: str, now: datetime) -> bool:
 def rules_of(settings: SendTimes, zones: Iterable[str], *, first: datetime, last: datetime) -> Rules:
     """The same for a plan of many mails; the holidays of a zone stand under its name.
 
+    With mode ``fixed`` the window begins at ``at``, so that no mail falls due before it may go out. (Where ``at`` comes
+    after midnight in a window that began before, it does not: the window belongs to the day before.)
+
     Args:
         settings: Of the definition.
         zones: Those of the recipients.
@@ -52,11 +55,18 @@ def rules_of(settings: SendTimes, zones: Iterable[str], *, first: datetime, last
     years = range(first.year, last.year + 2)
     free = {zone: frozenset().union(*(_free_days(settings, zone, year) for year in years)) for zone in zones}
     return Rules(
-        between=None if settings.between is None else (settings.between.start, settings.between.end),
+        between=_between(settings),
         days=settings.weekdays,
         quiet=tuple((stretch.start, stretch.end) for stretch in settings.quiet or ()),
         holidays={zone: days for zone, days in free.items() if days},
     )
+
+
+def _between(settings: SendTimes) -> tuple[time, time] | None:
+    window = None if settings.between is None else (settings.between.start, settings.between.end)
+    begin, end = window or (time(0), time(0))
+    at = settings.at if settings.mode == "fixed" else None
+    return window if at is None or at <= begin else (at, end)
 
 
 def _free_days(settings: SendTimes, zone: str, year: int) -> frozenset[date]:

@@ -259,12 +259,14 @@ def _chosen(
 
 
 def _fixed_slot(slots: Slots, fixed: time, release: float) -> int:
-    """Index of the slot that holds the first fixed time from the release on, or of the next one after it."""
+    """Index of the slot that holds the first fixed time on an allowed day, or of the next slot where none holds it."""
     offset = int(clock(slots.zone, release, release).offset(release))
-    days = (release + offset) // _DAY + np.arange(3)
+    days = (release + offset) // _DAY + np.arange(max((slots.end[-1] - release) // _DAY, 1) + 2)
     moments = to_utc(slots.zone, days * _DAY + 3600 * fixed.hour + 60 * fixed.minute)
-    moment = max(float(moments[moments > release - 3600][0]), release)
-    return int(np.searchsorted(slots.end, moment, side="right")) % len(slots)
+    moments = np.maximum(moments[moments > release - 3600], release)
+    place = np.searchsorted(slots.end, moments, side="right") % len(slots)
+    inside = (slots.start[place] <= moments) & (moments < slots.end[place])
+    return int(place[np.argmax(inside)])  # the first of all where none is inside
 
 
 def _drawn(

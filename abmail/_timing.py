@@ -18,7 +18,7 @@ import numpy as np
 
 from abmail._evidence import Evidence
 from abmail._habits import habits_of, history_of
-from abmail._opening import rules_of
+from abmail._opening import next_opening, rules_of
 from abmail._slot_test import compared_hours, slot_weights
 from abmail._timing_report import account_uplift, plain_report, timing_report
 from abmail.decide import next_release, ships
@@ -35,13 +35,13 @@ OPEN_FOR: Final = timedelta(hours=72)
 
 _AHEAD: Final = timedelta(hours=1)
 _KEPT: Final = timedelta(days=1)
-_PLANNED: Final = timedelta(days=7)
+_WEEK: Final = timedelta(days=7)
 _LONGEST: Final = timedelta(days=60)
 _MINUTE: Final = 60
 _REASONS: Final[Mapping[str, str]] = {
-    "window": "no hour is allowed before the deadline",
-    "cap": "every hour before the deadline is too near to other mails to this recipient",
-    "capacity": "every hour before the deadline is full",
+    "window": "no hour is allowed {span}",
+    "cap": "every hour {span} is too near to other mails to this recipient",
+    "capacity": "every hour {span} is full",
 }
 
 
@@ -87,7 +87,7 @@ class Timing:
         )  # fmt: skip
         return self._store.schedule(
             name, release, n=size, plan=plan, whole=settings.per_hour is not None,
-            others_since=None if settings.caps is None else now - _PLANNED,
+            others_since=None if settings.caps is None else now - max(_WEEK, settings.caps.gap or _WEEK),
         )  # fmt: skip
 
     def due(self, evidence: Evidence) -> int:
@@ -174,24 +174,27 @@ class _Plan:
         control = control_group(ids, self._salt, share=settings.control)
         fixed = np.ones(len(ids), np.bool_) if settings.mode == "fixed" else control
         deadlines = _deadlines(settings, names, now)
+        until = {zone: _until(settings, zone, now) for zone in names} if deadlines is None else deadlines
         plan = plan_sends(
             self._model, ids, release=now.timestamp(),
             rules=rules_of(settings, names, first=now, last=now + _LONGEST), zone=zones, country=zones,
             salt=f"{self._experiment.name} {self._number}", rng=self._rng, within=settings.within.total_seconds(),
-            deadline=deadlines, explore=settings.explore if settings.mode == "learn" else 0.0, control=fixed,
+            deadline=until, explore=settings.explore if settings.mode == "learn" else 0.0, control=fixed,
             fixed=settings.home, weights=_by_hour(self._weights),
             company=[email_domain(one.recipient.email) for one in people],
             caps=_caps(settings), others=_other(others, ids), capacity=settings.per_hour,
         )  # fmt: skip
         late = {zone: datetime.fromtimestamp(at, UTC) for zone, at in (deadlines or {}).items()}
+        span = "before the deadline" if deadlines else "within a week of the next allowed day"
         slots = []
         for i, one in enumerate(people):
+            why = _REASONS.get(str(plan.reason[i]), "").format(span=span)
             at = None if math.isnan(plan.at[i]) else _moment(float(plan.at[i]), float(plan.start[i]))
             slots.append(Slot(
                 message=one.message, due_at=at, expires_at=_expiry(settings, at, late.get(one.zone)),
                 hour=int(plan.hour[i]), ahead=int(plan.offset[i]), arm=str(plan.arm[i]), control=bool(control[i]),
                 propensity=float(plan.propensity[i]), chance=float(plan.chance[i]),
-                chance_fixed=float(plan.chance_fixed[i]), reason=_REASONS.get(str(plan.reason[i]), ""),
+                chance_fixed=float(plan.chance_fixed[i]), reason=why,
             ))  # fmt: skip
         return slots
 
@@ -207,6 +210,15 @@ def _deadlines(settings: SendTimes, zones: Sequence[str], now: datetime) -> dict
         return None
     moments = {zone: settings.deadline.replace(tzinfo=ZoneInfo(zone)) for zone in zones}
     return {zone: min(at, now + _LONGEST).timestamp() for zone, at in moments.items()}
+
+
+def _until(settings: SendTimes, zone: str, now: datetime) -> float:
+    """How far a plan without a deadline reaches: a week from the next moment at which mail may go out."""
+    try:
+        opening = next_opening(settings, zone, now + timedelta(seconds=_MINUTE))
+    except ValueError:  # every day is a holiday
+        opening = now + _LONGEST
+    return min(opening + _WEEK, now + _LONGEST).timestamp()
 
 
 def _expiry(settings: SendTimes, at: datetime | None, deadline: datetime | None) -> datetime | None:

@@ -546,3 +546,41 @@ def test_definitions_without_the_newer_keys_keep_their_hash() -> None:
 def test_a_short_wait_and_a_missing_control_group_are_warned_about() -> None:
     found = check(definition(send_time={"mode": "learn", "within": "4h", "control": 0}))
     assert [finding.code for finding in found if finding.code.startswith("AB5")] == ["AB502", "AB503"]
+
+
+# --- nothing is lost, and the fixed hour is the fixed hour ------------------------------------------------------------
+
+
+def test_without_a_deadline_a_mail_waits_for_the_next_allowed_day_however_far(light: Engine, clock: Clock) -> None:
+    """The only Monday within a week is a holiday."""
+    times = {"mode": "learn", "between": "01:00-05:00", "days": ["mon"], "holidays": ["2026-03-09"]}
+    run(light, clock, definition(send_time=times, allocation={"policy": "uniform"}), people(60))
+    assert light.store.states("spring") == {State.SENT: 60}
+    zone = {person.id: str(person.zone) for person in people(60)}
+    days = {mail.sent_at.astimezone(ZoneInfo(zone[mail.recipient])).date() for mail in mails(light)}
+    assert days <= {date(2026, 3, 2), date(2026, 3, 16)}
+
+
+def test_a_long_gap_between_two_mails_is_kept(light: Engine, clock: Clock) -> None:
+    caps = {"caps": {"gap": "10d"}, "mode": "learn"}
+    run(light, clock, definition(send_time=caps, allocation={"policy": "uniform"}), people(60))
+    first = {mail.recipient: mail.sent_at for mail in mails(light)}
+    clock.time = MONDAY + timedelta(days=8)
+    run(light, clock, definition("summer", send_time=caps, allocation={"policy": "uniform"}), people(60))
+    second = {mail.recipient: mail.sent_at for mail in mails(light, "summer")}
+    assert set(second) == set(first)
+    assert all(second[who] - first[who] >= timedelta(days=10) for who in first)
+
+
+def test_after_a_weekend_the_control_group_still_gets_its_mail_at_the_fixed_hour(light: Engine, clock: Clock) -> None:
+    clock.time = datetime(2026, 3, 7, 9, tzinfo=UTC)  # a Saturday
+    times = {"mode": "learn", "at": "11:00", "control": 0.5}
+    run(light, clock, definition(send_time=times, allocation={"policy": "uniform"}), people(90))
+    assert {mail.hour for mail in mails(light) if mail.control} == {11}  # on Monday
+
+
+def test_a_fixed_time_within_an_hour_leaves_no_mail_to_expire_before_it(light: Engine, clock: Clock) -> None:
+    times = {"at": "11:50", "caps": {"per_day": 1}, "expires": "10m"}
+    exp = definition(send_time=times, allocation={"policy": "uniform"})
+    run(light, clock, exp, people(60))
+    assert light.store.states("spring") == {State.SENT: 60}
