@@ -110,8 +110,8 @@ def bare(engine: sa.Engine, n: int) -> float:
         db.exec_driver_sql("DELETE FROM messages")
         db.commit()
         start = time.perf_counter()
-        _insert(db, rows)
-        db.commit()
+        with db.begin():
+            _insert(db, rows)
         seconds = time.perf_counter() - start
     return seconds * n / len(rows)
 
