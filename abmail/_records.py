@@ -213,7 +213,10 @@ class Release:
 
 
 class SlotMail(NamedTuple):
-    """A mail that was sent at an hour of its own, and the first time that a person opened or clicked it."""
+    """A mail that was sent at an hour of its own, and the first time that a person opened or clicked it.
+
+    ``ahead`` is by how many seconds the recipient's clock was ahead of UTC then.
+    """
 
     recipient: str
     experiment: str
@@ -225,6 +228,7 @@ class SlotMail(NamedTuple):
     sent_at: datetime
     opened_at: datetime | None
     clicked_at: datetime | None
+    ahead: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,7 @@ _SLOT_MAILS: Final = (
         t.messages.c.recipient, t.messages.c.experiment, t.send_slots.c.release, t.send_slots.c.hour,
         t.send_slots.c.arm, t.send_slots.c.control, t.send_slots.c.propensity, t.messages.c.attempted_at,
         _opened.c.at.label("opened_at"), _clicked.c.at.label("clicked_at"),
+        t.send_slots.c.ahead,
     )
     .select_from(_ledger)
     .where(t.messages.c.state == State.SENT.value, t.messages.c.attempted_at <= sa.bindparam("before"))

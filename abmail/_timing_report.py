@@ -120,6 +120,7 @@ class _Hours:
         self._weights = weights
         self._hour = np.array([mail.hour % 24 for mail in mails], dtype=np.int64)
         self._release = np.array([mail.release for mail in mails], dtype=np.int64)
+        self._ahead = np.array([mail.ahead for mail in mails], dtype=np.int64)
         self._chance = np.array([mail.propensity or 0.0 for mail in mails], dtype=np.float64)
         self._answered = np.array(answered, dtype=np.int64)
         self.hours = np.unique(self._hour)
@@ -168,11 +169,14 @@ class _Hours:
         )
 
     def _strata(self) -> NDArray[np.int64]:
-        """Plan, and the share in it of the hours that a recipient could get: a chance is an hour's share over that."""
+        """Plan, clock, and the share of the hours that a recipient could get: a chance is an hour's share over that.
+
+        The clock is in it, as soon after a plan those further east can get other hours with the same share in all.
+        """
         share = np.array(
             [self._weights[r][h] for r, h in zip(self._release.tolist(), self._hour.tolist(), strict=True)]
         )
-        key = np.stack([self._release.astype(np.float64), np.round(share / self._chance, 9)], axis=1)
+        key = np.stack([self._release, self._ahead, np.round(share / self._chance, 9)], axis=1)
         return np.asarray(np.unique(key, axis=0, return_inverse=True)[1]).ravel()
 
 

@@ -584,3 +584,22 @@ def test_a_fixed_time_within_an_hour_leaves_no_mail_to_expire_before_it(light: E
     exp = definition(send_time=times, allocation={"policy": "uniform"})
     run(light, clock, exp, people(60))
     assert light.store.states("spring") == {State.SENT: 60}
+
+
+def test_hours_are_compared_among_people_who_could_get_the_same_ones(light: Engine, clock: Clock) -> None:
+    """Londoners read more than Berliners, whatever the hour; within two hours of a release their hours differ."""
+    times = {"mode": "test", "slots": [9, 10, 11], "within": "2h", "control": 0.0}
+    everybody = people(2000, zones=("Europe/London", "Europe/Berlin"))
+    zone = {person.id: person.zone for person in everybody}
+    run(light, clock, definition(send_time=times, allocation={"policy": "uniform"}), everybody, least=20)
+    rng = np.random.default_rng(3)
+    events = [
+        Event(type=EventType.OPENED, at=message.attempted_at + timedelta(minutes=5), message_id=message.id)
+        for message in light.store.messages("spring")
+        if message.attempted_at and rng.random() < (0.6 if zone[message.recipient] == "Europe/London" else 0.2)
+    ]
+    clock.time += timedelta(days=4)
+    light.record_all(events)
+    assert {mail.hour % 24 for mail in mails(light)} == {9, 10, 11}
+    found = light.analyze("spring").send_time
+    assert "which chance could explain" in found.sentence
