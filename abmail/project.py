@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 
 
 _PEM: Final = "-----BEGIN"
+_OWN_MACHINE: Final = re.compile(r"https?://(?:localhost|127(?:\.\d+){3}|\[::1\])(?=[:/]|\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +227,11 @@ class Project:
     def has_mail_server(self) -> bool:
         """Whether mails go to people."""
         return bool(self.mail_server.value)
+
+    @property
+    def is_tracker_local(self) -> bool:
+        """Whether the links in the mails lead to the reader's own machine, where nothing answers them."""
+        return bool(_OWN_MACHINE.match(self.settings["tracker_url"].value))
 
     @property
     def mail_server(self) -> Setting:

@@ -87,7 +87,31 @@ def test_mail_to_people_needs_a_yes_where_there_is_no_terminal(applied: Path) ->
         refused = run(applied, "send", "subjects", status=2, ABMAIL_SMTP_URL=inbox.url)
         assert "--yes" in refused.stderr
         assert "40 mails" in refused.stderr
+        assert "lead to http://127.0.0.1:8025," in refused.stderr
         assert len(inbox) == 0
+
+
+@pytest.mark.parametrize("tracker", ["http://localhost:8025/t", "https://[::1]", "https://127.0.0.1.example.com"])
+def test_links_that_no_reader_can_follow_are_told_before_mails_go_to_people(applied: Path, tracker: str) -> None:
+    with recording() as inbox:
+        said = [
+            run(
+                applied,
+                "send",
+                "subjects",
+                *words,
+                status=status,
+                ABMAIL_SMTP_URL=inbox.url,
+                ABMAIL_TRACKER_URL=tracker,
+            )
+            for words, status in (((), 2), (("--yes",), 0), (("--yes",), 0))
+        ]
+    warned = ["set tracker_url in abmail.toml" in each.stderr for each in said]
+    assert warned == ([False] * 3 if "example" in tracker else [True, True, False])  # nothing is left to send at last
+
+
+def test_without_a_mail_server_links_to_this_machine_are_no_fault(applied: Path) -> None:
+    assert "tracker_url" not in run(applied, "send", "subjects", "--yes").stderr
 
 
 def test_a_dry_run_sends_nothing(applied: Path) -> None:

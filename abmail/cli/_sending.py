@@ -249,7 +249,16 @@ def _show_due(engine: Engine, name: str | None) -> None:
 
 
 def _confirm(project: Project, engine: Engine, name: str | None, yes: bool) -> None:
-    if yes or not project.has_mail_server:
+    if not project.has_mail_server:
+        return
+    if project.is_tracker_local and engine.waiting(name):
+        tracker = project.settings["tracker_url"].value
+        click.echo(
+            f"warning: links in the mails, also that for unsubscribing, lead to {tracker}, which readers cannot reach; "
+            "set tracker_url in abmail.toml first",
+            err=True,
+        )
+    if yes:
         return
     waiting, server = engine.waiting(name), project.mail_server.shown
     if not sys.stdin.isatty():
