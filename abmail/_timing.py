@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from abmail.recipient import email_domain
 from abmail.report import SendTimeReport
 from abmail.sendtime import Caps, Other, SendTime, control_group, plan_sends
 from abmail.spec import Experiment, SendTimes
-from abmail.store import Release, Slot, Store, StoredExperiment, Waiting
+from abmail.store import Release, Slot, SlotMail, Store, StoredExperiment, Waiting
 
 __all__ = ["OPEN_FOR", "Timing"]
 
@@ -129,7 +129,7 @@ class Timing:
             return plain_report(evidence.experiment)
         name, gain = evidence.stored.name, None
         if evidence.experiment.send_time.mode == "learn":
-            mails = list(self._store.slot_mails(before=evidence.now - OPEN_FOR))
+            mails = _whole_plans(self._store.slot_mails(before=evidence.now), before=evidence.now - OPEN_FOR)
             gain = account_uplift(mails, rates=lambda start: self._store.open_rates(start=start), open_for=OPEN_FOR)
         own = list(self._store.slot_mails(before=evidence.now, name=name))
         return timing_report(evidence, self._store.releases(name), own, gain)
@@ -146,6 +146,13 @@ class Timing:
             words = f"{len(history):,} mails sent here" if len(history) else "the shipped profiles"
             self._learned = now, SendTime.fit(history, now=now.timestamp(), default_zone="UTC"), words
         return self._learned[1:]
+
+
+def _whole_plans(mails: Iterable[SlotMail], *, before: datetime) -> list[SlotMail]:
+    """Those of the plans that sent nothing since ``before``: of a younger one, the early hours alone would count."""
+    known = list(mails)
+    young = {(mail.experiment, mail.release) for mail in known if mail.sent_at > before}
+    return [mail for mail in known if (mail.experiment, mail.release) not in young]
 
 
 def _due_at(stored: StoredExperiment, experiment: Experiment, done: Sequence[Release], now: datetime) -> datetime:

@@ -603,3 +603,20 @@ def test_hours_are_compared_among_people_who_could_get_the_same_ones(light: Engi
     assert {mail.hour % 24 for mail in mails(light)} == {9, 10, 11}
     found = light.analyze("spring").send_time
     assert "which chance could explain" in found.sentence
+
+
+def test_a_plan_counts_for_the_gain_once_its_last_mail_is_old_enough(light: Engine, clock: Clock) -> None:
+    """Early readers' mails are old enough first: alone they are no match for the whole control group."""
+    times = {"mode": "learn", "control": 0.3, "explore": 1.0}
+    run(light, clock, definition(send_time=times, allocation={"policy": "uniform"}), people(400, zones=("UTC",)))
+    events = [
+        Event(type=EventType.OPENED, at=message.attempted_at + timedelta(minutes=5), message_id=message.id)
+        for message in light.store.messages("spring")
+        if message.attempted_at and int(message.recipient[1:]) % 2
+    ]
+    light.record_all(events)
+    last = max(mail.sent_at for mail in mails(light))
+    clock.time = last + timedelta(hours=71)
+    assert light.analyze("spring").send_time.status is None
+    clock.time = last + timedelta(hours=73)
+    assert light.analyze("spring").send_time.status not in {None, "too_few"}
