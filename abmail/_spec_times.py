@@ -33,6 +33,7 @@ LATER_DEFAULTS: Final[Mapping[str, Any]] = {"within": "1d", "control": 0.1, "exp
 
 _MORNING: Final = time(10)
 _MOST_CONTROL: Final = 0.5
+_LONGEST_GAP: Final = timedelta(days=62)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +121,11 @@ class SendTimes:
 
 def bad_caps(read: Mapping[str, Any]) -> Iterator[Refusal]:
     """Say what caps contradict; locations below them."""
-    day, week = read.get("per_day"), read.get("per_week")
+    day, week, gap = read.get("per_day"), read.get("per_week"), read.get("gap")
     if day is not None and week is not None and week < day:
         yield ("per_week",), BadValue(f"{week} a week are fewer than {day} a day", hint="leave per_day out")
+    if gap is not None and gap > _LONGEST_GAP:
+        yield ("gap",), BadValue(f"is more than {_LONGEST_GAP.days} days", hint="write 60d")
 
 
 def bad_times(read: Mapping[str, Any]) -> Iterator[Refusal]:

@@ -517,6 +517,7 @@ def test_hours_come_from_the_saved_model_where_there_is_one(tmp_path: Path, cloc
         ({"deadline": "2026-12-04T12:00Z"}, "send_time.deadline: '2026-12-04T12:00Z' is not a date with a time of day"),
         ({"caps": {"per_day": 3, "per_week": 2}}, "send_time.caps.per_week: 2 a week are fewer than 3 a day"),
         ({"per_hour": 0}, "send_time.per_hour: 0 is less than 1"),
+        ({"caps": {"gap": "63d"}}, "send_time.caps.gap: is more than 62 days"),
     ],
 )
 def test_times_that_contradict_each_other_are_refused_in_words(times: dict[str, Any], problem: str) -> None:
