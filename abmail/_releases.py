@@ -34,12 +34,12 @@ _NEXT: Final = (
 )
 _PLAN: Final = (
     t.messages.update()
-    .where(t.messages.c.id == sa.bindparam("m"))
+    .where(t.messages.c.id == sa.bindparam("m"), t.messages.c.state == State.QUEUED.value)
     .values(due_at=sa.bindparam("due"), expires_at=sa.bindparam("late"))
 )
 _SKIP: Final = (
     t.messages.update()
-    .where(t.messages.c.id == sa.bindparam("m"))
+    .where(t.messages.c.id == sa.bindparam("m"), t.messages.c.state == State.QUEUED.value)
     .values(state=State.EXPIRED.value, error=sa.bindparam("why"))
 )
 _LAST: Final = sa.select(sa.func.coalesce(sa.func.max(t.releases.c.number), -1)).where(t.releases.c.experiment == _e)

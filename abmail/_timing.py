@@ -118,10 +118,20 @@ class Timing:
         self, stored: StoredExperiment, experiment: Experiment, *, now: datetime
     ) -> tuple[datetime | None, dict[str, datetime]]:
         """When the next wave gets its moments; and per zone, the first moment for which a mail waits."""
-        release = None
+        release, planned = None, self._store.next_planned(stored.name)
         if self._store.unplanned(stored.name):
-            release = max(_due_at(stored, experiment, self._store.releases(stored.name), now), now)
-        return release, self._store.next_planned(stored.name)
+            done = self._store.releases(stored.name)
+            release = max(_due_at(stored, experiment, done, now), now)
+            if done and experiment.allocation.policy == "test_then_send" and not ships(stored):
+                release = self._end_of_pause(stored, experiment, pending=bool(planned))
+        return release, planned
+
+    def _end_of_pause(self, stored: StoredExperiment, experiment: Experiment, *, pending: bool) -> datetime | None:
+        """When the rest may follow a test; None while mails of the test are still to go out."""
+        found = self._store.snapshot(stored.name, n_cells=len(experiment.cells))
+        if pending or any(found.unsettled.values()) or not found.last_send:
+            return None
+        return max(found.last_send.values()) + experiment.allocation.every
 
     def report(self, evidence: Evidence) -> SendTimeReport:
         """What is known of the hours of sending, and over the whole account of what choosing them is worth."""

@@ -211,7 +211,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "too_few": "What choosing the hour brings is not proven yet: {people} people with a chosen hour and {control} "
         "with the fixed one have had their 72 hours; each group needs 30 people and 20 opens at least",
         "not_proven": "What choosing the hour brings is not proven yet: {chosen} opened at chosen hours, {fixed} of "
-        "the control group at the fixed hour ({people} and {control} people); so many would show a gain of "
+        "the control group at the fixed hour ({people} and {control} people); this many people would show a gain of "
         "{detectable} points in 8 of 10 cases",
         "proven": "Choosing the hour pays: {chosen} opened at chosen hours, {fixed} of the control group at the fixed "
         "hour ({people} and {control} people), more than chance explains",

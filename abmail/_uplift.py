@@ -29,6 +29,9 @@ __all__ = ["HourCurve", "Uplift", "UpliftStatus", "hour_curve", "open_rate_befor
 
 _FEWEST_PEOPLE: Final = 30
 _FEWEST_OPENS: Final = 20
+_NO_SCATTER: Final = 1e-12
+"""Least variance: where all mails of both groups were opened there is none to see."""
+
 _TYPICAL: Final = 0.02
 """Effect for which the interval that may be watched is tightest: two points."""
 
@@ -229,7 +232,7 @@ def _variance(mails: _Mails, sums: Floats, side: bool) -> tuple[float, float]:
 
 
 def _satterthwaite(parts: list[tuple[float, float]]) -> tuple[float, float]:
-    total = sum(variance for variance, _ in parts)
+    total = max(sum(variance for variance, _ in parts), _NO_SCATTER)
     return total, total**2 / max(sum(variance**2 / df for variance, df in parts), 1e-300)
 
 

@@ -228,6 +228,7 @@ def test_the_rest_waits_until_the_test_is_out_and_was_answered(light: Engine, cl
     )
     planned = []
     while (tick := light.tick()).next_at is not None:
+        assert tick.next_at > clock.time or tick.scheduled or tick.opened or tick.outbox.total  # nobody ticks in vain
         planned += [(clock.time, made.size) for made in tick.scheduled]
         clock.time = max(tick.next_at, clock.time + timedelta(minutes=30))
     assert [size for _, size in planned] == [200, 600]

@@ -28,6 +28,14 @@ def account(
     return answers, float((chosen - fixed).mean())
 
 
+def test_where_everybody_opened_nothing_is_claimed() -> None:
+    people = np.array([f"p{i}" for i in range(120)])
+    found = uplift(people, np.repeat("spring", 120), np.arange(120) < 50, np.ones(120, dtype=bool))
+    assert found.status is UpliftStatus.NOT_PROVEN
+    assert found.effect == 0.0
+    assert 0.0 < found.watched_upper < 0.001
+
+
 def test_the_interval_holds_its_promise_and_nothing_is_claimed_where_nothing_is() -> None:
     rng = np.random.default_rng(11)
     drawn = [account(rng, 500, 5) for _ in range(1_000)]
