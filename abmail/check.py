@@ -141,6 +141,13 @@ def _high_floor(case: Case) -> Iterator[Finding]:
         yield Finding(("allocation", "min_weight"), message, hint)
 
 
+def _companies_singly(case: Case) -> Iterator[Finding]:
+    """Colleagues who get one variant answer alike, and the comparison counts them as if they did not."""
+    if case.experiment.audience.unit == "company":
+        message = "the report counts people, not companies: its intervals are too narrow where colleagues answer alike"
+        yield Finding(("audience", "unit"), message, "plan with `abmail power --icc`, and read a close win with care")
+
+
 def _no_subject(case: Case) -> Iterator[Finding]:
     """A mail needs a subject line: as a factor, or the same for all."""
     if "subject" not in case.experiment.factors and case.experiment.message.subject is None:
@@ -177,6 +184,7 @@ RULES: Final[tuple[Check, ...]] = (
     Check(Rule("AB104", "missing-template"), _missing_template),
     Check(Rule("AB202", "opens-decide", "warning"), _opens_decide),
     Check(Rule("AB204", "high-floor", "warning"), _high_floor),
+    Check(Rule("AB205", "companies-singly", "warning"), _companies_singly),
     Check(Rule("AB401", "no-subject"), _no_subject),
     Check(Rule("AB402", "said-twice", "warning"), _said_twice),
     Check(Rule("AB502", "short-wait", "warning"), _short_wait),
