@@ -178,12 +178,8 @@ class Claims:
         anew = db.execute(t.messages.update().where(where & has_cell).values(**fresh)).rowcount
         if state != State.EXPIRED:
             return anew
-        waiting = {
-            "state": State.QUEUED,
-            "due_at": None,
-            "expires_at": None,
-            "error": None,
-        }  # no hour was left for them
+        # Those without a cell never had an hour: they wait for one.
+        waiting = {"state": State.QUEUED, "due_at": None, "expires_at": None, "error": None}
         return anew + db.execute(t.messages.update().where(where & ~has_cell).values(**waiting)).rowcount
 
     def resend(self, db: sa.Connection, name: str, *, before: datetime, now: datetime) -> int:

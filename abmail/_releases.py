@@ -19,16 +19,12 @@ __all__ = ["Releases"]
 
 _CHUNK: Final = 20_000
 _e: sa.BindParameter[str] = sa.bindparam("e")
-_unplanned = (
-    (t.messages.c.experiment == _e) & (t.messages.c.state == State.QUEUED.value) & t.messages.c.due_at.is_(None)
-)
-_planned = (
-    (t.messages.c.experiment == _e) & (t.messages.c.state == State.QUEUED.value) & t.messages.c.due_at.is_not(None)
-)
+_queued = (t.messages.c.experiment == _e) & (t.messages.c.state == State.QUEUED.value)
+_planned = _queued & t.messages.c.due_at.is_not(None)
 _NEXT: Final = (
     sa.select(t.messages.c.id.label("message"), t.messages.c.zone.label("clock"), t.recipients)
     .join(t.recipients)
-    .where(_unplanned)
+    .where(_queued & t.messages.c.due_at.is_(None))
     .order_by(t.messages.c.position, t.messages.c.id)
     .limit(sa.bindparam("n"))
 )
@@ -80,11 +76,6 @@ class Releases(People):
         query = sa.select(t.releases).where(t.releases.c.experiment == name).order_by(t.releases.c.number)
         with self._read() as db:
             return tuple(_to_release(row) for row in db.execute(query))
-
-    def unplanned(self, name: str) -> int:
-        """Number of messages that wait and have no moment yet."""
-        with self._read() as db:
-            return int(db.execute(sa.select(sa.func.count()).where(_unplanned), {"e": name}).scalar_one())
 
     def planned(self, name: str, *, zones: Sequence[str] | None = None, before: datetime | None = None) -> int:
         """Number of messages that wait for a moment of their own, in some zones or in all, ``before`` some time."""

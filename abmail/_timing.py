@@ -98,7 +98,7 @@ class Timing:
         name = evidence.stored.name
         if _due_at(evidence.stored, evidence.experiment, done, evidence.now) > evidence.now:
             return 0
-        waiting = self._store.unplanned(name)
+        waiting = self._store.queued(name)
         if not waiting:
             return 0
         pending = self._store.planned(name) + sum(evidence.unsettled.values())
@@ -115,16 +115,15 @@ class Timing:
         return self._store.planned(name, zones=zones, before=before), before
 
     def next_at(
-        self, stored: StoredExperiment, experiment: Experiment, *, now: datetime
-    ) -> tuple[datetime | None, dict[str, datetime]]:
-        """When the next wave gets its moments; and per zone, the first moment for which a mail waits."""
-        release, planned = None, self._store.next_planned(stored.name)
-        if self._store.unplanned(stored.name):
-            done = self._store.releases(stored.name)
-            release = max(_due_at(stored, experiment, done, now), now)
-            if done and experiment.allocation.policy == "test_then_send" and not ships(stored):
-                release = self._end_of_pause(stored, experiment, pending=bool(planned))
-        return release, planned
+        self, stored: StoredExperiment, experiment: Experiment, *, now: datetime, pending: bool
+    ) -> datetime | None:
+        """When the next wave gets its moments; ``pending``: whether mails of the last one still wait for theirs."""
+        if not self._store.queued(stored.name):
+            return None
+        done = self._store.releases(stored.name)
+        if done and experiment.allocation.policy == "test_then_send" and not ships(stored):
+            return self._end_of_pause(stored, experiment, pending=pending)
+        return max(_due_at(stored, experiment, done, now), now)
 
     def _end_of_pause(self, stored: StoredExperiment, experiment: Experiment, *, pending: bool) -> datetime | None:
         """When the rest may follow a test; None while mails of the test are still to go out."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,34 +45,26 @@ def timing_report(
         gain: Chosen hours against the fixed one, over the account; None where hours are not chosen.
     """
     experiment = evidence.experiment
-    habits = releases[-1].habits if releases else {}
     compared = _Hours.of(own, evidence, releases) if experiment.send_time.mode == "test" else None
-    about = {
-        language: _sentence(experiment, gain, compared, language) for language in ("en", "ja")
-    }  # fmt: skip
-    known = gain is not None and gain.status is not UpliftStatus.TOO_FEW
-    return SendTimeReport(
-        mode=experiment.send_time.mode,
-        between="" if experiment.send_time.between is None else str(experiment.send_time.between),
-        zone=experiment.send_time.zone,
+    known = gain if gain is not None and gain.status is not UpliftStatus.TOO_FEW else None
+    return replace(
+        plain_report(experiment),
         status=None if gain is None else gain.status.value,
-        effect=gain.effect if gain is not None and known else None,
-        ci_lower=gain.watched_lower if gain is not None and known else None,
-        ci_upper=gain.watched_upper if gain is not None and known else None,
+        effect=None if known is None else known.effect,
+        ci_lower=None if known is None else known.watched_lower,
+        ci_upper=None if known is None else known.watched_upper,
         skipped=sum(release.skipped for release in releases),
         hours=() if compared is None else compared.rows(),
-        habits=tuple(_habits(habits)),
-        sentence=about["en"],
-        sentence_ja=about["ja"],
+        habits=_habits(releases[-1].habits) if releases else (),
+        sentence=_sentence(experiment, gain, compared, "en"),
+        sentence_ja=_sentence(experiment, gain, compared, "ja"),
     )
 
 
-def _habits(known: Mapping[str, object]) -> list[HabitReport]:
-    if not known:
-        return []
-    kinds = known.get("kinds") or []
-    every = HabitReport(activity=tuple(known["activity"]))  # type: ignore[arg-type]
-    return [every, *(HabitReport(share=k["share"], activity=tuple(k["activity"])) for k in list(kinds)[:_KINDS])]  # type: ignore[call-overload]
+def _habits(known: Mapping[str, Any]) -> tuple[HabitReport, ...]:
+    """When people read, as `abmail._habits.habits_of` notes it: all of them, and the commonest kinds."""
+    kinds = ({"activity": known["activity"], "share": None}, *known["kinds"][:_KINDS])
+    return tuple(HabitReport(share=kind["share"], activity=tuple(kind["activity"])) for kind in kinds)
 
 
 # -- what choosing is worth ------------------------------------------------------------------------------------------
@@ -87,7 +80,8 @@ def account_uplift(
         rates: Gives each recipient's open rate in the mails before a moment.
         open_for: How long after the send an open counts.
     """
-    chosen = [mail for mail in mails if mail.arm != "test"]
+    unchosen = {_plan(mail) for mail in mails if mail.arm == "control" and not mail.control}  # all at the fixed hour
+    chosen = [mail for mail in mails if mail.arm != "test" and _plan(mail) not in unchosen]
     if not any(not mail.control for mail in chosen):
         return None
     sides: dict[str, set[bool]] = {}
@@ -97,11 +91,15 @@ def account_uplift(
     before = rates(min(mail.sent_at for mail in chosen))
     return uplift(
         np.array([mail.recipient for mail in kept], dtype=np.str_),
-        np.array([f"{mail.experiment} {mail.release}" for mail in kept], dtype=np.str_),
+        np.array([_plan(mail) for mail in kept], dtype=np.str_),
         np.array([mail.control for mail in kept], dtype=np.bool_),
         np.array([_within(mail.opened_at, mail, open_for) for mail in kept], dtype=np.bool_),
         before=np.array([before.get(mail.recipient, np.nan) for mail in kept], dtype=np.float64),
     )
+
+
+def _plan(mail: SlotMail) -> str:
+    return f"{mail.experiment} {mail.release}"
 
 
 def _within(at: datetime | None, mail: SlotMail, window: timedelta) -> bool:

@@ -465,10 +465,10 @@ class Engine:
         Where mails have moments of their own, those before the moment that is returned, too, are in it.
         """
         name, zones = evidence.stored.name, self._delivery.open_zones(evidence.stored, evidence.now)
-        if evidence.experiment.send_time.is_planned:
-            ready, before = self._timing.ready(name, zones=zones, now=evidence.now)
-            return (next_epoch(evidence, reachable=ready, whole=True) if ready else None), before
-        if not is_due(evidence):
+        ready, before = self._timing.ready(name, zones=zones, now=evidence.now)
+        if ready:
+            return next_epoch(evidence, reachable=ready, whole=True), before
+        if evidence.experiment.send_time.is_planned or not is_due(evidence):
             return None, None
         reachable = self.store.queued(name, zones=zones)
         return (next_epoch(evidence, reachable=reachable) if reachable else None), None
@@ -497,11 +497,13 @@ class Engine:
         settings = experiment.send_time
         due = self.store.next_due(stored.name, now=now)
         moments = [next_opening(settings, zone, max(at, now)) for zone, at in due.items()]
+        planned = self.store.next_planned(stored.name)
+        moments += [next_opening(settings, zone, max(at, now)) for zone, at in planned.items()]
         if settings.is_planned:
-            release, planned = self._timing.next_at(stored, experiment, now=now)
-            moments += [next_opening(settings, zone, max(at, now)) for zone, at in planned.items()]
+            release = self._timing.next_at(stored, experiment, now=now, pending=bool(planned))
             moments += [] if release is None else [release]
-        elif queued := self.store.zones(stored.name, state=State.QUEUED):
+        elif self.store.queued(stored.name):
+            queued = self.store.zones(stored.name, state=State.QUEUED)
             due_at = max(epoch_due(stored, experiment, self.store.epochs(stored.name)) or now, now)
             moments += [next_opening(settings, zone, due_at) for zone in queued]
         return min(moments, default=None)

@@ -271,8 +271,10 @@ class Store(Releases):
             return _epochs(db, name)
 
     def queued(self, name: str, *, zones: Sequence[str] | None = None) -> int:
-        """Number of messages that wait for an epoch, in some zones or in all."""
-        waiting = (t.messages.c.experiment == name) & (t.messages.c.state == State.QUEUED)
+        """Number of messages that wait and have no moment of their own, in some zones or in all."""
+        waiting = (
+            (t.messages.c.experiment == name) & (t.messages.c.state == State.QUEUED) & t.messages.c.due_at.is_(None)
+        )
         return self._number(t.messages, waiting if zones is None else waiting & t.messages.c.zone.in_(zones))
 
     def count_due(self, name: str, *, zones: Sequence[str], now: datetime) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,9 +58,9 @@ def test_a_list_without_a_control_group_proves_nothing() -> None:
         ({"open_rate": 0.9}, "open_rate is 0.9"),
     ],
 )
-def test_plans_that_cannot_be_are_refused_in_words(change: dict[str, object], message: str) -> None:
+def test_plans_that_cannot_be_are_refused_in_words(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Plan(**({"recipients": 100} | change))  # type: ignore[arg-type]
+        Plan(**{"recipients": 100, **change})
 
 
 def test_the_command_starts_from_what_was_learned(tmp_path: Path) -> None:

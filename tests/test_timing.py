@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from abmail import sendtime
 from abmail._opening import is_open, next_opening, rules_of
 from abmail._slot_test import compared_hours
+from abmail._timing_report import account_uplift
 from abmail.check import check
 from abmail.engine import Engine
 from abmail.errors import SpecError
@@ -197,7 +198,7 @@ def test_two_processes_make_one_plan(engine: Engine, store_url: str) -> None:
         worker.join(60)
         assert worker.exitcode == 0
     assert [release.number for release in engine.store.releases("spring")] == [0]
-    assert engine.store.unplanned("spring") == 400
+    assert engine.store.queued("spring") == 400
     states = engine.store.states("spring")
     assert sum(states.values()) == 600
 
@@ -219,6 +220,18 @@ def test_a_decided_test_gives_everybody_else_an_hour_at_once(light: Engine, cloc
     assert light.store.states("spring") == {State.SENT: 900}
     last = light.store.epochs("spring")[-1]
     assert last.weights == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("before", "after"), [("learn", "fixed"), ("fixed", "learn"), ("learn", "test")])
+def test_a_change_of_mode_while_mails_wait_loses_none(engine: Engine, clock: Clock, before: str, after: str) -> None:
+    engine.apply(engine.plan(definition(send_time={"mode": before}), people(450), template="<p>Hi</p>"))
+    engine.tick()
+    engine.apply(engine.plan(definition(send_time={"mode": after}), template="<p>Hi</p>"))
+    for _ in range(3_000):
+        if (next_at := engine.tick().next_at) is None:
+            break
+        clock.time = max(next_at, clock.time + timedelta(minutes=5))
+    assert engine.store.states("spring") == {State.SENT: 450}
 
 
 def test_the_rest_waits_until_the_test_is_out_and_was_answered(light: Engine, clock: Clock) -> None:
@@ -285,7 +298,7 @@ def test_a_mail_that_cannot_be_in_time_is_put_aside_with_its_reason_and_can_be_t
         assert mail.sent_at.astimezone(ZoneInfo(zone)) < datetime(2026, 3, 2, 18, tzinfo=ZoneInfo(zone))
     assert engine.analyze("spring").send_time.skipped == 50
     assert engine.retry("spring", state="expired") == 50
-    assert engine.store.unplanned("spring") == 50
+    assert engine.store.queued("spring") == 50
     clock.time += timedelta(days=1)
     engine.tick()
     assert engine.store.states("spring") == {State.SENT: 100, State.EXPIRED: 50}
@@ -329,16 +342,12 @@ def test_the_slots_of_a_plan_lie_where_mail_may_go_out(
 ) -> None:
     window = f"{begin:02d}:00-{(begin + length) % 24:02d}:00"
     week = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-    try:
-        times = definition(
-            send_time={
-                "mode": "learn", "between": window, "quiet": [f"{quiet:02d}:30-{quiet + 1:02d}:30"],
-                "days": [week[day], week[(day + 2) % 7]], "holidays": ["2026-03-11"],
-            }
-        ).send_time  # fmt: skip
-    except SpecError as error:
-        assert "no minute of the day is left" in str(error)  # noqa: PT017
-        return
+    times = definition(
+        send_time={
+            "mode": "learn", "between": window, "quiet": [f"{quiet:02d}:30-{quiet + 1:02d}:30"],
+            "days": [week[day], week[(day + 2) % 7]], "holidays": ["2026-03-11"],
+        }
+    ).send_time  # fmt: skip
     release = MONDAY + timedelta(hours=hours)
     rules = rules_of(times, [zone], first=release, last=release + timedelta(days=14))
     slots = sendtime.open_slots(
@@ -479,6 +488,25 @@ def test_what_choosing_brings_is_proved_over_the_account_or_not_claimed(light: E
     assert page.count("<figure") >= 4
     assert "When people read" in page
     assert "よく読まれる時間帯" in report.to_html(language="ja")
+
+
+def test_mails_at_a_fixed_time_are_no_part_of_what_choosing_brings(light: Engine, clock: Clock) -> None:
+    """A cap gives mails of a fixed time moments, too: nobody chose them, so they are neither side of the comparison."""
+    chosen = definition("spring", send_time={"mode": "learn", "control": 0.3}, allocation={"policy": "uniform"})
+    capped = definition("summer", send_time={"at": "11:00", "caps": {"per_day": 1}}, allocation={"policy": "uniform"})
+    run(light, clock, chosen, people(300), least=20)
+    run(light, clock, capped, people(300), least=20)
+    clock.time += timedelta(days=4)
+    found = list(light.store.slot_mails(before=clock.time))
+    assert len(found) == 600
+    everything = {m.id: m for name in ("spring", "summer") for m in light.store.messages(name)}
+    events = (Event(type=EventType.OPENED, at=m.attempted_at + timedelta(hours=1), message_id=m.id)
+              for m in everything.values() if m.attempted_at is not None and int(m.id, 16) % 3)  # fmt: skip
+    light.record_all(events)
+    found = list(light.store.slot_mails(before=clock.time))
+    gain = account_uplift(found, rates=lambda _: {}, open_for=timedelta(hours=72))
+    assert gain is not None
+    assert sum(gain.sends) == 300
 
 
 def test_hours_come_from_the_saved_model_where_there_is_one(tmp_path: Path, clock: Clock) -> None:
