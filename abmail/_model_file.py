@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
@@ -68,13 +69,14 @@ def read_model(source: Path | str | BinaryIO) -> dict[str, Any]:
             about = json.loads(str(file["about"]))
             found = {name: file[name] for name in _ARRAYS} if about["format_version"] == FORMAT_VERSION else {}
     except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        name = source if isinstance(source, str | PathLike) else "the file"
         raise ModelError(
-            f"the file is no send-time model: {error}", hint="fit one from the history, and save it"
+            f"{name} is no send-time model, or a damaged one", hint="learn it anew: `abmail sendtime fit`"
         ) from error
     if not found:
         raise ModelError(
             f"the model has format version {about['format_version']}, this abmail reads {FORMAT_VERSION}",
-            hint="fit the model anew from the history, or use a newer abmail",
+            hint="learn it anew (`abmail sendtime fit`), or use a newer abmail",
         )
     return _attributes(about, found)
 

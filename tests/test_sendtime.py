@@ -159,8 +159,10 @@ def test_a_saved_model_is_the_same_after_loading(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"no archive")
-    with pytest.raises(ModelError, match="no send-time model"):
+    with pytest.raises(ModelError, match="no send-time model") as caught:
         SendTime.load(tmp_path / "x")
+    assert str(tmp_path / "x") in str(caught.value)
+    assert "pickle" not in str(caught.value)
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array('{"format_version": 99}'))
     buffer.seek(0)
