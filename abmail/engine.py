@@ -7,15 +7,13 @@ harm. Several processes may work on one database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, overload
 
-from abmail import _planning as planning
 from abmail._allocation_report import allocation_report
 from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
@@ -25,8 +23,9 @@ from abmail._habits import history_of
 from abmail._opening import next_opening
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
+from abmail._planner import Planner
 from abmail._planning import Change, Plan
-from abmail._power_report import Baseline, PowerReport, ReadOff, past_rate, past_spread, power_report
+from abmail._power_report import PowerReport, ReadOff
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
 from abmail._timing import OPEN_FOR, Timing
@@ -40,10 +39,10 @@ from abmail.render import RenderedMessage, preview_page
 from abmail.report import Report
 from abmail.send import Throttle, Transport
 from abmail.sendtime import History
-from abmail.simulate import Map, Progress, Simulation, Truth, simulate, typical_truth
+from abmail.simulate import Map, Progress, Simulation, Truth, simulate
 from abmail.spec import Cell, Experiment
-from abmail.stats import Counts, PlanMethod, design_effect
-from abmail.store import Candidate, Epoch, Recorded, Release, State, StoppedArm, Store, StoredExperiment, StoredMessage
+from abmail.stats import Counts, PlanMethod
+from abmail.store import Epoch, Recorded, Release, State, StoppedArm, Store, StoredExperiment, StoredMessage
 
 __all__ = [
     "Applied",
@@ -114,6 +113,9 @@ class Engine:
             self.store, salt=self.signer.message_id("send times", "control"),
             model=None if send_times is None else Path(send_times),
         )  # fmt: skip
+        self._planner = Planner(
+            self.store, self._delivery, earlier=self._evidence_alone, message_ids=self.signer.message_ids
+        )
         self._languages: dict[str, str] = {}
         self._pasts: dict[str, Past] = {}
 
@@ -149,34 +151,7 @@ class Engine:
         Raises:
             RenderError: A template cannot be read or compiled.
         """
-        message = experiment.message
-        if template is None:
-            template = self._delivery.template(message.template)
-        if text_template is None and message.text_template:
-            text_template = self._delivery.template(message.text_template)
-        files = self._delivery.files(experiment, template, text_template)
-        self._delivery.renderer_for(experiment, template, text_template, files)
-        given = None if recipients is None else tuple(recipients)
-        selection = planning.select(experiment, self._everybody(experiment.name, given))
-        stored = self._stored_or_none(experiment.name)
-        plan = Plan(
-            experiment=experiment,
-            template=template,
-            text_template=text_template,
-            selection=selection,
-            waves=planning.waves(experiment, selection.chosen),
-            against_version=stored.version if stored else 0,
-            changes=planning.changes_to(
-                stored,
-                experiment,
-                template,
-                text_template,
-                files=(self.store.files(stored.name, stored.version) if stored else {}, files),
-            ),
-            recipients=given,
-            files=files,
-        )
-        return replace(plan, warnings=tuple(planning.warnings(plan)))
+        return self._planner.plan(experiment, recipients, template=template, text_template=text_template)
 
     def apply(self, plan: Plan, *, now: datetime | None = None) -> Applied:
         """Store the definition's version and an outbox row for each recipient; the same plan twice is a no-op.
@@ -187,49 +162,7 @@ class Engine:
             StalePlan: Another version was applied since the plan was made.
             StoreError: The plan would break a running experiment, or the experiment has ended.
         """
-        now = now or self._clock()
-        experiment = plan.experiment
-        stored = self._stored_or_none(experiment.name)
-        planning.require_applicable(plan, stored)
-        barred: frozenset[str] = frozenset()
-        if plan.recipients is not None:
-            barred = frozenset(self.store.import_recipients(plan.recipients, now=now).conflicts)
-        known = None if plan.recipients is None else {r.id: r for r in plan.recipients if r.id not in barred}
-        given = None if known is None else list(known.values())
-        chosen = None if given is None else list(self._everybody(experiment.name, given))
-
-        def rows(stored_people: Iterator[Candidate]) -> Iterator[Mapping[str, object]]:
-            people = stored_people if chosen is None else chosen
-            return planning.ledger_rows(experiment, people, message_id=self.signer.message_ids(experiment.name))
-
-        version, added = self.store.apply(
-            experiment.name,
-            spec_hash=experiment.spec_hash,
-            content_hash=plan.content_hash,
-            definition=experiment.resolved(),
-            template=plan.template,
-            text_template=plan.text_template,
-            files=plan.files,
-            waves=plan.waves,
-            messages=rows,
-            after_version=plan.against_version,
-            now=now,
-        )
-        return Applied(
-            experiment=experiment.name, version=version, new_version=version != plan.against_version, added=added
-        )
-
-    def _everybody(self, name: str, given: Iterable[Recipient] | None) -> Iterator[Candidate]:
-        """The recipients that were given, or all stored ones, with what bars a mail of an experiment."""
-        if given is None:
-            return self.store.candidates(name)
-        suppressed, known = self.store.suppressed(), self.store.in_ledger(name)
-        return (Candidate(each, each.email in suppressed, each.id in known) for each in given)
-
-    def _stored_or_none(self, name: str) -> StoredExperiment | None:
-        with suppress(LookupError):
-            return self.store.experiment(name)
-        return None
+        return self._planner.apply(plan, now=now or self._clock())
 
     def preview(
         self, experiment: Experiment, *, email: str | None = None, now: datetime | None = None
@@ -261,10 +194,7 @@ class Engine:
 
     def _reader(self, experiment: Experiment, email: str | None) -> Recipient:
         """Who a preview is made for."""
-        everybody = (Candidate(each, False, False) for each in self.store.recipients())
-        portions = planning.audience(experiment, everybody)
-        people = (each.recipient for portion in portions for each in portion.members)
-        recipient = next((each for each in people if email in {None, each.email}), None)
+        recipient = self._planner.first(experiment, email)
         if recipient is None:
             who = "recipient" if email is None else f"recipient {mask_address(email)}"
             raise StoreError(f"there is no {who} in the audience of {experiment.name}", hint="import a list first")
@@ -304,22 +234,9 @@ class Engine:
             ValueError: A number is out of range, the method is not valid for the way the definition shares the mails,
                 or ``icc`` was given without companies.
         """
-        if n is None:
-            selection = planning.select(experiment, self._everybody(experiment.name, None))
-            mails, held = selection.chosen, selection.held_out
-        else:
-            mails, held = planning.expected_mails(experiment, n)
-        mails, rate = planning.tested(experiment, mails), experiment.analysis.baseline
-        expected = (
-            Baseline(rates=(baseline,), source="given") if baseline is not None
-            else Baseline(rates=(rate,), source="definition") if rate is not None
-            else past_rate(experiment, self._earlier(experiment.name, now or self._clock()))
-        )  # fmt: skip
-        everybody = self._everybody(experiment.name, None)
-        factor = 1.0 if icc is None else design_effect(planning.company_sizes(experiment, everybody), icc)
-        return power_report(
-            experiment, recipients=mails + held, mails=mails, baseline=expected, effect=mde, per_day=per_day,
-            read_off=ReadOff(method=method, shape=shape, strata=tuple(strata), icc=icc, design_effect=factor),
+        return self._planner.power(
+            experiment, n=n, baseline=baseline, effect=mde, per_day=per_day, icc=icc, now=now or self._clock(),
+            read=ReadOff(method=method, shape=shape, strata=tuple(strata), icc=icc),
         )  # fmt: skip
 
     def simulate(
@@ -353,24 +270,12 @@ class Engine:
             StoreError: Nobody is in the segment, and ``n`` was not given.
             ValueError: A number is out of range.
         """
-        if n is None:
-            found = planning.select(experiment, self._everybody(experiment.name, None))
-            n = found.chosen + found.held_out
-            if not n:
-                hint = "import a list, or say how many people it will have: --recipients 20000"
-                raise StoreError(f"there is nobody in the audience of {experiment.name}", hint=hint)
+        n = self._planner.size(experiment) if n is None else n
         if truth is None:
-            spread = past_spread(experiment, self._earlier(experiment.name, now or self._clock()))
-            truth = typical_truth(experiment, spread)
+            truth = self._planner.typical_truth(experiment, now or self._clock())
         return simulate(
             experiment, truth=truth, n=n, replications=replications, rng=rng, aa=aa, map_=map_, progress=progress
         )
-
-    def _earlier(self, name: str, now: datetime) -> Iterator[Evidence]:
-        """What is known of the other experiments."""
-        for stored in self.store.experiments():
-            if stored.name != name:
-                yield self._evidence_alone(stored, now)
 
     # -- tick -------------------------------------------------------------------------------------------------------
 
