@@ -37,6 +37,7 @@ __all__ = [
     "MARK_SENT",
     "MARK_SUPPRESSED",
     "MESSAGE",
+    "MESSAGES",
     "MOVE_FIRST",
     "NEWEST_VERSION",
     "NEXT_IN_QUEUE",
@@ -208,6 +209,9 @@ MESSAGE = (
     .where(t.messages.c.id == _m)
 )
 """A message with its recipient's address and the time its epoch opened."""
+
+MESSAGES = sa.select(t.messages, t.recipients.c.email).join(t.recipients).where(t.messages.c.id.in_(_ids))
+"""Several messages with their recipients' addresses."""
 
 LOCKED = MESSAGE.with_for_update(of=t.messages)
 IN_HAND: sa.Select[Any] = (

@@ -34,7 +34,7 @@ from abmail.project import Project
 from abmail.report import Report
 from abmail.send import SMTP
 from abmail.spec import Experiment, load
-from abmail.web import BackgroundServer, create_app
+from abmail.web import BackgroundServer, EventWriter, create_app
 
 try:
     from aiosmtpd.controller import Controller
@@ -168,9 +168,10 @@ def run_demo(
                 clock=clock.now, secret=(project.root / "abmail.secret").read_bytes().strip(),
             )
         )  # fmt: skip
-        running.enter_context(BackgroundServer(create_app(engine, clock=clock.now), port=port))
+        app = create_app(engine, clock=clock.now)
+        running.enter_context(BackgroundServer(app, port=port))
         readers = running.enter_context(closing(_Readers(np.random.default_rng(seed), inbox, port)))
-        _live_through(engine, project, experiment, clock, readers, on_step)
+        _live_through(engine, project, experiment, clock, readers, app.state.writer, on_step)
         report = engine.analyze(NAME)
         machine = _machine_hits(engine)
     return _outcome(project.root, experiment, report, inbox, machine)
@@ -194,6 +195,7 @@ def _live_through(
     experiment: Experiment,
     clock: _Clock,
     readers: _Readers,
+    writer: EventWriter,
     on_step: Callable[[str, float], None],
 ) -> None:
     on_step("importing the list", 0.0)
@@ -208,6 +210,7 @@ def _live_through(
         readers.receive(clock.now())
         on_step(f"{clock.now():%a %H:%M} UTC: people read", done)
         readers.read_until(min(tick.next_at or end, end), clock)
+        writer.flush()
     on_step("writing the report", 1.0)
 
 

@@ -428,6 +428,11 @@ class Engine:
         found = self.store.message(message_id)
         return None if found is None else Tracked(sent_at=found.attempted_at, language=self._language(found))
 
+    def messages(self, message_ids: Sequence[str]) -> dict[str, Tracked]:
+        """The same of many messages at once; those that there are not are left out."""
+        found = self.store.messages_of(message_ids)
+        return {each.id: Tracked(sent_at=each.attempted_at, language=self._language(each)) for each in found}
+
     def _language(self, message: StoredMessage) -> str:
         if message.experiment not in self._languages:
             definition = self._definitions.of(self.store.experiment(message.experiment))

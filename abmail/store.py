@@ -32,6 +32,7 @@ from abmail import _tables as t
 from abmail._bulk import candidates, insert_messages
 from abmail._claims import LEASE, Claims
 from abmail._connection import BATCH as _BATCH
+from abmail._connection import batches
 from abmail._database import is_dead, upgrade, worker_name
 from abmail._past_mails import past_mails
 from abmail._records import (
@@ -451,6 +452,12 @@ class Store(Releases):
         with self._read() as db:
             row = _message(db, message)
             return None if row is None else to_message(row)
+
+    def messages_of(self, messages: Sequence[str]) -> list[StoredMessage]:
+        """Some rows of the ledger by their ids, in no order; those that there are not are left out."""
+        with self._read() as db:
+            found = (db.execute(sql.MESSAGES, {"ids": batch}) for batch in batches(messages))
+            return [to_message(row) for rows in found for row in rows]
 
     def assigned(self, message: str) -> Claimed | None:
         """What a message that has a cell is made of, whoever holds it; None where there is none."""

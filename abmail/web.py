@@ -7,84 +7,45 @@ Addresses and User-Agents of readers are looked at for the verdict and not kept.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import html
-import logging
 import socket
 import threading
-from base64 import b64decode, b64encode
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self
-from urllib.parse import quote, urlsplit
+import weakref
+from typing import TYPE_CHECKING, Final, Self
 
 from abmail.errors import ConfigError, MissingExtra
-from abmail.events import Event, EventType, Signer, Token, TokenKind, judge
 
 try:
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.middleware import Middleware
-    from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, PlainTextResponse, Response
-    from starlette.routing import Route
+    from starlette.routing import BaseRoute, Route
+
+    from abmail._web_endpoints import MAX_BODY, PIXEL, Endpoints
+    from abmail._web_hits import Hit, SentMessage, Tracking, recorder
+    from abmail._web_pages import PRIVATE
+    from abmail._web_writer import EventWriter
 except ModuleNotFoundError as error:
     raise MissingExtra("the tracker", "web") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
 
     import uvicorn
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["BackgroundServer", "SentMessage", "Tracking", "create_app", "run"]
-
-_log = logging.getLogger("abmail")
+__all__ = [
+    "MAX_BODY", "MAX_URL", "PIXEL", "BackgroundServer", "EventWriter", "Hit", "SentMessage", "Tracking", "create_app",
+    "run",
+]  # fmt: skip
 
 MAX_URL: Final = 8_192
 """Longest path and query in bytes; a click's target travels in the query, percent-encoded."""
-MAX_BODY: Final = 65_536
-"""Longest body in bytes; a one-click unsubscribe has 26."""
-
-PIXEL: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
-"""A transparent GIF of one pixel, 43 bytes."""
-
-_PRIVATE: Final = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex", "Referrer-Policy": "no-referrer"}
 
 
-class SentMessage(Protocol):
-    """What the tracker needs to know of a message."""
-
-    @property
-    def sent_at(self) -> datetime | None:
-        """When a server accepted it, aware UTC; None where not known."""
-
-    @property
-    def language(self) -> str:
-        """Language of its reader: ``en`` or ``ja``."""
-
-
-class Tracking(Protocol):
-    """What stands behind the tracker. Its methods are called from several threads at once and may block."""
-
-    @property
-    def signer(self) -> Signer:
-        """Verifies the tokens."""
-
-    def message(self, message_id: str, /) -> SentMessage | None:
-        """Look a message up; None where it is not known."""
-
-    def hosted(self, message_id: str, /) -> str | None:
-        """A sent mail as a page; None where there is none."""
-
-    def record(self, event: Event, /) -> bool:
-        """Store an event; False where one with the same key was stored before."""
-
-    def unsubscribe(self, message_id: str, /, *, at: datetime, reason: str) -> None:
-        """Never mail the message's recipient again: idempotent, and committed before it returns."""
-
-
-def create_app(tracking: Tracking, *, clock: Callable[[], datetime]) -> Starlette:
+def create_app(tracking: Tracking, *, clock: Callable[[], datetime], routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Make the tracker as an ASGI application.
 
     ====================  ===========================================================  ==============================
@@ -100,156 +61,45 @@ def create_app(tracking: Tracking, *, clock: Callable[[], datetime]) -> Starlett
 
     HEAD answers like GET and records nothing. A token or target that was not signed gives 404; other methods 405, a URL
     over `MAX_URL` 414, a body over `MAX_BODY` 413. A reader gets the pixel and the page behind a link even while the
-    event cannot be stored (the failure is logged); an unsubscribe that cannot be stored answers 503.
+    event cannot be stored; an unsubscribe that cannot be stored answers 503.
+
+    Opens and clicks are stored by a thread of their own, many in one transaction: ``app.state.writer``, an
+    `EventWriter`, has their numbers and waits for them (``flush``). The application's lifespan ends with what is left;
+    where it is mounted in another one, enter ``app.router.lifespan_context(app)`` in that one's own lifespan.
 
     Args:
         tracking: Where messages and events are; an `Engine` fits.
         clock: Tells the time, aware UTC.
+        routes: Further ones, such as those of webhooks.
     """
-    tracker = _Tracker(tracking, clock)
-    routes = [
-        Route("/o/{token}.gif", tracker.open, methods=["GET"]),
-        Route("/c/{token}", tracker.click, methods=["GET"]),
-        Route("/v/{token}", tracker.view, methods=["GET"]),
-        Route("/u/{token}", tracker.unsubscribe, methods=["GET", "POST"]),
-        Route("/health", _health, methods=["GET"]),
-    ]
-    app = Starlette(routes=routes, middleware=[Middleware(_Limits)])
+    writer = EventWriter(recorder(tracking))
+    tracker = Endpoints(tracking, clock, writer)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(writer.close)
+
+    app = Starlette(
+        routes=[
+            Route("/o/{token}.gif", tracker.open, methods=["GET"]),
+            Route("/c/{token}", tracker.click, methods=["GET"]),
+            Route("/v/{token}", tracker.view, methods=["GET"]),
+            Route("/u/{token}", tracker.unsubscribe, methods=["GET", "POST"]),
+            Route("/health", _health, methods=["GET"]),
+            *routes,
+        ],
+        middleware=[Middleware(_Limits)],
+        lifespan=lifespan,
+    )
     app.router.redirect_slashes = False  # an unsubscribe must never be answered by a redirect
+    app.state.writer = writer
+    weakref.finalize(app, writer.close)
     return app
 
 
 def _health(_: Request) -> Response:
-    return JSONResponse({"status": "ok"}, headers=_PRIVATE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tracker:
-    """The endpoints. Plain functions run in Starlette's thread pool, because they wait for the database."""
-
-    tracking: Tracking
-    clock: Callable[[], datetime]
-
-    def open(self, request: Request) -> Response:
-        token = self._token("o", request)
-        if token is None:
-            return PlainTextResponse("Not found", 404, headers=_PRIVATE)
-        self._record(EventType.OPENED, token, request)
-        return Response(PIXEL, media_type="image/gif", headers=_PRIVATE)
-
-    def click(self, request: Request) -> Response:
-        targets = request.query_params.getlist("u")
-        target = targets[0] if len(targets) == 1 else ""
-        token = self._token("c", request, target=target)
-        if token is None or not _is_web_address(target):
-            return _page(request, "bad_link", status=404)
-        self._record(EventType.CLICKED, token, request)
-        # Byte for byte the author's URL: only what no header can hold is encoded.
-        location = quote(target, safe=_HEADER_SAFE)
-        return Response(status_code=302, headers={**_PRIVATE, "Location": location})
-
-    def view(self, request: Request) -> Response:
-        token = self._token("v", request)
-        try:
-            html = token and self.tracking.hosted(token.message_id)
-        except Exception:
-            _log.exception("a mail could not be shown")
-            return _page(request, "try_later", status=503, headers=_RETRY)
-        if not html:
-            return _page(request, "bad_link", status=404)
-        return Response(html, headers=_MAIL_HEADERS, media_type="text/html; charset=utf-8")
-
-    async def unsubscribe(self, request: Request) -> Response:
-        if request.method != "POST":
-            return await run_in_threadpool(self._offer, request)
-        body = await _body(request)
-        if body is None:
-            return PlainTextResponse("Body too large", 413, headers=_PRIVATE)
-        return await run_in_threadpool(self._unsubscribe, request, body)
-
-    def _offer(self, request: Request) -> Response:
-        token = self._token("u", request)
-        try:
-            message = token and self.tracking.message(token.message_id)
-        except Exception:
-            _log.exception("a message could not be looked up")
-            return _page(request, "try_later", status=503, headers=_RETRY)
-        if not message:
-            return _page(request, "bad_link", status=404)
-        return _page(request, "offer", language=message.language)
-
-    def _unsubscribe(self, request: Request, body: bytes) -> Response:
-        token = self._token("u", request)
-        try:
-            message = token and self.tracking.message(token.message_id)
-            if not token or not message:
-                return _page(request, "bad_link", status=404)
-            reason = "one-click" if b"One-Click" in body else "form"
-            self.tracking.unsubscribe(token.message_id, at=self.clock(), reason=reason)
-        except Exception:
-            _log.exception("an unsubscribe could not be stored")
-            return _page(request, "try_later", status=503, headers=_RETRY)
-        return _page(request, "done", language=message.language)
-
-    def _token(self, kind: TokenKind, request: Request, *, target: str | None = None) -> Token | None:
-        return self.tracking.signer.verify(kind, request.path_params["token"], target=target)
-
-    def _record(self, type_: EventType, token: Token, request: Request) -> None:
-        """Store the event; a fault there must not stand between a reader and the page."""
-        if request.method == "HEAD":
-            return
-        try:
-            message = self.tracking.message(token.message_id)
-            if message is not None:
-                self.tracking.record(_event(type_, token, request, message, self.clock()))
-        except Exception:
-            _log.exception("the event %s could not be stored", type_.value)
-
-
-def _event(type_: EventType, token: Token, request: Request, message: SentMessage, now: datetime) -> Event:
-    found = judge(
-        type=type_,
-        method=request.method,
-        user_agent=request.headers.get("user-agent", ""),
-        headers=request.headers,
-        seconds_since_sent=None if message.sent_at is None else (now - message.sent_at).total_seconds(),
-    )
-    return Event(
-        type=type_,
-        at=now,
-        message_id=token.message_id,
-        link=token.link,
-        verdict=found.verdict,
-        reasons=found.reasons,
-    )
-
-
-_RETRY: Final = {"Retry-After": "120"}
-_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F)))
-
-
-def _is_web_address(target: str) -> bool:
-    """Whether a browser may be sent there: absolute http or https, without a user, backslashes, blanks or controls."""
-    if "\\" in target or not target.isprintable() or " " in target:
-        return False
-    try:
-        parts = urlsplit(target)
-        return (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
-        )
-    except ValueError:
-        return False
-
-
-async def _body(request: Request) -> bytes | None:
-    """The request's body; None when it is too large. What it says decides nothing: the token is in the path."""
-    body = bytearray()
-    with contextlib.suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                return None
-    return bytes(body)
+    return JSONResponse({"status": "ok"}, headers=PRIVATE)
 
 
 class _Limits:
@@ -265,98 +115,11 @@ class _Limits:
     def _refusal(self, scope: Scope) -> Response | None:
         path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
         if len(path) + len(scope["query_string"]) > MAX_URL:
-            return PlainTextResponse("URL too long", 414, headers=_PRIVATE)
+            return PlainTextResponse("URL too long", 414, headers=PRIVATE)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if len(declared) > 20 or (declared.isdigit() and int(declared) > MAX_BODY):
-            return PlainTextResponse("Body too large", 413, headers=_PRIVATE)
+            return PlainTextResponse("Body too large", 413, headers=PRIVATE)
         return None
-
-
-# --- pages ----------------------------------------------------------------------------------------------------------
-
-_STYLE: Final = """
-:root{color-scheme:light dark}
-body{margin:0;min-height:100vh;display:grid;place-items:center;background:#f4f5f7;color:#1c2430;
-font:1.0625rem/1.6 system-ui,-apple-system,"Segoe UI","Hiragino Sans","Noto Sans JP",sans-serif}
-main{box-sizing:border-box;width:min(30rem,100% - 2rem);margin:1rem;padding:2rem 1.75rem;background:#fff;
-border-radius:14px;box-shadow:0 1px 3px rgba(16,24,40,.12),0 8px 24px rgba(16,24,40,.06)}
-h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.3}
-p{margin:0 0 1.5rem}
-p:last-child{margin:0}
-button{width:100%;min-height:3rem;padding:.75rem 1.25rem;border:0;border-radius:10px;background:#1a56db;color:#fff;
-font:inherit;font-weight:600;cursor:pointer}
-button:hover{background:#1e429f}
-button:focus-visible{outline:3px solid #1a56db;outline-offset:3px}
-@media(prefers-color-scheme:dark){body{background:#11151c;color:#e6e9ef}main{background:#1b222d;box-shadow:none}
-button:focus-visible{outline-color:#93b4ff}}
-"""
-
-_WORDS: Final = {
-    "en": {
-        "offer": ("Unsubscribe", "Press the button and you will get no more of these e-mails.", "Unsubscribe"),
-        "done": ("You are unsubscribed", "You will get no more of these e-mails. You can close this page.", ""),
-        "bad_link": (
-            "This link does not work",
-            "It may have been cut off on its way. Open it once more from the e-mail, or answer the e-mail.",
-            "",
-        ),
-        "try_later": (
-            "Please try again",
-            "Your wish could not be stored just now. Please try again in a moment.",
-            "Try again",
-        ),
-    },
-    "ja": {
-        "offer": ("配信停止", "ボタンを押すと、今後このメールは届かなくなります。", "配信を停止する"),
-        "done": ("配信を停止しました", "今後このメールは届きません。このページは閉じて構いません。", ""),
-        "bad_link": (
-            "このリンクは開けません",
-            "途中で切れている可能性があります。メールからもう一度開くか、メールにご返信ください。",
-            "",
-        ),
-        "try_later": (
-            "もう一度お試しください",
-            "ただいま処理できませんでした。しばらくしてからもう一度お試しください。",
-            "もう一度試す",
-        ),
-    },
-}
-
-_STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
-_PAGE_HEADERS: Final = {
-    **_PRIVATE,
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-_MAIL_HEADERS: Final = {
-    **_PRIVATE,
-    # A mail is its author's, with values of a list in it: it may show pictures and styles, and do nothing.
-    "Content-Security-Policy": "default-src 'none'; img-src * data:; style-src * 'unsafe-inline'; font-src *; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "sandbox allow-popups allow-top-navigation-by-user-activation",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-def _page(
-    request: Request, name: str, *, language: str = "", status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    """One of the reader's pages; without script, and without anything from elsewhere."""
-    if language not in _WORDS:
-        language = "ja" if request.headers.get("accept-language", "").lower().startswith("ja") else "en"
-    title, text, action = (html.escape(each) for each in _WORDS[language][name])
-    # Without an action the form goes to the page's own URL, wherever the tracker is mounted.
-    form = f'<form method="post"><button name="unsubscribe" value="yes">{action}</button></form>' if action else ""
-    content = (
-        f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="robots" content="noindex">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        f'<p role="status">{text}</p>\n{form}\n</main>\n</body>\n</html>\n'
-    )
-    return Response(content, status, {**_PAGE_HEADERS, **(headers or {})}, media_type="text/html; charset=utf-8")
 
 
 # --- servers --------------------------------------------------------------------------------------------------------
@@ -444,7 +207,7 @@ def _server(app: ASGIApp) -> uvicorn.Server:
         access_log=False,  # a URL holds a reader's token
         server_header=False,
         proxy_headers=False,
-        lifespan="off",
+        lifespan="auto",
         ws="none",
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

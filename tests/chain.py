@@ -357,12 +357,13 @@ def run_chain(folder: Path, *, rows: int, seed: int, say: Callable[[str], None] 
         clock = Clock()
         with (
             Project.find(folder, environ={}).engine() as engine,
-            BackgroundServer(create_app(engine, clock=clock), port=port),
+            BackgroundServer(app := create_app(engine, clock=clock), port=port),
             closing(Readers(port, clock, listed.people, seed)) as readers,
             stage("read and click"),
         ):
             for raw in inbox.read():
                 readers.follow(read_mail(raw, listed.people))
+            app.state.writer.flush()
             held_out = frozenset(m.email for m in engine.store.messages(NAME, states=[State.HELD_OUT]))
             sent = engine.store.states(NAME)[State.SENT]
             events = Counter(event.type for event in engine.store.events(NAME))

@@ -7,7 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from abmail import demo
 from abmail.demo import CLICKS, OPENS, run_demo
@@ -15,6 +17,7 @@ from abmail.engine import Engine
 from abmail.errors import ConfigError
 from abmail.project import Project
 from abmail.store import State
+from abmail.web import EventWriter
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,9 @@ def test_the_folder_it_leaves_is_a_project_whose_counts_equal_a_recount(folder: 
 def test_a_tracker_that_answers_wrongly_is_a_fault_and_no_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "create_app", lambda *_, **__: PlainTextResponse("broken", 500))
+    broken = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("broken", 500))])
+    broken.state.writer = EventWriter(lambda _: None)
+    monkeypatch.setattr(demo, "create_app", lambda *_, **__: broken)
     with pytest.raises(RuntimeError, match="answered 500"):
         run_demo(tmp_path / "demo", recipients=100)
 

@@ -1,0 +1,100 @@
+"""What a request said, kept until a writer judges and stores it together with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from abmail.events import Event, EventType, Signer, Token, judge
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = ["Hit", "SentMessage", "Tracking", "recorder"]
+
+
+class SentMessage(Protocol):
+    """What the tracker needs to know of a message."""
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When a server accepted it, aware UTC; None where not known."""
+
+    @property
+    def language(self) -> str:
+        """Language of its reader: ``en`` or ``ja``."""
+
+
+class Tracking(Protocol):
+    """What stands behind the tracker. Its methods are called from several threads at once and may block."""
+
+    @property
+    def signer(self) -> Signer:
+        """Verifies the tokens."""
+
+    def message(self, message_id: str, /) -> SentMessage | None:
+        """Look a message up; None where it is not known."""
+
+    def messages(self, message_ids: Sequence[str], /) -> Mapping[str, SentMessage]:
+        """Look many messages up at once; those that are not known are left out."""
+
+    def hosted(self, message_id: str, /) -> str | None:
+        """A sent mail as a page; None where there is none."""
+
+    def record_all(self, events: Iterable[Event], /) -> object:
+        """Store events in one transaction; those with a key that was stored before change nothing."""
+
+    def unsubscribe(self, message_id: str, /, *, at: datetime, reason: str) -> None:
+        """Never mail the message's recipient again: idempotent, and committed before it returns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A request for a pixel or a link, with what it tells of who made it.
+
+    Attributes:
+        type: ``opened`` or ``clicked``.
+        token: What its URL said, verified.
+        at: When it came, aware UTC.
+        method: HTTP method.
+        headers: Names in lower case, and values.
+        network: Keyed hash of the network that it came from; empty where that is not known. For judging only.
+    """
+
+    type: EventType
+    token: Token
+    at: datetime
+    method: str
+    headers: Mapping[str, str]
+    network: str = ""
+
+
+def recorder(tracking: Tracking) -> Callable[[Sequence[Hit]], None]:
+    """What judges and stores a group of hits: one look-up, one transaction. Hits of unknown messages are left out."""
+
+    def record(hits: Sequence[Hit]) -> None:
+        known = tracking.messages(list({hit.token.message_id for hit in hits}))
+        events = [_event(hit, message) for hit in hits if (message := known.get(hit.token.message_id)) is not None]
+        if events:
+            tracking.record_all(events)
+
+    return record
+
+
+def _event(hit: Hit, message: SentMessage) -> Event:
+    found = judge(
+        type=hit.type,
+        method=hit.method,
+        user_agent=hit.headers.get("user-agent", ""),
+        headers=hit.headers,
+        seconds_since_sent=None if message.sent_at is None else (hit.at - message.sent_at).total_seconds(),
+    )
+    return Event(
+        type=hit.type,
+        at=hit.at,
+        message_id=hit.token.message_id,
+        link=hit.token.link,
+        verdict=found.verdict,
+        reasons=found.reasons,
+    )
