@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -41,6 +44,9 @@ WRONG_VALUE: Final = Rule("AB107", "wrong-value")
 SEGMENT_SYNTAX: Final = Rule("AB108", "segment-syntax")
 
 _MOST_FINDINGS: Final = 100
+_COMMENT: Final = re.compile(r"(?:\A|(?<=\s))#[^\r\n]*")
+_CONTENT: Final = re.compile(r"(?<=[\r\n])[ \t]*[^\s#]")
+_FAR: Final = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,45 @@ class Origin:
         if not isinstance(node, Scalar):
             return self.source.place(node.start)
         return self.source.place(node.start, node.end) if offset is None else self.source.place(node.offset_of(offset))
+
+    def comments(self, mark: str) -> Iterator[tuple[Place, str, int]]:
+        """Comments that hold a mark: place, text, and the line that each is about.
+
+        That is its own line, or the next one that says something where it stands alone.
+        """
+        if self.source is None or self.root is None or mark not in self.source.text:
+            return
+        written = sorted(_stretches(self.root))
+        for found in _COMMENT.finditer(self.source.text):
+            if mark in found[0] and not _lies_in(found.start(), written):
+                place = self.source.place(found.start(), found.end())
+                alone = not place.source_line[: place.column - 1].strip()
+                yield place, found[0], _next_line(self.source, found.end()) if alone else place.line
+
+
+def _next_line(source: Source, start: int) -> int:
+    """Line of the first content behind a comment."""
+    content = _CONTENT.search(source.text, start)
+    return source.place(content.end() - 1 if content else start).line
+
+
+def _stretches(root: Node) -> Iterator[tuple[int, int]]:
+    """Where the keys and values of a text begin and end; one that is named by an alias comes again."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Scalar):
+            yield node.start, node.end
+        elif isinstance(node, ListNode):
+            waiting.extend(node.items)
+        else:
+            yield from ((key.start, key.end) for key, _ in node.entries.values())
+            waiting.extend(value for _, value in node.entries.values())
+
+
+def _lies_in(offset: int, stretches: list[tuple[int, int]]) -> bool:
+    index = bisect_right(stretches, (offset, _FAR)) - 1
+    return index >= 0 and offset < stretches[index][1]
 
 
 class _Found(NamedTuple):

@@ -1,229 +1,133 @@
 """Rules over definitions, and the walk over the files that hold them: the command that continuous integration runs.
 
-What a definition's text alone decides (syntax, keys, values: AB100 to AB108) is found while it is read. The rules
-here look at a definition that could be read.
+What a definition's text alone decides (syntax, keys, values) is found while it is read. The rules in `abmail._rules`
+look at a definition that could be read.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Self
 
-from abmail._fields import Location
-from abmail._spec_allocation import LEARNING
+from abmail._rules.base import Case, Check, Finding, Page
+from abmail._rules.catalogue import RULES, find_rule, require_prefix
+from abmail._rules.reading import is_file
+from abmail._rules.suppressing import ignores, silencing, unused
 from abmail._spec_problems import UNREADABLE_FILE
-from abmail._values import format_duration
-from abmail.diagnostics import Diagnostic, Place, Rule, sort_key
+from abmail.diagnostics import Diagnostic, Place, sort_key
 from abmail.spec import Experiment, decode, decode_file
 
-__all__ = ["RULES", "Case", "Check", "Finding", "check", "check_paths", "check_text", "exit_code", "project_root"]
+__all__ = [
+    "RULES",
+    "Case",
+    "Check",
+    "Chosen",
+    "Finding",
+    "Page",
+    "check",
+    "check_paths",
+    "check_text",
+    "exit_code",
+    "explain",
+    "explain_all",
+    "project_root",
+]
 
 _SETTINGS: Final = "abmail.toml"
 _SUFFIXES: Final = (".yaml", ".yml")
-_LOADS: Final = re.compile(r"\{%[-+]?\s*(?:include|extends|import|from)\b")
-_EARNING: Final = 0.4
-_SHORT_WAIT: Final = timedelta(hours=6)
-_SLACK: Final = 1e-9
-
-
-class Finding(NamedTuple):
-    """What a rule found, at a key or value of the definition."""
-
-    location: Location
-    message: str
-    hint: str = ""
-    at_key: bool = False
-    place: Place | None = None  # in another file than the definition's
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What a rule looks at.
+class Chosen:
+    """Which rules are asked. What keeps a file from being read is always told.
 
     Attributes:
-        experiment: The definition.
-        folders: Where its templates may lie; none where that is not to be told.
+        select: Beginnings of codes; every rule where there is none.
+        ignore: Beginnings of codes that are left out all the same.
     """
 
-    experiment: Experiment
-    folders: tuple[Path, ...]
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Self:
+        """Choose rules by codes, beginnings of codes (``AB2``) or names.
+
+        Raises:
+            ValueError: There is no such rule; the message names the nearest.
+        """
+        return cls(tuple(map(require_prefix, select)), tuple(map(require_prefix, ignore)))
+
+    def takes(self, code: str) -> bool:
+        """Whether the rule of that code is asked."""
+        return code.startswith(self.select or "AB") and not (self.ignore and code.startswith(self.ignore))
+
+    def takes_some(self, prefix: str) -> bool:
+        """Whether any rule whose code begins so is asked."""
+        return any(self.takes(each.rule.code) for each in RULES if each.rule.code.startswith(prefix))
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A rule and how it looks."""
-
-    rule: Rule
-    find: Callable[[Case], Iterator[Finding]]
+# --- explaining -------------------------------------------------------------------------------------------------------
 
 
-# --- rules ------------------------------------------------------------------------------------------------------------
+def explain(name: str) -> str:
+    """The page of a rule as Markdown: what it says, why that is bad, an example of each kind, what to do.
+
+    Args:
+        name: Code or name, such as AB202 or opens-decide.
+
+    Raises:
+        ValueError: There is no such rule; the message names the nearest.
+    """
+    found = find_rule(name)
+    return found.page.markdown(found.rule)
 
 
-def _missing_template(case: Case) -> Iterator[Finding]:
-    """A mail without its template, or without what that includes, cannot be made: every message would fail."""
-    message = case.experiment.message
-    for key, name in (("template", message.template), ("text_template", message.text_template)):
-        if name is None or not case.folders:
-            continue
-        root = next((folder for folder in case.folders if _is_file(folder / name)), None)
-        if root is None:
-            hint = f"looked in {' and in '.join(str(folder) for folder in case.folders)}"
-            yield Finding(("message", key), f"there is no template {name}", hint)
-        else:
-            folder = (root / message.template).parent.resolve()
-            for place, told in _missing_from(folder, root / name):
-                yield Finding(("message", key), told, f"it is looked for in {folder}", place=place)
-    for key, names in (("attachments", message.attachments), ("images", message.images)):
-        for index, name in enumerate(names or ()):
-            if case.folders and not any(_is_file(folder / name) for folder in case.folders):
-                yield Finding(("message", key, index), f"there is no file {name}")
-
-
-def _missing_from(folder: Path, template: Path) -> Iterator[tuple[Place, str]]:
-    """Where a template, or one that it includes, names one that is not in the folder."""
-    waiting = [template]
-    seen = {template.resolve()}
-    while waiting:
-        path = waiting.pop()
-        for loaded, line in _loaded(path).items():
-            wanted = (folder / loaded).resolve()
-            if not (wanted.is_relative_to(folder) and _is_file(wanted)):
-                yield Place(path=_as_named(path), line=line), f"there is no template {loaded}"
-            elif wanted not in seen:
-                seen.add(wanted)
-                waiting.append(wanted)
-
-
-def _loaded(path: Path) -> dict[str, int]:
-    """Names of the templates that a file loads, with their lines; none where it cannot be read, which others report."""
-    try:
-        source = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return {}
-    if not _LOADS.search(source):
-        return {}
-    from abmail._templates import loaded_names  # Jinja is slow to load, and most templates stand alone
-    from abmail.errors import RenderError
-
-    try:
-        return loaded_names(source, path.name)
-    except RenderError:
-        return {}
-
-
-def _as_named(path: Path) -> str:
-    """A path as people name it: from where they are, if it lies below."""
-    absolute, here = path.absolute(), Path.cwd()
-    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
-
-
-def _opens_decide(case: Case) -> Iterator[Finding]:
-    """Mail programs and scanners open mail by themselves; up to half of all opens say nothing about people."""
-    if case.experiment.metrics.primary == "opened":
-        message = "opens decide this test, and machines open mail, too"
-        yield Finding(("metrics", "primary"), message, "prefer primary: clicked; opens are reported beside it")
-
-
-def _high_floor(case: Case) -> Iterator[Finding]:
-    """Mail that is bound to floors cannot be shifted to what works."""
-    allocation, floor = case.experiment.allocation, case.experiment.min_weight
-    cells = len(case.experiment.cells)
-    bound = floor * cells
-    if allocation.policy in LEARNING and bound > _EARNING + _SLACK:
-        message = f"{cells} cells with at least {floor:g} each bind {bound:.0%} of the mail"
-        hint = f"at most {_EARNING / cells:.2g} leaves room to learn; policy: uniform splits evenly"
-        yield Finding(("allocation", "min_weight"), message, hint)
-
-
-def _companies_singly(case: Case) -> Iterator[Finding]:
-    """Colleagues who get one variant answer alike, and the comparison counts them as if they did not."""
-    if case.experiment.audience.unit == "company":
-        message = "the report counts people, not companies: its intervals are too narrow where colleagues answer alike"
-        yield Finding(("audience", "unit"), message, "plan with `abmail power --icc`, and read a close win with care")
-
-
-def _no_subject(case: Case) -> Iterator[Finding]:
-    """A mail needs a subject line: as a factor, or the same for all."""
-    if "subject" not in case.experiment.factors and case.experiment.message.subject is None:
-        message = "the mail has no subject line"
-        yield Finding(("message",), message, "write message.subject, or make subject a factor", at_key=True)
-
-
-def _said_twice(case: Case) -> Iterator[Finding]:
-    """The text of a factor replaces that of the message, which then nobody sees."""
-    message = case.experiment.message
-    for key, text in (("subject", message.subject), ("preheader", message.preheader)):
-        if text is not None and key in case.experiment.factors:
-            yield Finding(("message", key), f"{key} is a factor: this text is never sent", "remove it", at_key=True)
-
-
-def _short_wait(case: Case) -> Iterator[Finding]:
-    """A mail that may wait for a few hours only seldom reaches a better one."""
-    times = case.experiment.send_time
-    if times.mode == "learn" and times.within < _SHORT_WAIT:
-        message = f"mails may wait {format_duration(times.within)} for a better hour: little is gained under 6 hours"
-        yield Finding(("send_time", "within"), message, "write within: 1d")
-
-
-def _no_control(case: Case) -> Iterator[Finding]:
-    """Without people at a fixed hour nobody can tell what choosing the hour brings."""
-    times = case.experiment.send_time
-    if times.mode == "learn" and not times.control:
-        yield Finding(
-            ("send_time", "control"), "nobody keeps the fixed hour: the gain cannot be proved", "write control: 0.1"
-        )
-
-
-RULES: Final[tuple[Check, ...]] = (
-    Check(Rule("AB104", "missing-template"), _missing_template),
-    Check(Rule("AB202", "opens-decide", "warning"), _opens_decide),
-    Check(Rule("AB204", "high-floor", "warning"), _high_floor),
-    Check(Rule("AB205", "companies-singly", "warning"), _companies_singly),
-    Check(Rule("AB401", "no-subject"), _no_subject),
-    Check(Rule("AB402", "said-twice", "warning"), _said_twice),
-    Check(Rule("AB502", "short-wait", "warning"), _short_wait),
-    Check(Rule("AB503", "no-control", "warning"), _no_control),
-)
-"""Every rule over a definition that could be read."""
+def explain_all() -> str:
+    """The pages of all rules, by code."""
+    return "\n".join(each.page.markdown(each.rule) for each in RULES)
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def check(experiment: Experiment, *, root: Path | None = None) -> tuple[Diagnostic, ...]:
-    """Apply every rule to a definition.
+def check(experiment: Experiment, *, root: Path | None = None, chosen: Chosen = Chosen()) -> tuple[Diagnostic, ...]:
+    """Apply the rules to a definition; comments in its file silence findings, ``# abmail: ignore[AB203] reason``.
 
     Args:
         experiment: As loaded; findings point into its file where it has one.
         root: Project folder that holds its templates. Without it, that of the definition's file; a definition from
             plain data or text is then not searched for missing templates.
+        chosen: Which rules are asked.
 
     Returns:
         What was found, by line and column.
     """
     case = Case(experiment, _template_folders(experiment, root))
-    found = (
-        each.rule.at(
-            finding.place or experiment.place(*finding.location, key=finding.at_key), finding.message, hint=finding.hint
-        )
-        for each in RULES
-        for finding in each.find(case)
-    )
-    return tuple(sorted(found, key=sort_key))
+    silencers, found = ignores(experiment, require_prefix)
+    used = []
+    for each in RULES:
+        for finding in each.find(case) if chosen.takes(each.rule.code) else ():
+            place = experiment.place(*finding.location, key=finding.at_key)
+            silenced_by = silencing(each.rule.code, {place.line}, silencers)
+            used.extend(silenced_by)
+            if not silenced_by:
+                found.append(each.rule.at(finding.place or place, finding.message, hint=finding.hint))
+    found += unused((each for each in silencers if chosen.takes_some(each.code)), used)
+    return tuple(sorted((each for each in found if chosen.takes(each.code)), key=sort_key))
 
 
-def check_text(text: str | bytes, path: str, *, root: Path | None = None) -> tuple[Diagnostic, ...]:
+def check_text(
+    text: str | bytes, path: str, *, root: Path | None = None, chosen: Chosen = Chosen()
+) -> tuple[Diagnostic, ...]:
     """Read and check the text of a definition; ``path`` names it in the findings."""
-    return _checked(decode(text, path), root)
+    return _checked(decode(text, path), root, chosen)
 
 
-def check_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[Diagnostic, ...]:
+def check_paths(paths: Iterable[str | os.PathLike[str]], *, chosen: Chosen = Chosen()) -> tuple[Diagnostic, ...]:
     """Read and check definition files; folders are searched for ``*.yaml`` and ``*.yml``, hidden ones left out.
 
     What cannot be judged (no such file, not readable, a folder without definitions) is a finding with the code AB100.
@@ -239,7 +143,7 @@ def check_paths(paths: Iterable[str | os.PathLike[str]]) -> tuple[Diagnostic, ..
         if not files and not refused:
             found.append(_unreadable(path, "the folder holds no *.yaml file", "`abmail new NAME` writes one"))
         for file in files:
-            found.extend(_checked(decode_file(file), None))
+            found.extend(_checked(decode_file(file), None, chosen))
     return tuple(sorted(set(found), key=sort_key))
 
 
@@ -261,9 +165,11 @@ def project_root(start: Path) -> Path:
     return _marked_root(start) or Path.cwd()
 
 
-def _checked(decoded: tuple[Experiment | None, tuple[Diagnostic, ...]], root: Path | None) -> tuple[Diagnostic, ...]:
+def _checked(
+    decoded: tuple[Experiment | None, tuple[Diagnostic, ...]], root: Path | None, chosen: Chosen
+) -> tuple[Diagnostic, ...]:
     experiment, problems = decoded
-    return problems if experiment is None else check(experiment, root=root)
+    return problems if experiment is None else check(experiment, root=root, chosen=chosen)
 
 
 def _unreadable(path: str, message: str, hint: str = "") -> Diagnostic:
@@ -290,11 +196,4 @@ def _template_folders(experiment: Experiment, root: Path | None) -> tuple[Path, 
 
 def _marked_root(start: Path) -> Path | None:
     absolute = start.absolute()
-    return next((folder for folder in (absolute, *absolute.parents) if _is_file(folder / _SETTINGS)), None)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, a loop of links
-        return False
+    return next((folder for folder in (absolute, *absolute.parents) if is_file(folder / _SETTINGS)), None)

@@ -53,6 +53,11 @@ db = "sqlite:///abmail.db"
 
 # Mailbox that takes bounces, at addresses such as bounces+TOKEN@example.com; read it with: abmail ingest --bounces
 # bounce_mailbox = "bounces@example.com"
+
+# Which rules `abmail check` asks, by code, beginning of a code or name (abmail explain --all), and what fails a run.
+# [check]
+# ignore = ["AB413"]
+# fail_on = "warning"
 """
 _GITIGNORE: Final = "abmail.db*\nabmail.secret\n*.pem\noutbox/\n"
 
@@ -301,6 +306,7 @@ def _read_toml(path: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    written.pop("check", None)  # a table of its own, see `abmail._check_settings`
     for name, value in written.items():
         if name not in SETTINGS or name == "secret":
             known = ", ".join(n for n in SETTINGS if n != "secret")

@@ -374,6 +374,13 @@ class Experiment:
         """
         return self._origin.place(location, key=key)
 
+    def comments(self, mark: str) -> Iterator[tuple[Place, str, int]]:
+        """Comments of the file that hold a mark: place, text, and the line that each is about.
+
+        That is its own line, or the next one that says something where the comment stands alone.
+        """
+        return self._origin.comments(mark)
+
     @classmethod
     def from_dict(cls, value: Mapping[str, object]) -> Experiment:
         """Read a definition from plain data, such as that of `resolved`.

@@ -38,6 +38,7 @@ PRIVATE: dict[str, str] = {
     "_model_file": "sendtime", "_slots": "sendtime", "_capacity": "sendtime", "_zones": "sendtime",
     "_holidays": "sendtime", "_send_plan": "sendtime", "_uplift": "sendtime", "_history_file": "sendtime",
     "_judgement": "sendtime",
+    "_rules": "check", "_check_settings": "check",
     "_values": "spec", "_yaml": "spec", "_spec_problems": "spec",
      "_spec_types": "spec", "_spec_cells": "spec", "_fields": "spec",
     "_starter": "spec", "_document": "spec", "_spec_allocation": "spec", "_spec_times": "spec",

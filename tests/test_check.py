@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from abmail.check import RULES, Check, check, check_paths, check_text, exit_code, project_root
+from abmail.check import check, check_paths, check_text, exit_code, project_root
 from abmail.diagnostics import Diagnostic, write_text
 from abmail.spec import Experiment, load, starter
 
@@ -204,21 +203,6 @@ def test_findings_of_a_loaded_experiment_point_into_its_file(project: Path) -> N
     (finding,) = check(load(path))
     assert (finding.path, finding.line, finding.column, finding.end_column) == (str(path), 6, 32, 38)
     assert "^^^^^^" in write_text([finding])
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule.code)
-def test_every_rule_has_a_code_a_kebab_name_and_a_reason(rule: Check) -> None:
-    assert re.fullmatch(r"AB[1-6]\d\d", rule.rule.code)
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.rule.name)
-    assert (rule.find.__doc__ or "").endswith(".")
-
-
-def test_codes_and_names_of_rules_are_unique_across_reading_and_checking() -> None:
-    from abmail import _spec_problems
-
-    read = [value for value in vars(_spec_problems).values() if type(value).__name__ == "Rule"]
-    rules = [*read, *(each.rule for each in RULES)]
-    assert len({rule.code for rule in rules}) == len({rule.name for rule in rules}) == len(rules) == 16
 
 
 @pytest.mark.parametrize("kind", ["subject", "cta", "factorial", "send-time"])

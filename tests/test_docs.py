@@ -35,14 +35,14 @@ def test_the_python_examples_of_a_page_run_and_print_what_their_comments_say(pag
         assert ran.stdout.splitlines() == said
 
 
-def test_the_command_reference_is_fresh() -> None:
+def test_the_references_of_commands_and_rules_are_fresh() -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert page == generate.reference(), "run: python docs/generate.py"
+    for name, fresh in (("cli.md", generate.reference()), ("rules.md", generate.rules())):
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == fresh, "run: python docs/generate.py"
 
 
 def test_every_test_that_a_page_names_is_there() -> None:

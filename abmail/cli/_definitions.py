@@ -1,4 +1,4 @@
-"""Commands of a project and its definitions: init, new, check, schema, config."""
+"""Commands of a project and its definitions: init, new, check, explain, schema, config."""
 
 from __future__ import annotations
 
@@ -49,18 +49,33 @@ def new(name: str, kind: str) -> None:
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@click.option("--select", multiple=True, metavar="CODE", help="Ask these rules alone: AB202, AB2, opens-decide.")
+@click.option("--ignore", multiple=True, metavar="CODE", help="Leave these rules out.")
+@click.option("--fail-on", type=click.Choice(["error", "warning"]), help="Least severity that makes the exit status 1.")
 @shared.OUTPUT
-def check(paths: tuple[Path, ...], form: str, output: str | None) -> int:
+def check(
+    paths: tuple[Path, ...],
+    form: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    fail_on: str | None,
+    output: str | None,
+) -> int:
     """Check definition files; every problem is shown at once with its place.
 
-    Without PATHS, the folder experiments/. Exit 0 clean, 1 problems, 2 cannot judge.
+    Without PATHS, the folder experiments/. Exit 0 clean, 1 problems, 2 cannot judge. What the options leave open is
+    taken from the table [check] of abmail.toml. `# abmail: ignore[CODE] reason` silences a finding in a file.
 
-    Example: abmail check experiments/ --format github
+    Example: abmail check experiments/ --format github --ignore AB413
     """
-    from abmail.check import check_paths, exit_code
+    from abmail._check_settings import CheckSettings
+    from abmail.check import Chosen, check_paths, exit_code, project_root
     from abmail.diagnostics import summary, write_github, write_json, write_text
 
-    found = check_paths(paths or (Path("experiments"),))
+    settings = CheckSettings.read(project_root(Path.cwd()))
+    with shared.words():
+        chosen = Chosen.of(_codes(select) or settings.select, (*_codes(ignore), *settings.ignore))
+    found = check_paths(paths or (Path("experiments"),), chosen=chosen)
     writers: dict[str, Callable[[], str]] = {
         "text": lambda: write_text(found, color=shared.colour(output)),
         "json": lambda: write_json(found),
@@ -69,7 +84,29 @@ def check(paths: tuple[Path, ...], form: str, output: str | None) -> int:
     if text := writers[form]():
         shared.write(text, output)
     click.echo(summary(found), err=True)
-    return exit_code(found)
+    return exit_code(found, fail_on=fail_on or settings.fail_on)
+
+
+def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Codes from an option that may stand several times, each with several codes between commas."""
+    return tuple(code for each in given for code in each.split(","))
+
+
+@click.command()
+@click.argument("code", required=False)
+@click.option("--all", "everything", is_flag=True, help="The pages of all rules.")
+@shared.OUTPUT
+def explain(code: str | None, everything: bool, output: str | None) -> None:
+    """Explain a rule: what it says, why that is bad, an example, what to do. CODE may also be its name.
+
+    Example: abmail explain AB202
+    """
+    from abmail.check import explain, explain_all
+
+    if (code is None) != everything:
+        raise click.UsageError("name a rule, such as AB202, or write --all")
+    with shared.words():
+        shared.write(explain(code) if code else explain_all(), output)
 
 
 @click.command()
@@ -122,4 +159,4 @@ def _dns_text(content: str) -> str:
     return " ".join(f'"{content[begin : begin + 255]}"' for begin in range(0, len(content), 255))
 
 
-COMMANDS = (init, new, check, schema, config)
+COMMANDS = (init, new, check, explain, schema, config)

@@ -1,0 +1,1 @@
+"""The rules over definitions, a module for each family; `catalogue` lists them all."""

@@ -1,0 +1,123 @@
+"""What a rule is: its code, what it finds in a definition, and the page that explains it, which is its docstring.
+
+A page begins with what the rule says in one sentence; **Why.**, **Bad.**, **Good.** and **Fix.** follow. The examples
+are fenced blocks, and tests check them: a YAML block shows the keys in question, the rest of the file being as `abmail
+new` writes it; a block of another file has its name behind the language.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Final, NamedTuple
+
+from abmail._fields import Location
+from abmail.diagnostics import Place, Rule
+from abmail.spec import Experiment
+
+__all__ = ["Case", "Check", "Example", "Finding", "Page"]
+
+_PART: Final = re.compile(r"^\*\*(Why|Bad|Good|Fix)\.\*\*", re.MULTILINE)
+_FENCED: Final = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Finding(NamedTuple):
+    """What a rule found, at a key or value of the definition."""
+
+    location: Location
+    message: str
+    hint: str = ""
+    at_key: bool = False
+    place: Place | None = None  # in another file than the definition's
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a rule looks at.
+
+    Attributes:
+        experiment: The definition.
+        folders: Where its templates may lie; none where that is not to be told.
+    """
+
+    experiment: Experiment
+    folders: tuple[Path, ...] = ()
+
+
+class Example(NamedTuple):
+    """A file, or the keys of a definition in question, on the page of a rule."""
+
+    language: str
+    file: str  # its path in the project; empty for the definition
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What people read about a rule.
+
+    Attributes:
+        summary: What it says, in one sentence.
+        why: Why that is bad.
+        fix: What to do.
+        bad: Files for which the rule speaks.
+        good: Files for which it does not.
+    """
+
+    summary: str
+    why: str
+    fix: str
+    bad: tuple[Example, ...]
+    good: tuple[Example, ...]
+    _parts: tuple[str, str] = field(repr=False)  # the examples as written
+
+    @classmethod
+    def of(cls, text: str) -> Page:
+        """Take a docstring apart.
+
+        Raises:
+            ValueError: A part is missing.
+        """
+        summary, *parts = (part.strip() for part in _PART.split(text))
+        found = dict(zip(parts[::2], parts[1::2], strict=True))
+        if list(found) != ["Why", "Bad", "Good", "Fix"] or not all((summary, *found.values())):
+            raise ValueError(f"a page has a sentence, **Why.**, **Bad.**, **Good.** and **Fix.**, not {list(found)}")
+        return cls(
+            summary=summary,
+            why=found["Why"],
+            fix=found["Fix"],
+            bad=_examples(found["Bad"]),
+            good=_examples(found["Good"]),
+            _parts=(found["Bad"], found["Good"]),
+        )
+
+    def markdown(self, rule: Rule) -> str:
+        """The page as a section of a Markdown document."""
+        bad, good = self._parts
+        return (
+            f"## {rule.code} {rule.name}\n\n{self.summary} ({rule.severity})\n\n**Why.** {self.why}\n\n"
+            f"**Bad.**\n\n{bad}\n\n**Good.**\n\n{good}\n\n**Fix.** {self.fix}\n"
+        )
+
+
+class Check:
+    """A rule over definitions; its docstring is its page."""
+
+    rule: ClassVar[Rule]
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Say where the rule speaks; nothing for what is found while a definition is read."""
+        del case
+        yield from ()
+
+    @property
+    def page(self) -> Page:
+        """What people read about the rule."""
+        return Page.of(inspect.getdoc(self) or "")
+
+
+def _examples(text: str) -> tuple[Example, ...]:
+    return tuple(Example(language, file, code) for language, file, code in _FENCED.findall(text))

@@ -1,0 +1,117 @@
+"""AB2, statistics: whether the test can show what it is made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from abmail._rules.base import Case, Check, Finding
+from abmail._spec_allocation import LEARNING
+from abmail.diagnostics import Rule
+
+__all__ = ["RULES"]
+
+_EARNING: Final = 0.4
+_SLACK: Final = 1e-9
+
+
+class OpensDecide(Check):
+    """Opens decide the test.
+
+    **Why.** Mail programs and scanners open mail by themselves; up to half of all opens say nothing about people. They
+    are discounted where they are known for what they are, and what is left still favours the variant that machines
+    like.
+
+    **Bad.**
+
+    ```yaml
+    metrics: {primary: opened}
+    ```
+
+    **Good.**
+
+    ```yaml
+    metrics: {primary: clicked}
+    ```
+
+    **Fix.** Write `primary: clicked`; opens are reported beside it, with and without those of machines.
+    """
+
+    rule = Rule("AB202", "opens-decide", "warning")
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Look at the primary metric."""
+        if case.experiment.metrics.primary == "opened":
+            message = "opens decide this test, and machines open mail, too"
+            yield Finding(("metrics", "primary"), message, "prefer primary: clicked; opens are reported beside it")
+
+
+class HighFloor(Check):
+    """The smallest shares of the cells bind so much of the mail that a policy which learns can hardly act.
+
+    **Why.** Mail that is bound to floors cannot be shifted to what works.
+
+    **Bad.**
+
+    ```yaml
+    allocation: {policy: thompson, min_weight: 0.45}
+    ```
+
+    **Good.**
+
+    ```yaml
+    allocation: {policy: thompson, min_weight: 0.1}
+    ```
+
+    **Fix.** Keep the floors together at 0.4 or less, or say `policy: uniform` if an even split is what is wanted.
+    """
+
+    rule = Rule("AB204", "high-floor", "warning")
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Add up the floors of a policy that learns."""
+        allocation, floor = case.experiment.allocation, case.experiment.min_weight
+        cells = len(case.experiment.cells)
+        bound = floor * cells
+        if allocation.policy in LEARNING and bound > _EARNING + _SLACK:
+            message = f"{cells} cells with at least {floor:g} each bind {bound:.0%} of the mail"
+            hint = f"at most {_EARNING / cells:.2g} leaves room to learn; policy: uniform splits evenly"
+            yield Finding(("allocation", "min_weight"), message, hint)
+
+
+class CompaniesSingly(Check):
+    """Companies are assigned as one, and the report counts their people.
+
+    **Why.** Colleagues who get one variant answer alike, and the comparison counts them as if they did not: its
+    intervals are too narrow.
+
+    **Bad.**
+
+    ```yaml
+    audience: {unit: company}
+    ```
+
+    **Good.**
+
+    ```yaml
+    audience: {unit: recipient}
+    ```
+
+    **Fix.** Keep `unit: recipient` unless colleagues would compare their mails. Where they would, plan the size with
+    `abmail power --icc`, and read a close win with care.
+    """
+
+    rule = Rule("AB205", "companies-singly", "warning")
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Look at the unit."""
+        if case.experiment.audience.unit == "company":
+            message = (
+                "the report counts people, not companies: its intervals are too narrow where colleagues answer alike"
+            )
+            yield Finding(
+                ("audience", "unit"), message, "plan with `abmail power --icc`, and read a close win with care"
+            )
+
+
+RULES: Final[tuple[Check, ...]] = (OpensDecide(), HighFloor(), CompaniesSingly())

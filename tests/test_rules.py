@@ -1,0 +1,277 @@
+"""Each rule speaks on its failing cases, at that line and column, and on none of the others; its page shows both."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from abmail.check import RULES, Check, Chosen, check_paths, check_text, exit_code, explain, explain_all
+from abmail.cli import _run
+from abmail.diagnostics import Diagnostic
+from abmail.render import starter_template
+
+CASES = Path(__file__).parent / "cases"
+FOLDERS = sorted(path for path in CASES.glob("AB*") if path.is_dir())
+FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+KEYS = {
+    "spec": "spec: 1",
+    "name": "name: example",
+    "factors": 'factors: {subject: {plain: "Join our spring webinar", number: "3 ways to cut reporting time"}}',
+    "control": "control: {subject: plain}",
+    "message": 'message: {template: mails/example.html.j2, from: "Sales <news@example.com>", preheader: "Live"}',
+}
+
+
+def expected_in(text: str) -> list[str]:
+    return sorted(re.findall(r"^# expect: (AB\d+ \d+:\d+)$", text, flags=re.MULTILINE))
+
+
+def brief(diagnostic: Diagnostic) -> str:
+    return f"{diagnostic.code} {diagnostic.line}:{diagnostic.column}"
+
+
+# --- cases ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_case_brings_exactly_the_findings_that_it_names(path: Path) -> None:
+    expected = expected_in(path.read_text(encoding="utf-8"))
+    assert sorted(map(brief, check_paths([path]))) == expected
+    own = [finding for finding in expected if finding.startswith(path.parent.name)]
+    assert bool(own) == path.name.startswith("bad-")
+    assert own or not expected
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.rule.code != "AB100"], ids=lambda rule: rule.rule.code)
+def test_every_rule_has_a_failing_and_a_passing_case(rule: Check) -> None:
+    names = {path.name.partition("-")[0] for path in FILES if path.parent.name == rule.rule.code}
+    assert names == {"bad", "good"}
+
+
+def test_every_folder_of_cases_belongs_to_a_rule() -> None:
+    assert {folder.name for folder in FOLDERS} <= {rule.rule.code for rule in RULES}
+
+
+def test_no_rule_speaks_on_the_examples_that_ship() -> None:
+    assert check_paths([EXPERIMENTS]) == ()
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def findings_of(rule: Check, examples: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Codes that a project with the files of a page's example brings."""
+    monkeypatch.chdir(folder)
+    for name in ("experiments", "mails"):
+        (folder / name).mkdir()
+    (folder / "abmail.toml").touch()
+    (folder / "mails" / "example.html.j2").write_text(starter_template(), encoding="utf-8")
+    paths = ["experiments"]
+    for example in getattr(rule.page, examples):
+        if example.language == "sh":
+            paths = example.text.split()[2:]
+            (folder / "experiments" / "example.yaml").write_text(whole(""), encoding="utf-8")
+        elif example.file:
+            (folder / example.file).write_text(example.text, encoding="utf-8")
+        if example.language == "yaml":
+            (folder / "experiments" / "example.yaml").write_text(whole(example.text), "utf-8")
+    return {diagnostic.code for diagnostic in check_paths(paths)}
+
+
+def whole(text: str) -> str:
+    """The smallest definition with the keys that an example shows."""
+    shown = set(re.findall(r"^(\w+):", text, re.MULTILINE))
+    return "\n".join([*(line for key, line in KEYS.items() if key not in shown), text])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule.code)
+def test_the_bad_example_of_a_page_brings_the_finding(
+    rule: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rule.page.bad
+    assert rule.rule.code in findings_of(rule, "bad", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule.code)
+def test_the_good_example_of_a_page_brings_none(rule: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rule.page.good
+    assert findings_of(rule, "good", tmp_path, monkeypatch) == set()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule.code)
+def test_every_rule_has_a_code_a_kebab_name_and_a_page(rule: Check) -> None:
+    assert re.fullmatch(r"AB[1-6]\d\d", rule.rule.code)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.rule.name)
+    assert rule.page.summary.endswith(".")
+    assert "\n" not in rule.page.summary
+    for text in (rule.page.why, rule.page.fix):
+        assert len(text.split()) >= 5
+
+
+def test_codes_and_names_of_rules_are_unique_and_hold_all_that_reading_finds() -> None:
+    from abmail import _spec_problems
+
+    read = {value for value in vars(_spec_problems).values() if type(value).__name__ == "Rule"}
+    rules = [each.rule for each in RULES]
+    assert len({rule.code for rule in rules}) == len({rule.name for rule in rules}) == len(rules)
+    assert read < set(rules)
+    assert [rule.code for rule in rules] == sorted(rule.code for rule in rules)
+
+
+def test_a_rule_is_explained_by_code_or_name_and_a_misspelt_one_names_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = explain("AB202")
+    assert page.startswith("## AB202 opens-decide\n\nOpens decide the test. (warning)\n\n**Why.** Mail programs")
+    assert page == explain("opens-decide") == explain(" ab202 ")
+    assert page in explain_all()
+    for wrong, advice in (
+        ("AB2022", "'AB202'"),
+        ("open-decides", "'opens-decide'"),
+        ("", "known here"),
+        ("?", "known"),
+    ):
+        with pytest.raises(ValueError, match="there is no rule") as refused:
+            explain(wrong)
+        assert advice in str(refused.value)
+    assert _run(["explain", "AB202"]) == 0
+    assert capsys.readouterr().out == page
+    assert _run(["explain", "AB2022"]) == 2
+    assert "did you mean 'AB202'?" in capsys.readouterr().err
+    for arguments in ([], ["AB202", "--all"]):
+        assert _run(["explain", *arguments]) == 2
+        assert "name a rule" in capsys.readouterr().err
+    assert _run(["explain", "--all"]) == 0
+    assert capsys.readouterr().out == explain_all()
+
+
+# --- choosing rules ---------------------------------------------------------------------------------------------------
+
+TWO = "\n".join([*KEYS.values(), "metrics: {primary: opened}", "audience: {unit: company}", ""])
+
+
+def codes_in(text: str, select: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> list[str]:
+    """Codes of what is found in a text whose template is a good one."""
+    text = text.replace("mails/example.html.j2", "mails/good.html.j2")
+    return [d.code for d in check_text(text, "x.yaml", root=CASES, chosen=Chosen.of(select, ignore))]
+
+
+@pytest.mark.parametrize(
+    ("select", "ignore", "codes"),
+    [
+        ((), (), ["AB202", "AB205"]),
+        (("AB202",), (), ["AB202"]),
+        (("AB2",), ("ab205",), ["AB202"]),
+        (("opens-decide",), (), ["AB202"]),
+        (("AB1", "AB4"), (), []),
+        ((), ("AB2",), []),
+        (("AB202",), ("AB",), []),
+    ],
+)
+def test_rules_are_chosen_by_code_beginning_of_a_code_or_name(
+    select: tuple[str, ...], ignore: tuple[str, ...], codes: list[str]
+) -> None:
+    assert codes_in(TWO, select, ignore) == codes
+
+
+def test_what_keeps_a_file_from_being_read_is_told_whatever_is_chosen() -> None:
+    chosen = Chosen.of(["AB5"], ["AB1"])
+    assert [d.code for d in check_text("a: [", "x.yaml", chosen=chosen)] == ["AB101"]
+    assert exit_code(check_paths(["none.yaml"], chosen=chosen)) == 2
+
+
+def test_a_rule_that_nobody_knows_cannot_be_chosen() -> None:
+    with pytest.raises(ValueError, match="there is no rule 'AB9'"):
+        Chosen.of(["AB9"])
+    with pytest.raises(ValueError, match="did you mean 'opens-decide'"):
+        Chosen.of(ignore=["opens-decides"])
+
+
+def test_a_comment_for_a_rule_that_is_not_asked_is_not_called_unused() -> None:
+    text = TWO.replace("opened}", "clicked}  # abmail: ignore[AB202] no link")
+    assert codes_in(text) == ["AB110", "AB205"]
+    assert codes_in(text, (), ("AB202",)) == ["AB205"]
+    assert codes_in(text, ("AB1",), ("AB110",)) == []
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_comments_are_read_whatever_the_line_ends(line_end: str) -> None:
+    text = TWO.replace("metrics", "# abmail: ignore[AB202] no link\nmetrics").replace("\n", line_end)
+    assert codes_in(text) == ["AB205"]
+
+
+def test_a_finding_in_a_template_is_silenced_where_the_definition_names_the_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mails").mkdir()
+    (tmp_path / "mails" / "example.html.j2").write_text(f"{{% include 'gone' %}}\n{starter_template()}", "utf-8")
+    path = tmp_path / "a.yaml"
+    path.write_text("\n".join(KEYS.values()), encoding="utf-8")
+    assert [d.path for d in check_paths([path]) if d.code == "AB104"] == ["mails/example.html.j2"]
+    path.write_text("\n".join(KEYS.values()) + "  # abmail: ignore[AB104] it is made by the build\n", encoding="utf-8")
+    assert [d for d in check_paths([path]) if d.code in {"AB104", "AB110"}] == []
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("experiments", "mails"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mails" / "example.html.j2").write_text(starter_template(), encoding="utf-8")
+    (tmp_path / "experiments" / "a.yaml").write_text(TWO, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "codes", "status"),
+    [
+        ("", [], ["AB202", "AB205"], 0),
+        ("", ["--fail-on", "warning"], ["AB202", "AB205"], 1),
+        ("", ["--select", "AB202,AB205", "--ignore", "AB205"], ["AB202"], 0),
+        ('[check]\nfail_on = "warning"', [], ["AB202", "AB205"], 1),
+        ('[check]\nfail_on = "warning"', ["--fail-on", "error"], ["AB202", "AB205"], 0),
+        ('[check]\nignore = ["opens-decide"]', [], ["AB205"], 0),
+        ('[check]\nignore = ["AB202"]', ["--ignore", "AB205"], [], 0),
+        ('[check]\nselect = ["AB202"]', [], ["AB202"], 0),
+        ('[check]\nselect = ["AB202"]', ["--select", "AB205"], ["AB205"], 0),
+    ],
+)
+def test_flags_and_settings_say_which_rules_are_asked_and_what_fails(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: str,
+    arguments: list[str],
+    codes: list[str],
+    status: int,
+) -> None:
+    (project / "abmail.toml").write_text(f'db = "sqlite:///mail.db"\n{settings}\n', encoding="utf-8")
+    assert _run(["check", *arguments]) == status
+    assert re.findall(r"\bAB\d+\b", capsys.readouterr().out) == codes
+    assert _run(["config", "show"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('[check]\nselekt = ["AB2"]', "unknown setting 'check.selekt'\n  did you mean 'select'?"),
+        ('[check]\nselect = "AB2"', "check.select is 'AB2', must be a list of texts"),
+        ("[check]\nignore = [2]", "check.ignore is [2], must be a list of texts"),
+        ('[check]\nfail_on = "warn"', "check.fail_on is 'warn', must be 'error' or 'warning'"),
+        ('[check]\nignore = ["AB2022"]', "did you mean 'AB202'?"),
+        ("check = 3", "check is 3, must be a table"),
+        ("[check", "cannot be read"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_said_in_words(
+    project: Path, capsys: pytest.CaptureFixture[str], settings: str, said: str
+) -> None:
+    (project / "abmail.toml").write_text(settings, encoding="utf-8")
+    assert _run(["check"]) == 2
+    assert said in capsys.readouterr().err
