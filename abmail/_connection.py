@@ -23,11 +23,15 @@ _T = TypeVar("_T")
 class Connected:
     """A database of abmail, opened; see `abmail.store.Store`."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = create_engine(url)
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self._engine = create_engine(url, read_only=read_only)
         self._upserts = sql.Upserts(self._engine.dialect.name)
         try:
             if self.revision() is None and self._is_empty():
+                if read_only and not self.is_in_memory:  # what has no tables yet is read as a database without people
+                    self._engine.dispose()
+                    self._engine = create_engine("sqlite://")
+                    self._upserts = sql.Upserts(self._engine.dialect.name)
                 migrate(self._engine)
         except sa.exc.SQLAlchemyError as error:
             raise StoreError(f"cannot open the database {self.url}: {first_line(error)}") from error

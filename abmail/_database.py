@@ -8,6 +8,7 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -73,7 +74,11 @@ def upgrade(url: str) -> tuple[str | None, str]:
     return before, SCHEMA_REVISION
 
 
-def create_engine(url: str) -> sa.Engine:
+def create_engine(url: str, *, read_only: bool = False) -> sa.Engine:
+    """An engine for a database; ``read_only`` lets nothing be written, and needs no right to write.
+
+    An SQLite file that is not there yet is then read as an empty database.
+    """
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
@@ -83,24 +88,31 @@ def create_engine(url: str) -> sa.Engine:
     if parsed.drivername in {"postgres", "postgresql"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite_engine(parsed)
+        return _sqlite_engine(parsed, read_only=read_only)
     if parsed.get_backend_name() != "postgresql":
         raise ConfigError(f"the database {parsed.get_backend_name()} is not supported", hint="use SQLite or PostgreSQL")
     try:
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        options = {"postgresql_readonly": True} if read_only else {}
+        return sa.create_engine(parsed, pool_pre_ping=True, execution_options=options)
     except ImportError as error:
         raise MissingExtra("PostgreSQL", "postgres") from error
 
 
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
+def _sqlite_engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
     in_memory = url.database in {None, "", ":memory:"}
+    if read_only and not in_memory and not Path(str(url.database)).exists():
+        return _sqlite_engine(sa.make_url("sqlite://"), read_only=False)
+    reading = read_only and not in_memory
     options: dict[str, Any] = {"poolclass": sa.pool.StaticPool} if in_memory else {}
+    if reading:
+        options["creator"] = lambda: _read_only(Path(str(url.database)))
     engine = sa.create_engine(url, connect_args={"timeout": 60, "check_same_thread": False}, **options)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
         connection.isolation_level = None  # sqlite3 must not begin transactions on its own
-        _use_wal(connection)
+        if not reading:
+            _use_wal(connection)
         for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -110,6 +122,25 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    """Open a file for reading alone.
+
+    Readers share a small file with writers, beside the database; where a folder lets nobody make it and none is there,
+    nobody writes, and SQLite may take the database for one that does not change.
+    """
+    place = f"file:{quote(str(path.absolute()))}?mode=ro"
+    connection = sqlite3.connect(place, uri=True, timeout=60, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        denied = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+        if not denied or Path(f"{path}-wal").exists():
+            raise
+        return sqlite3.connect(f"{place}&immutable=1", uri=True, timeout=60, check_same_thread=False)
+    return connection
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

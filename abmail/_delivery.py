@@ -106,7 +106,8 @@ class Delivery:
 
     def close(self) -> None:
         """Give back what this process holds, and close the transports."""
-        self._store.release(self._worker)
+        if self._transports:  # who sends nothing holds nothing, and may have no right to write
+            self._store.release(self._worker)
         for transport in self._transports:
             transport.close()
 

@@ -63,8 +63,9 @@ class Planner:
         files = self._delivery.files(experiment, template, text_template)
         self._delivery.renderer_for(experiment, template, text_template, files)
         given = None if recipients is None else tuple(recipients)
-        selection = planning.select(experiment, self._everybody(experiment.name, given))
-        stored = self.stored(experiment.name)
+        stored, roll = self.stored(experiment.name), planning.Roll()
+        portions = roll.note(planning.audience(experiment, self._everybody(experiment.name, given)))
+        selection = sum((portion.selection for portion in portions), planning.Selection())
         before = self._store.files(stored.name, stored.version) if stored else {}
         plan = Plan(
             experiment=experiment,
@@ -76,13 +77,15 @@ class Planner:
             changes=planning.changes_to(stored, experiment, template, text_template, files=(before, files)),
             recipients=given,
             files=files,
+            roll=roll.digest if given is None else "",
         )
         return replace(plan, warnings=tuple(planning.warnings(plan)))
 
     def apply(self, plan: Plan, *, now: datetime) -> Applied:
         """See `Engine.apply`."""
         experiment = plan.experiment
-        planning.require_applicable(plan, self.stored(experiment.name))
+        stored = self.stored(experiment.name)
+        planning.require_applicable(plan, stored)
         barred: frozenset[str] = frozenset()
         if plan.recipients is not None:
             barred = frozenset(self._store.import_recipients(plan.recipients, now=now).conflicts)
@@ -91,8 +94,10 @@ class Planner:
         chosen = None if given is None else list(self._everybody(experiment.name, given))
 
         def rows(stored_people: Iterator[Candidate]) -> Iterator[Mapping[str, object]]:
-            people = stored_people if chosen is None else chosen
-            return planning.ledger_rows(experiment, people, message_id=self._message_ids(experiment.name))
+            roll, people = planning.Roll(), stored_people if chosen is None else chosen
+            portions = roll.note(planning.audience(experiment, people))
+            yield from planning.ledger_rows(experiment, portions, message_id=self._message_ids(experiment.name))
+            planning.require_same_people(plan, roll)
 
         version, added = self._store.apply(
             experiment.name,
@@ -107,9 +112,8 @@ class Planner:
             after_version=plan.against_version,
             now=now,
         )
-        return Applied(
-            experiment=experiment.name, version=version, new_version=version != plan.against_version, added=added
-        )
+        new = version != (stored.version if stored else 0)
+        return Applied(experiment=experiment.name, version=version, new_version=new, added=added)
 
     def stored(self, name: str) -> StoredExperiment | None:
         """The applied experiment of that name; None where there is none."""
@@ -122,11 +126,11 @@ class Planner:
         if given is None:
             return self._store.candidates(name)
         suppressed, known = self._store.suppressed(), self._store.in_ledger(name)
-        return (Candidate(each, each.email in suppressed, each.id in known) for each in given)
+        return (Candidate.of(each, suppressed.get(each.email), known=each.id in known) for each in given)
 
     def first(self, experiment: Experiment, email: str | None) -> Recipient | None:
         """The first stored recipient in the segment, or the one with an address; None where there is none."""
-        everybody = (Candidate(each, False, False) for each in self._store.recipients())
+        everybody = (Candidate(each, "", False) for each in self._store.recipients())
         portions = planning.audience(experiment, everybody)
         people = (each.recipient for portion in portions for each in portion.members)
         return next((each for each in people if email in {None, each.email}), None)

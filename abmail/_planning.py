@@ -30,6 +30,7 @@ __all__ = [
     "Change",
     "Plan",
     "Portion",
+    "Roll",
     "Selection",
     "audience",
     "changes",
@@ -41,6 +42,7 @@ __all__ = [
     "order_of",
     "positions",
     "require_applicable",
+    "require_same_people",
     "segments_of",
     "select",
     "tested",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 _PORTION: Final = 5_000
+_ROLLS: Final = 1 << 64
 _SMALLEST_WAVE: Final = 200
 _COMPANY_BITS: Final = 40  # of a place in the order of the waves that the company decides
 _COLLEAGUE_BITS: Final = 22  # and those that the person does: together they fit into a database's integers
@@ -111,13 +114,13 @@ class Portion:
     Attributes:
         members: Who are in the segment and may be mailed.
         held: For each of them, whether mail is withheld deliberately.
-        suppressed: Number of those in the segment who must never be mailed.
+        barred: Those in the segment who must never be mailed.
         outside: Number of those outside the segment.
     """
 
     members: tuple[Candidate, ...]
     held: tuple[bool, ...]
-    suppressed: int
+    barred: tuple[Candidate, ...]
     outside: int
 
     @property
@@ -125,9 +128,32 @@ class Portion:
         """It in numbers."""
         held = sum(self.held)
         return Selection(
-            chosen=len(self.members) - held, held_out=held, suppressed=self.suppressed, outside=self.outside,
+            chosen=len(self.members) - held, held_out=held, suppressed=len(self.barred), outside=self.outside,
             new=sum(not each.known for each in self.members),
         )  # fmt: skip
+
+
+class Roll:
+    """Who is in a segment, as a hash: tells whether a list is still the one that a plan was made for.
+
+    Those who must never be mailed are in it: an unsubscribe after the plan takes a mail away, and makes no plan stale.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def note(self, portions: Iterable[Portion]) -> Iterator[Portion]:
+        """Pass portions on, and note who is in them."""
+        for portion in portions:
+            ids = [each.recipient.id for each in (*portion.members, *portion.barred)]
+            hashed = hash52_array("who is in the segment", ids) if ids else np.zeros(0, dtype=np.int64)
+            self._sum = (self._sum + int(hashed.astype(np.uint64).sum())) % _ROLLS
+            yield portion
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits, whatever the order of the people."""
+        return f"{self._sum:016x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +171,7 @@ class Plan:
         changes: What differs from that version.
         recipients: Recipients that came with the plan and are stored with it; None where the store's own were used.
         warnings: What a marketer should know before applying, one sentence each.
+        roll: Hash of who is in the segment of the stored list; empty where recipients came with the plan.
     """
 
     experiment: Experiment
@@ -157,6 +184,7 @@ class Plan:
     recipients: tuple[Recipient, ...] | None = None
     warnings: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    roll: str = ""
 
     @property
     def new(self) -> int:
@@ -240,11 +268,11 @@ def audience(experiment: Experiment, everybody: Iterable[Candidate]) -> Iterator
     while page := list(itertools.islice(source, _PORTION)):
         inside = [each for each in page if in_segment(experiment.audience.segment, each.recipient)]
         members = tuple(each for each in inside if not each.suppressed)
+        barred = tuple(each for each in inside if each.suppressed) if len(members) < len(inside) else ()
         names = units(experiment, [each.recipient for each in members])
         held = assign_array(experiment, names, weights=[1.0]) == HOLDOUT
         yield Portion(
-            members=members, held=tuple(held.tolist()), suppressed=len(inside) - len(members),
-            outside=len(page) - len(inside),
+            members=members, held=tuple(held.tolist()), barred=barred, outside=len(page) - len(inside),
         )  # fmt: skip
 
 
@@ -274,17 +302,17 @@ def company_sizes(experiment: Experiment, everybody: Iterable[Candidate]) -> lis
 
 
 def ledger_rows(
-    experiment: Experiment, everybody: Iterable[Candidate], *, message_id: Callable[[str], str]
+    experiment: Experiment, portions: Iterable[Portion], *, message_id: Callable[[str], str]
 ) -> Iterator[dict[str, object]]:
     """The rows of the ledger for those of the audience who have none yet.
 
     Args:
         experiment: The definition.
-        everybody: All recipients, with what bars a mail.
+        portions: Its audience.
         message_id: Gives the message's id for a recipient's.
     """
     holdout = experiment.audience.holdout
-    for portion in audience(experiment, everybody):
+    for portion in portions:
         people = [each.recipient for each in portion.members]
         places = positions(experiment, people)
         for candidate, held, position in zip(portion.members, portion.held, places, strict=True):
@@ -486,7 +514,11 @@ def require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:
         StoreError: The plan would break a running experiment, or the experiment has ended.
     """
     if stored is None:
+        if plan.against_version:
+            raise StalePlan(f"experiment {plan.experiment.name} is not in this database", hint="make the plan again")
         return
+    if stored.content_hash == plan.content_hash and stored.version == plan.against_version + 1:
+        return  # it is in force already
     if stored.version != plan.against_version:
         raise StalePlan(f"experiment {stored.name} is at version {stored.version} now", hint="make the plan again")
     if stored.state != "running" and (plan.changes or plan.new):
@@ -496,6 +528,19 @@ def require_applicable(plan: Plan, stored: StoredExperiment | None) -> None:
         raise StoreError(
             f"experiment {stored.name} is running; changing {paths} would make its result worthless",
             hint=f"stop it (`abmail stop {stored.name}`) and give the new test a name of its own",
+        )
+
+
+def require_same_people(plan: Plan, found: Roll) -> None:
+    """Refuse a plan whose list is another one now.
+
+    Raises:
+        StalePlan: Somebody joined or left the segment since.
+    """
+    if plan.roll and found.digest != plan.roll:
+        raise StalePlan(
+            f"the list changed after the plan of {plan.experiment.name} was made: somebody joined the segment, or left",
+            hint="make the plan again",
         )
 
 

@@ -66,11 +66,16 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A recipient as a plan looks at it: may it be mailed at all, and does it have a row in the ledger already."""
+    """A recipient as a plan looks at it: why it may not be mailed (empty: it may), and has it a row in the ledger."""
 
     recipient: Recipient
-    suppressed: bool
+    suppressed: str
     known: bool
+
+    @classmethod
+    def of(cls, recipient: Recipient, reason: str | None, *, known: bool) -> Candidate:
+        """One with the reason of the suppression, None where there is none; a reason may have been left blank."""
+        return cls(recipient, "" if reason is None else reason or "no reason given", known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from abmail.errors import ConfigError
 from abmail.render import starter_template
 from abmail.send import File, Throttle, Transport, transport_from_url
 from abmail.spec import json_schema, starter
+from abmail.store import Store
 
 __all__ = ["SETTINGS", "Project", "Setting"]
 
@@ -76,6 +77,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 """Every setting with its default."""
 
 
+_STAND_IN: Final = b"no key was made so far"
 _PEM: Final = "-----BEGIN"
 _OWN_MACHINE: Final = re.compile(r"https?://(?:localhost|127(?:\.\d+){3}|\[::1\])(?=[:/]|\Z)", re.IGNORECASE)
 
@@ -185,11 +187,14 @@ class Project:
             return f"did you mean {near[0]}?"
         return f"there are: {', '.join(names)}" if names else f"make one with `abmail new {experiment}`"
 
-    def engine(self, *, sending: bool = False, rate: float | None = None, connections: int = 1) -> Engine:
+    def engine(
+        self, *, sending: bool = False, reading: bool = False, rate: float | None = None, connections: int = 1
+    ) -> Engine:
         """Open the project's database with its signing key.
 
         Args:
             sending: With the transport too; without it nothing can be sent, and its settings are not looked at.
+            reading: Only to read: nothing is written, neither to the database nor to the folder.
             rate: At most so many mails a second.
             connections: How many mails are handed over at the same time.
 
@@ -198,9 +203,9 @@ class Project:
             StoreError: The database cannot be used.
         """
         return Engine(
-            self.database,
+            Store(self.database, read_only=reading),
             transport=self.transport() if sending else None,
-            secret=self._secret(),
+            secret=self._secret(making=not reading),
             tracker_url=self.settings["tracker_url"].value,
             project=self.root,
             throttle=Throttle(rate),
@@ -283,9 +288,12 @@ class Project:
         except OSError as error:
             raise ConfigError(f"the DKIM key {path} ({key.source}) cannot be read: {error.strerror}") from error
 
-    def _secret(self) -> bytes:
-        given = self.settings["secret"].value
-        return given.encode() if given else secret_file(self.root / "abmail.secret")
+    def _secret(self, *, making: bool) -> bytes:
+        """The signing key; a stand-in where there is none yet and none may be made, as then nothing was signed."""
+        given, file = self.settings["secret"].value, self.root / "abmail.secret"
+        if given:
+            return given.encode()
+        return secret_file(file) if making or file.exists() else _STAND_IN
 
 
 def _setting(name: str, root: Path, environ: Mapping[str, str]) -> Setting:

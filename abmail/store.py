@@ -114,6 +114,8 @@ class Store(Releases):
     Args:
         url: An SQLAlchemy URL: ``sqlite:///mail.db``, ``postgresql://user@host/name``; ``sqlite://`` is a database in
             memory, for one thread.
+        read_only: Whether nothing may be written; the right to read is then enough. A database that is not there yet is
+            read as an empty one.
 
     Raises:
         ConfigError: The URL is not one that abmail can use.
@@ -121,8 +123,8 @@ class Store(Releases):
         StoreError: The database cannot be reached.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        super().__init__(url, read_only=read_only)
         self._claims = Claims(self._upserts)
 
     # -- experiments and epochs -------------------------------------------------------------------------------------
@@ -187,17 +189,20 @@ class Store(Releases):
             The version in force and the number of new ledger rows.
 
         Raises:
-            StalePlan: Another version was applied since.
+            StalePlan: Another version was applied since, or the experiment was stopped. The same content again is no
+                other version.
         """
         with self._write() as db:
+            self._insert_new(db, t.experiments, [{"name": name, "state": "running", "started_at": now}])
+            named = t.experiments.c.name == name  # of two processes that come at once, the second one waits here
+            state = db.execute(sa.select(t.experiments.c.state).where(named).with_for_update()).scalar_one()
             current = _version_number(db, name)
-            if current != after_version:
+            done = current == after_version + 1 and _experiment(db, name).content_hash == content_hash
+            if current != after_version and not done:
                 raise StalePlan(
                     f"experiment {name} is at version {current}, the plan was made against version {after_version}",
                     hint="make the plan again",
                 )
-            if current == 0:
-                db.execute(t.experiments.insert().values(name=name, state="running", started_at=now))
             version = current
             if current == 0 or _experiment(db, name).content_hash != content_hash:
                 version = current + 1
@@ -211,7 +216,10 @@ class Store(Releases):
                 for path, content in (files or {}).items():
                     kept = {"experiment": name, "version": version, "path": path, "content": content}
                     db.execute(t.version_files.insert(), kept)
-            return version, insert_messages(db, name, messages(candidates(db, name)))
+            added = insert_messages(db, name, messages(candidates(db, name)))
+            if state != "running" and (added or version != current):
+                raise StalePlan(f"experiment {name} was stopped after the plan was made", hint="make the plan again")
+            return version, added
 
     def candidates(self, name: str) -> Iterator[Candidate]:
         """Everybody, by id, with what bars a mail of one experiment."""

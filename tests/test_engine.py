@@ -296,7 +296,7 @@ def test_a_harmless_change_makes_a_new_version(engine: Engine) -> None:
 
 def test_a_plan_that_was_overtaken_is_stale(engine: Engine) -> None:
     old = engine.plan(definition(), people(20), template=TEMPLATE)
-    apply(engine, definition(), people(20))
+    apply(engine, definition(stop={"after": "3d"}), people(20))
     with pytest.raises(StalePlan):
         engine.apply(old)
 
