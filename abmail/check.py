@@ -7,29 +7,32 @@ look at a definition that could be read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from abmail._rules.base import Case, Check, Finding, Page
+from abmail._rules.base import ALONE, Around, Case, Check, Finding, Moves, Page
 from abmail._rules.catalogue import RULES, find_rule, require_prefix
 from abmail._rules.reading import is_file
-from abmail._rules.suppressing import ignores, silencing, unused
+from abmail._rules.suppressing import Ignore, ignores, silencing, unused
 from abmail._spec_problems import UNREADABLE_FILE
 from abmail.diagnostics import Diagnostic, Place, sort_key
 from abmail.spec import Experiment, decode, decode_file
 
 __all__ = [
     "RULES",
+    "Around",
     "Case",
     "Check",
     "Chosen",
     "Finding",
+    "Moves",
     "Page",
     "check",
     "check_paths",
     "check_text",
+    "drift",
     "exit_code",
     "explain",
     "explain_all",
@@ -65,9 +68,9 @@ class Chosen:
         """Whether the rule of that code is asked."""
         return code.startswith(self.select or "AB") and not (self.ignore and code.startswith(self.ignore))
 
-    def takes_some(self, prefix: str) -> bool:
-        """Whether any rule whose code begins so is asked."""
-        return any(self.takes(each.rule.code) for each in RULES if each.rule.code.startswith(prefix))
+    def rules(self, around: Around) -> tuple[Check, ...]:
+        """The rules that are asked and can judge."""
+        return tuple(each for each in RULES if self.takes(each.rule.code) and each.can_judge(around))
 
 
 # --- explaining -------------------------------------------------------------------------------------------------------
@@ -94,7 +97,9 @@ def explain_all() -> str:
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def check(experiment: Experiment, *, root: Path | None = None, chosen: Chosen = Chosen()) -> tuple[Diagnostic, ...]:
+def check(
+    experiment: Experiment, *, root: Path | None = None, chosen: Chosen = Chosen(), around: Around = ALONE
+) -> tuple[Diagnostic, ...]:
     """Apply the rules to a definition; comments in its file silence findings, ``# abmail: ignore[AB203] reason``.
 
     Args:
@@ -102,32 +107,54 @@ def check(experiment: Experiment, *, root: Path | None = None, chosen: Chosen = 
         root: Project folder that holds its templates. Without it, that of the definition's file; a definition from
             plain data or text is then not searched for missing templates.
         chosen: Which rules are asked.
+        around: What is known beside the definition; rules that need more keep still.
 
     Returns:
         What was found, by line and column.
     """
-    case = Case(experiment, _template_folders(experiment, root))
+    case = Case(experiment, _template_folders(experiment, root), around)
+    asked = chosen.rules(around)
     silencers, found = ignores(experiment, require_prefix)
-    used = []
-    for each in RULES:
-        for finding in each.find(case) if chosen.takes(each.rule.code) else ():
+    used: list[Ignore] = []
+    for each in asked:
+        for finding in each.find(case):
             place = experiment.place(*finding.location, key=finding.at_key)
             silenced_by = silencing(each.rule.code, {place.line}, silencers)
             used.extend(silenced_by)
             if not silenced_by:
                 found.append(each.rule.at(finding.place or place, finding.message, hint=finding.hint))
-    found += unused((each for each in silencers if chosen.takes_some(each.code)), used)
+    idle = (each for each in silencers if any(one.rule.code.startswith(each.code) for one in asked))
+    found += unused(idle, used)
     return tuple(sorted((each for each in found if chosen.takes(each.code)), key=sort_key))
 
 
+def drift(
+    old: Experiment, new: Experiment, *, moves: Callable[[Experiment, Experiment], Moves | None] | None = None
+) -> tuple[Diagnostic, ...]:
+    """Say what a changed definition breaks of the experiment that runs by the old one.
+
+    Args:
+        old: As it was applied.
+        new: As it is now; findings point into its file where it has one, and its comments silence them.
+        moves: How many people another definition would move, such as `abmail._moves.counted`; told in words without.
+
+    Returns:
+        Findings of the rules AB6, by line and column.
+    """
+    around = Around(earlier={old.name: old}.get, moves=moves)
+    return check(new, chosen=Chosen(select=("AB6",)), around=around)
+
+
 def check_text(
-    text: str | bytes, path: str, *, root: Path | None = None, chosen: Chosen = Chosen()
+    text: str | bytes, path: str, *, root: Path | None = None, chosen: Chosen = Chosen(), around: Around = ALONE
 ) -> tuple[Diagnostic, ...]:
     """Read and check the text of a definition; ``path`` names it in the findings."""
-    return _checked(decode(text, path), root, chosen)
+    return _checked(decode(text, path), root, chosen, around)
 
 
-def check_paths(paths: Iterable[str | os.PathLike[str]], *, chosen: Chosen = Chosen()) -> tuple[Diagnostic, ...]:
+def check_paths(
+    paths: Iterable[str | os.PathLike[str]], *, chosen: Chosen = Chosen(), around: Around = ALONE
+) -> tuple[Diagnostic, ...]:
     """Read and check definition files; folders are searched for ``*.yaml`` and ``*.yml``, hidden ones left out.
 
     What cannot be judged (no such file, not readable, a folder without definitions) is a finding with the code AB100.
@@ -143,7 +170,7 @@ def check_paths(paths: Iterable[str | os.PathLike[str]], *, chosen: Chosen = Cho
         if not files and not refused:
             found.append(_unreadable(path, "the folder holds no *.yaml file", "`abmail new NAME` writes one"))
         for file in files:
-            found.extend(_checked(decode_file(file), None, chosen))
+            found.extend(_checked(decode_file(file), None, chosen, around))
     return tuple(sorted(set(found), key=sort_key))
 
 
@@ -166,10 +193,10 @@ def project_root(start: Path) -> Path:
 
 
 def _checked(
-    decoded: tuple[Experiment | None, tuple[Diagnostic, ...]], root: Path | None, chosen: Chosen
+    decoded: tuple[Experiment | None, tuple[Diagnostic, ...]], root: Path | None, chosen: Chosen, around: Around
 ) -> tuple[Diagnostic, ...]:
     experiment, problems = decoded
-    return problems if experiment is None else check(experiment, root=root, chosen=chosen)
+    return problems if experiment is None else check(experiment, root=root, chosen=chosen, around=around)
 
 
 def _unreadable(path: str, message: str, hint: str = "") -> Diagnostic:

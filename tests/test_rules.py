@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from abmail.check import RULES, Check, Chosen, check_paths, check_text, exit_code, explain, explain_all
+from abmail.check import RULES, Around, Check, Chosen, check_paths, check_text, exit_code, explain, explain_all
 from abmail.cli import _run
 from abmail.diagnostics import Diagnostic
 from abmail.render import starter_template
+from abmail.spec import Experiment, load, loads
 
 CASES = Path(__file__).parent / "cases"
 FOLDERS = sorted(path for path in CASES.glob("AB*") if path.is_dir())
@@ -33,13 +34,23 @@ def brief(diagnostic: Diagnostic) -> str:
     return f"{diagnostic.code} {diagnostic.line}:{diagnostic.column}"
 
 
+def around(*earlier: Experiment) -> Around:
+    """What is known beside a case: what runs."""
+    return Around(earlier={each.name: each for each in earlier}.get)
+
+
+def around_case(path: Path) -> Around:
+    before = path.parent / "before" / path.name
+    return around(load(before)) if before.exists() else around()
+
+
 # --- cases ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_case_brings_exactly_the_findings_that_it_names(path: Path) -> None:
     expected = expected_in(path.read_text(encoding="utf-8"))
-    assert sorted(map(brief, check_paths([path]))) == expected
+    assert sorted(map(brief, check_paths([path], around=around_case(path)))) == expected
     own = [finding for finding in expected if finding.startswith(path.parent.name)]
     assert bool(own) == path.name.startswith("bad-")
     assert own or not expected
@@ -69,16 +80,18 @@ def findings_of(rule: Check, examples: str, folder: Path, monkeypatch: pytest.Mo
         (folder / name).mkdir()
     (folder / "abmail.toml").touch()
     (folder / "mails" / "example.html.j2").write_text(starter_template(), encoding="utf-8")
-    paths = ["experiments"]
+    paths, known = ["experiments"], around()
     for example in getattr(rule.page, examples):
         if example.language == "sh":
             paths = example.text.split()[2:]
             (folder / "experiments" / "example.yaml").write_text(whole(""), encoding="utf-8")
+        elif example.file == "before":
+            known = around(loads(whole(example.text)))
         elif example.file:
             (folder / example.file).write_text(example.text, encoding="utf-8")
-        if example.language == "yaml":
+        if example.language == "yaml" and not example.file:
             (folder / "experiments" / "example.yaml").write_text(whole(example.text), "utf-8")
-    return {diagnostic.code for diagnostic in check_paths(paths)}
+    return {diagnostic.code for diagnostic in check_paths(paths, around=known)}
 
 
 def whole(text: str) -> str:

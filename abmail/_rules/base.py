@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
@@ -18,7 +18,7 @@ from abmail._fields import Location
 from abmail.diagnostics import Place, Rule
 from abmail.spec import Experiment
 
-__all__ = ["Case", "Check", "Example", "Finding", "Page"]
+__all__ = ["ALONE", "Around", "Case", "Check", "Example", "Finding", "Moves", "Page"]
 
 _PART: Final = re.compile(r"^\*\*(Why|Bad|Good|Fix)\.\*\*", re.MULTILINE)
 _FENCED: Final = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,6 +34,30 @@ class Finding(NamedTuple):
     place: Place | None = None  # in another file than the definition's
 
 
+class Moves(NamedTuple):
+    """How many of the people in an audience a change would give another variant, or none, or one after all."""
+
+    moved: int
+    people: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What is known beside a definition. A rule that needs what is None keeps still.
+
+    Attributes:
+        earlier: What runs by a name, as its definition stood when it was applied; None where nothing does.
+        moves: How many people another definition would move.
+    """
+
+    earlier: Callable[[str], Experiment | None] | None = None
+    moves: Callable[[Experiment, Experiment], Moves | None] | None = None
+
+
+ALONE: Final = Around()
+"""Nothing is known beside the definition."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What a rule looks at.
@@ -41,10 +65,12 @@ class Case:
     Attributes:
         experiment: The definition.
         folders: Where its templates may lie; none where that is not to be told.
+        around: What is known beside it.
     """
 
     experiment: Experiment
     folders: tuple[Path, ...] = ()
+    around: Around = ALONE
 
 
 class Example(NamedTuple):
@@ -104,14 +130,24 @@ class Page:
 
 
 class Check:
-    """A rule over definitions; its docstring is its page."""
+    """A rule over definitions; its docstring is its page.
+
+    Attributes:
+        rule: Code, name and severity.
+        needs: Parts of `Around` without which it keeps still.
+    """
 
     rule: ClassVar[Rule]
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def find(self, case: Case) -> Iterator[Finding]:
         """Say where the rule speaks; nothing for what is found while a definition is read."""
         del case
         yield from ()
+
+    def can_judge(self, around: Around) -> bool:
+        """Whether all that the rule needs is known."""
+        return all(getattr(around, name) is not None for name in self.needs)
 
     @property
     def page(self) -> Page:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from abmail._fields import advice
-from abmail._rules import content, reading, statistics, suppressing, times
+from abmail._rules import content, drift, reading, statistics, suppressing, times
 from abmail._rules.base import Check
 from abmail._values import shown
 
@@ -13,7 +13,7 @@ __all__ = ["RULES", "find_rule", "require_prefix"]
 
 RULES: Final[tuple[Check, ...]] = tuple(
     sorted(
-        (*reading.RULES, *suppressing.RULES, *statistics.RULES, *content.RULES, *times.RULES),
+        (*reading.RULES, *suppressing.RULES, *statistics.RULES, *content.RULES, *times.RULES, *drift.RULES),
         key=lambda check: check.rule.code,
     )
 )

@@ -1,0 +1,342 @@
+"""AB6, drift: what a changed definition breaks of an experiment that runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from abmail._fields import listed
+from abmail._rules.base import Case, Check, Finding
+from abmail._values import format_duration, shown
+from abmail.diagnostics import Rule
+from abmail.spec import Allocation, Experiment
+
+__all__ = ["RULES"]
+
+_ANEW: Final = "end the test with `abmail stop {name}`, and give the new one a name of its own"
+
+
+class _Drift(Check):
+    needs = ("earlier",)
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Compare the definition with the one that runs by its name."""
+        old = case.around.earlier(case.experiment.name) if case.around.earlier else None
+        if old is not None:
+            yield from self.compare(old, case)
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Say what differs."""
+        raise NotImplementedError
+
+
+class SaltChanged(_Drift):
+    """The salt of a running experiment is another one.
+
+    **Why.** The salt is what people are dealt to the variants by. With another one the cards are dealt anew: with two
+    even variants half of the people who wait would get the other one, and those who were held out would get mail.
+
+    **Bad.**
+
+    ```yaml before
+    salt: first
+    ```
+
+    ```yaml
+    salt: second
+    ```
+
+    **Good.**
+
+    ```yaml before
+    salt: first
+    ```
+
+    ```yaml
+    salt: first
+    hypothesis: A number raises clicks.
+    ```
+
+    **Fix.** Write the old salt again. Where none was written before, it was the name of the experiment.
+    """
+
+    rule = Rule("AB601", "salt-changed")
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Compare the salts."""
+        new = case.experiment
+        if old.salt != new.salt:
+            message = f"the salt was {shown(old.salt)}: {_moving(old, replace(old, salt=new.salt), case)}"
+            yield Finding(("salt",), message, f"write salt: {old.salt}")
+
+
+class FactorsChanged(_Drift):
+    """A factor, a level or its text, or the control of a running experiment is another one.
+
+    **Why.** Mails with the old texts are out. What a changed text brings would be added to what the old one brought, a
+    level that is gone leaves its mails without a variant, and with another control every comparison asks another
+    question. New levels may join: they get their share from the next wave on.
+
+    **Bad.**
+
+    ```yaml before
+    factors: {subject: {plain: "Join our spring webinar", number: "3 ways to cut reporting time"}}
+    ```
+
+    ```yaml
+    factors: {subject: {plain: "Join our spring webinar", number: "5 ways to cut reporting time"}}
+    ```
+
+    **Good.**
+
+    ```yaml before
+    factors: {subject: {plain: "Join our spring webinar", number: "3 ways to cut reporting time"}}
+    ```
+
+    ```yaml
+    factors:
+      subject:
+        plain: "Join our spring webinar"
+        number: "3 ways to cut reporting time"
+        five: "5 ways to cut reporting time"
+    ```
+
+    **Fix.** Add the new text as a level of its own, and stop the old one with `abmail stop NAME --arm CELL`; or end the
+    test and begin another one under a new name.
+    """
+
+    rule = Rule("AB602", "factors-changed")
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Compare the factors, their levels and the control."""
+        new, hint = case.experiment, _ANEW.format(name=old.name)
+        if list(old.factors) != list(new.factors):
+            message = f"the factors were {listed(tuple(old.factors))}: the cells that mails went out with are others"
+            yield Finding(("factors",), message, hint, at_key=True)
+            return
+        for factor, levels in old.factors.items():
+            for level, text in levels.items():
+                now = new.factors[factor].get(level)
+                if now is None:
+                    message = f"the level {level} is gone: mails went out with it"
+                    yield Finding(("factors", factor), message, hint, at_key=True)
+                elif now != text:
+                    message = f"the text was {shown(text)}: mails went out with it, and both would be counted as one"
+                    yield Finding(("factors", factor, level), message, "make the new text a level of its own")
+        for factor, level in old.control.items():
+            if new.control[factor] != level and level in new.factors[factor]:
+                message = f"the control was {level}: what is compared would be another question"
+                yield Finding(("control", factor), message, hint)
+
+
+class WeightsChanged(_Drift):
+    """The shares of the variants, or the policy that sets them, are others in a running experiment.
+
+    **Why.** Waves that are out keep their shares, and the comparison goes wave by wave, so it stays valid. But people
+    who wait would get another variant than the plan said, and the power that was planned for is gone.
+
+    **Bad.**
+
+    ```yaml before
+    allocation: {policy: fixed, weights: {plain: 0.5, number: 0.5}}
+    ```
+
+    ```yaml
+    allocation: {policy: fixed, weights: {plain: 0.1, number: 0.9}}
+    ```
+
+    **Good.**
+
+    ```yaml before
+    allocation: {policy: fixed, weights: {plain: 0.5, number: 0.5}}
+    ```
+
+    ```yaml
+    allocation: {policy: fixed, weights: {number: 0.5, plain: 0.5}}
+    ```
+
+    **Fix.** Leave the shares until the test has ended, or let a policy shift them: `policy: thompson`, from the start.
+    """
+
+    rule = Rule("AB603", "weights-changed", "warning")
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Compare what sets the shares."""
+        before, after = old.allocation, case.experiment.allocation
+        if before.policy != after.policy:
+            message = f"the policy was {before.policy}: waves from now on are shared in another way"
+            yield Finding(("allocation", "policy"), message, f"write policy: {before.policy}")
+        elif before.weights != after.weights:
+            moving = _moving(old, replace(old, allocation=after), case) if _same_cells(old, case.experiment) else ""
+            were = ", ".join(f"{name} {share:g}" for name, share in (before.weights or {}).items())
+            message = f"the weights were {were}: {moving or 'the variants are others, too'}"
+            yield Finding(("allocation", "weights"), message, "leave them until the test has ended")
+        elif before.min_weight != after.min_weight and _same_cells(old, case.experiment):
+            message = f"the smallest share was {_floor(before)}: later waves teach more or less than was planned"
+            yield Finding(("allocation", "min_weight"), message, "leave it until the test has ended")
+        if before.assignment != after.assignment:
+            message = f"the assignment was {before.assignment}: {_EVERYBODY}"
+            yield Finding(("allocation", "assignment"), message, f"write assignment: {before.assignment}")
+
+
+class MetricChanged(_Drift):
+    """What decides a running experiment is another event, window or level.
+
+    **Why.** A test whose question is chosen after its data were seen finds what it looks for: the promised share of
+    false alarms no longer holds. Mails that were mature under the old window are young under a longer one.
+
+    **Bad.**
+
+    ```yaml before
+    metrics: {primary: clicked, window: 72h}
+    ```
+
+    ```yaml
+    metrics: {primary: clicked, window: 24h}
+    ```
+
+    **Good.**
+
+    ```yaml before
+    metrics: {primary: clicked, window: 72h}
+    ```
+
+    ```yaml
+    metrics: {primary: clicked, window: 3d, guardrails: {unsubscribed: 0.005}}
+    ```
+
+    **Fix.** Keep the question until the test has ended. Every report shows the other metrics beside the primary one.
+    """
+
+    rule = Rule("AB604", "metric-changed")
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Compare the question."""
+        new = case.experiment
+        for location, before, after, written in (
+            (("metrics", "primary"), old.metrics.primary, new.metrics.primary, old.metrics.primary),
+            (("metrics", "window"), old.metrics.window, new.metrics.window, format_duration(old.metrics.window)),
+            (("analysis", "alpha"), old.analysis.alpha, new.analysis.alpha, f"{old.analysis.alpha:g}"),
+        ):
+            if before != after:
+                message = f"{location[1]} was {written}: the question would be chosen after its answer was seen"
+                yield Finding(location, message, f"write {location[1]}: {written}")
+
+
+class UnitChanged(_Drift):
+    """What a running experiment assigns as one is another unit.
+
+    **Why.** People are hashed by their id, or by their company's domain: with the other one everybody is dealt anew,
+    and colleagues who had one variant get different ones.
+
+    **Bad.**
+
+    ```yaml before
+    audience: {unit: company}  # abmail: ignore[AB205] few of them are colleagues
+    ```
+
+    ```yaml
+    audience: {unit: recipient}
+    ```
+
+    **Good.**
+
+    ```yaml before
+    audience: {unit: recipient}
+    ```
+
+    ```yaml
+    audience: {unit: recipient}
+    ```
+
+    **Fix.** Write the old unit again, or begin another test under a new name.
+    """
+
+    rule = Rule("AB605", "unit-changed")
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Compare the units."""
+        before, after = old.audience.unit, case.experiment.audience.unit
+        if before != after:
+            altered = replace(old, audience=replace(old.audience, unit=after))
+            message = f"the unit was {before}: {_moving(old, altered, case)}"
+            yield Finding(("audience", "unit"), message, f"write unit: {before}")
+
+
+class HoldoutChanged(_Drift):
+    """The holdout of a running experiment is another share.
+
+    **Why.** The holdout is cut off the same hash as the variants: people who were to get nothing get mail, or people
+    with mail count as held out, and every border between the variants moves with it.
+
+    **Bad.**
+
+    ```yaml before
+    audience: {holdout: 0.05}
+    ```
+
+    ```yaml
+    audience: {holdout: 0.10}
+    ```
+
+    **Good.**
+
+    ```yaml before
+    audience: {holdout: 0.05}
+    ```
+
+    ```yaml
+    audience: {holdout: 5 %}
+    ```
+
+    **Fix.** Write the old holdout again, or begin another test under a new name.
+    """
+
+    rule = Rule("AB608", "holdout-changed")
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Compare the holdouts."""
+        before, after = old.audience.holdout, case.experiment.audience.holdout
+        if before != after:
+            altered = replace(old, audience=replace(old.audience, holdout=after))
+            message = f"the holdout was {before:g}: {_moving(old, altered, case)}"
+            yield Finding(("audience", "holdout"), message, f"write holdout: {before:g}")
+
+
+RULES: Final[tuple[Check, ...]] = (
+    SaltChanged(),
+    FactorsChanged(),
+    WeightsChanged(),
+    MetricChanged(),
+    UnitChanged(),
+    HoldoutChanged(),
+)
+
+_EVERYBODY: Final = "people who wait would get another variant than planned"
+
+
+def _moving(old: Experiment, altered: Experiment, case: Case) -> str:
+    """Say how many people one change alone would move, as far as that is known."""
+    found = case.around.moves(old, altered) if case.around.moves else None
+    if found is not None and found.people:
+        return f"{found.moved:,} of {found.people:,} recipients would get another variant"
+    dealt_anew = old.salt != altered.salt or old.audience.unit != altered.audience.unit
+    return f"about {_moved_share(old):.0%} of the recipients would get another variant" if dealt_anew else _EVERYBODY
+
+
+def _moved_share(experiment: Experiment) -> float:
+    """Share of people whose cell differs between two independent deals of the same shares."""
+    held = experiment.audience.holdout
+    n = len(experiment.cells)
+    weights = tuple((experiment.allocation.weights or {}).values()) or (1 / n,) * n
+    return 1.0 - held**2 - math.fsum(((1 - held) * weight) ** 2 for weight in weights)
+
+
+def _same_cells(old: Experiment, new: Experiment) -> bool:
+    return {cell.name for cell in old.cells} == {cell.name for cell in new.cells}
+
+
+def _floor(allocation: Allocation) -> str:
+    return "the policy's own" if allocation.min_weight is None else f"{allocation.min_weight:g}"
