@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from abmail._calendar import known_zone, to_utc
+from abmail._calendar import known_zone
 from abmail._history import History
 from abmail._table import (
     DELIMITERS,
@@ -24,6 +22,7 @@ from abmail._table import (
     read_source,
     records,
 )
+from abmail._written_times import DATE, WrittenTimes
 from abmail.errors import AudienceError, mask_address
 from abmail.recipient import normalise_email
 
@@ -53,13 +52,6 @@ _NAMES: Final = {
 }  # fmt: skip
 _NEVER: Final = frozenset({"", "-", "0", "n/a", "na", "null", "none", "never", "no", "false", "nan"})
 _YES: Final = frozenset({"1", "yes", "true", "y", "t"})
-_TIME: Final = re.compile(
-    r"""(?:(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})|(?P<a>\d{1,2})(?P<mark>[/.-])(?P<b>\d{1,2})[/.-](?P<y>\d{4}))
-    (?:[T\s,]\s*(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?\s*(?P<half>[AaPp]\.?[Mm]\.?)?)?
-    \s*(?P<offset>Z|UTC|GMT|[+-]\d{2}:?\d{2})?""",
-    re.VERBOSE,
-)
-_EPOCH: Final = re.compile(r"\d{10}(?:\.\d+)?|\d{13}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +117,7 @@ def read_history(
     table = _open(text, delimiter)
     rows = [(line, cells) for line, cells in records(text, table.delimiter) if line > table.line]
     good = [(line, cells) for line, cells in rows if isinstance(cells, RowProblem) or any(c.strip() for c in cells)]
-    times = _Times(clock, _day_first(table, good) if day_first is None else day_first)
+    times = WrittenTimes(clock, _day_first(table, good) if day_first is None else day_first)
     reading = _Reading(table, times)
     for line, cells in good:
         reading.take(line, cells)
@@ -186,7 +178,7 @@ def _day_first(table: _Table, rows: Sequence[tuple[int, list[str] | RowProblem]]
             continue
         for role in ("sent", "opened", "clicked"):
             index = table.where.get(role, len(cells))
-            match = _TIME.fullmatch(cells[index].strip()) if index < len(cells) else None
+            match = DATE.fullmatch(cells[index].strip()) if index < len(cells) else None
             if match and match["mark"] == "/":
                 seen = True
                 first, second = first or int(match["a"]) > 12, second or int(match["b"]) > 12
@@ -198,61 +190,11 @@ def _day_first(table: _Table, rows: Sequence[tuple[int, list[str] | RowProblem]]
 
 
 @dataclass(slots=True)
-class _Times:
-    """Texts to seconds since the epoch; the same text is read once."""
-
-    clock: str
-    day_first: bool | None
-    known: dict[str, float] = field(default_factory=dict)
-
-    def read(self, text: str) -> float:
-        """Seconds; raises ValueError with the reason."""
-        if text not in self.known:
-            self.known[text] = self._parsed(text)
-        return self.known[text]
-
-    def _parsed(self, text: str) -> float:
-        if _EPOCH.fullmatch(text):
-            return float(text) / (1000 if len(text) == 13 else 1)
-        match = _TIME.fullmatch(text)
-        if match is None:
-            raise ValueError("is no time; write it as 2026-03-01 09:00")
-        hour = int(match["hour"] or 0)
-        if match["half"]:
-            if not 1 <= hour <= 12:
-                raise ValueError("has no hour from 1 to 12 before AM or PM")
-            hour = hour % 12 + 12 * (match["half"][0] in "Pp")
-        if hour == 24:
-            raise ValueError("says 24:00, which some exports mean as the beginning and some as the end of the day")
-        year, month, day = self._date(match)
-        moment = datetime(year, month, day, hour, int(match["minute"] or 0), int(match["second"] or 0), tzinfo=UTC)
-        wall = int(moment.timestamp())
-        if offset := match["offset"]:
-            return float(wall - _offset(offset))
-        return float(to_utc(self.clock, [wall])[0])
-
-    def _date(self, match: re.Match[str]) -> tuple[int, int, int]:
-        if match["year"]:
-            return int(match["year"]), int(match["month"]), int(match["day"])
-        day, month = int(match["a"]), int(match["b"])
-        if match["mark"] == "/" and not self.day_first:
-            day, month = month, day
-        return int(match["y"]), month, day
-
-
-def _offset(text: str) -> int:
-    if text in {"Z", "UTC", "GMT"}:
-        return 0
-    digits = text[1:].replace(":", "")
-    return (1 if text[0] == "+" else -1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
-
-
-@dataclass(slots=True)
 class _Reading:
     """One pass over the rows."""
 
     table: _Table
-    times: _Times
+    times: WrittenTimes
     ids: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     problems: list[RowProblem] = field(default_factory=list)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from abmail.errors import AudienceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
-    "CONTROL", "DELIMITERS", "ENCODING_HINT", "MAX_CELL", "NEWLINE", "NoHeaderError", "ProblemCode", "RowProblem",
-    "Source", "control_problem", "decode", "header", "plain", "read_source", "records",
+    "CONTROL", "DELIMITERS", "ENCODING_HINT", "MARKS", "MAX_CELL", "NEWLINE", "NoHeaderError", "ProblemCode",
+    "RowProblem", "Source", "control_problem", "decode", "header", "is_japanese", "plain", "read_source", "records",
+    "streamed",
 ]  # fmt: skip
 
 MAX_CELL: Final = 131_072
@@ -61,6 +62,7 @@ class RowProblem:
         code: Kind of problem, for programs.
         message: The problem in words, without the line.
         skipped: Whether the row was left out. A skipped row has exactly one problem.
+        text: The line itself where it cannot be cut into cells. Not for logs.
     """
 
     line: int
@@ -69,6 +71,7 @@ class RowProblem:
     code: ProblemCode
     message: str
     skipped: bool = True
+    text: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         place = f"line {self.line}, column {self.column!r}" if self.column else f"line {self.line}"
@@ -112,6 +115,37 @@ def records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | RowPro
 
     A row whose quotes are broken is one problem for its first physical line, and reading goes on with the next one.
     """
+    for _, line, found in _rows(text, delimiter):
+        yield line, found
+
+
+def streamed(pieces: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | RowProblem]]:
+    """Do the same with a text that comes in pieces, of which only the last ones are kept."""
+    text, first = "", 1
+    for piece in pieces:
+        text += piece
+        safe = len(text) - _MARGIN
+        if safe <= 0:
+            continue
+        rows = _rows(text, delimiter)
+        position, line, found = next(rows)
+        for following in rows:
+            if position >= safe:  # its end may not be there yet
+                break
+            yield first + line - 1, _moved(found, first)
+            position, line, found = following
+        text, first = text[position:], first + line - 1
+    for _, line, found in _rows(text, delimiter):
+        yield first + line - 1, _moved(found, first)
+
+
+def _moved(found: list[str] | RowProblem, first: int) -> list[str] | RowProblem:
+    """What was found in a part of the text that begins with a line."""
+    return replace(found, line=first + found.line - 1) if isinstance(found, RowProblem) else found
+
+
+def _rows(text: str, delimiter: str) -> Iterator[tuple[int, int, list[str] | RowProblem]]:
+    """Rows with the place where they begin: offset and line."""
     cutter = _Cutter.of(delimiter)
     position, line = 0, 1
     while position < len(text):
@@ -124,12 +158,15 @@ def records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | RowPro
                 newline = NEWLINE.match(text, stop)
                 following = newline.end() if newline else stop
         if isinstance(found, ProblemCode):
-            yield line, RowProblem(line=line, code=found, message=_BROKEN[found])
+            yield position, line, RowProblem(line=line, code=found, message=_BROKEN[found], text=text[position:end])
         else:
-            yield line, found
+            yield position, line, found
         line += len(NEWLINE.findall(text, position, following))
         position = following
 
+
+_MARGIN: Final = 16 * MAX_CELL
+"""Longest row of a text in pieces whose end is surely seen, in characters."""
 
 _BROKEN: Final = {
     ProblemCode.OPEN_QUOTE: f"a quote is opened and not closed at the end of a cell within {MAX_CELL} characters",
@@ -190,7 +227,7 @@ class _Cutter:
 
 # --- bytes to text --------------------------------------------------------------------------------------------------
 
-_MARKS: Final = (
+MARKS: Final = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -219,7 +256,7 @@ def decode(content: bytes, encoding: str | None) -> tuple[str, str]:
         raise AudienceError("the list is a spreadsheet file, not CSV", hint="save it from there as CSV in UTF-8")
     if encoding is not None:
         return _decode_as(content, encoding), encoding
-    for mark, codec in _MARKS:
+    for mark, codec in MARKS:
         if content.startswith(mark):
             return _decode_as(content, codec), codec
     try:
@@ -244,13 +281,13 @@ def _decode_japanese(content: bytes, not_utf8: UnicodeDecodeError) -> str:
     except UnicodeDecodeError as error:
         message = f"the list is neither UTF-8 ({_place(not_utf8)}) nor Shift_JIS ({_place(error)})"
         raise AudienceError(message, hint=ENCODING_HINT) from None
-    if not _is_japanese(text):
+    if not is_japanese(text):
         message = f"the list is not UTF-8 ({_place(not_utf8)}) and does not look like Shift_JIS"
         raise AudienceError(message, hint=f"{ENCODING_HINT}, for instance cp1252 or cp932")
     return text
 
 
-def _is_japanese(text: str) -> bool:
+def is_japanese(text: str) -> bool:
     """Tell Japanese from a Western list whose accents happen to be valid Shift_JIS.
 
     An accent becomes one odd character between Latin letters; Japanese stands in runs or alone in a cell.

@@ -20,6 +20,7 @@ from abmail._breakdown import breakdown, counts_by_segment
 from abmail._delivery import Definitions, Delivery, cells_of
 from abmail._engine_values import Applied, Opened, Scheduled, Status, Tick, Tracked
 from abmail._habits import history_of
+from abmail._intake import Ingested, take_in
 from abmail._opening import next_opening
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
@@ -34,6 +35,7 @@ from abmail.decide import breaches, epoch_due, is_due, next_epoch, verdict_due
 from abmail.dkim import Dkim
 from abmail.errors import StoreError, mask_address
 from abmail.events import Event, EventType
+from abmail.ingest import Export, Refused
 from abmail.recipient import Recipient
 from abmail.render import RenderedMessage, preview_page
 from abmail.report import Report
@@ -48,6 +50,7 @@ __all__ = [
     "Applied",
     "Change",
     "Engine",
+    "Ingested",
     "Opened",
     "Plan",
     "PowerReport",
@@ -422,6 +425,26 @@ class Engine:
     def record_all(self, events: Iterable[Event], *, now: datetime | None = None) -> list[Recorded]:
         """Record events in one transaction; returns what became of each, in order."""
         return self.store.record(events, now=now or self._clock())
+
+    def ingest(
+        self,
+        export: Export,
+        *,
+        refused: Callable[[Refused], None] = lambda _: None,
+        told: Callable[[int], None] = lambda _: None,
+        now: datetime | None = None,
+    ) -> Ingested:
+        """Record the events of a file, some thousands in each transaction; the same file again changes nothing.
+
+        What was recorded stays where reading breaks off: ingest the file once more to go on.
+
+        Args:
+            export: The file, opened.
+            refused: Gets each row that is no event, or whose message cannot be found, with the reason.
+            told: Hears how many bytes of the file were read so far.
+            now: When the events reached us.
+        """
+        return take_in(self.store, export, refused=refused, told=told, now=now or self._clock())
 
     def message(self, message_id: str) -> Tracked | None:
         """What the tracker needs to know of a message; None where there is none."""

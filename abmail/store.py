@@ -34,6 +34,7 @@ from abmail._claims import LEASE, Claims
 from abmail._connection import BATCH as _BATCH
 from abmail._connection import batches
 from abmail._database import is_dead, upgrade, worker_name
+from abmail._matching import known_messages, messages_to
 from abmail._past_mails import past_mails
 from abmail._records import (
     BIN_SECONDS,
@@ -554,6 +555,19 @@ class Store(Releases):
         if reason := suppression_reason(event) or soft_bouncer(db, row.email, event):
             db.execute(self._upserts.suppression, {"email": row.email, "reason": reason, "at": event.at})
         return Recorded.NEW
+
+    def known_messages(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of some message ids that are in the ledger."""
+        with self._read() as db:
+            return known_messages(db, ids)
+
+    def messages_to(self, name: str, *, recipients: Sequence[str], emails: Sequence[str]) -> dict[str, str]:
+        """The last message that an experiment has for each of some people, by their ids and by their addresses.
+
+        Those without one are left out.
+        """
+        with self._read() as db:
+            return messages_to(db, name, recipients=recipients, emails=emails)
 
     def _find(self, db: sa.Connection, event: Event) -> sa.Row[Any] | None:
         if event.message_id:
