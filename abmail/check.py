@@ -32,6 +32,7 @@ __all__ = [
     "check",
     "check_paths",
     "check_text",
+    "definition_files",
     "drift",
     "exit_code",
     "explain",
@@ -162,16 +163,27 @@ def check_paths(
     Returns:
         What was found, by file, line and column; each file is read once.
     """
+    files, refused = definition_files(paths)
+    found = {*refused, *(finding for file in files for finding in _checked(decode_file(file), None, chosen, around))}
+    return tuple(sorted(found, key=sort_key))
+
+
+def definition_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[tuple[str, ...], tuple[Diagnostic, ...]]:
+    """List definition files, those in folders below too.
+
+    Returns:
+        The files, each once, named from where their folder was named; and the folders that cannot be judged.
+    """
+    files: dict[str, None] = {}
     found: list[Diagnostic] = []
     for path in dict.fromkeys(os.fspath(path) for path in paths):
         refused: list[OSError] = []
-        files = list(_definitions(path, refused)) if Path(path).is_dir() else [path]
+        inside = list(_definitions(path, refused)) if Path(path).is_dir() else [path]
         found.extend(_unreadable(str(error.filename), error.strerror or "") for error in refused)
-        if not files and not refused:
+        if not inside and not refused:
             found.append(_unreadable(path, "the folder holds no *.yaml file", "`abmail new NAME` writes one"))
-        for file in files:
-            found.extend(_checked(decode_file(file), None, chosen, around))
-    return tuple(sorted(set(found), key=sort_key))
+        files.update(dict.fromkeys(inside))
+    return tuple(files), tuple(found)
 
 
 def exit_code(diagnostics: Iterable[Diagnostic], *, fail_on: str = "error") -> int:

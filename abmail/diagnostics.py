@@ -1,7 +1,8 @@
-"""Findings with their place in a file, and their writers: text with an excerpt, JSON, GitHub annotations.
+"""Findings with their place in a file, and their writers: text with an excerpt, and what other programs read.
 
 A `Rule` names a kind of finding; ``rule.at(place, message)`` makes a `Diagnostic`; a `Source` turns character offsets
-of a text into places. The writers are pure: findings in, one text out.
+of a text into places. The writers are pure, findings in, one text out; each lies in a module of its own, which loads
+when it is first used.
 """
 
 from __future__ import annotations
@@ -10,9 +11,19 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from os.path import normpath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from abmail._findings_github import write_github, write_github_log, write_github_summary
+    from abmail._findings_json import write_gitlab, write_json
+    from abmail._findings_junit import write_junit
+    from abmail._findings_sarif import write_sarif
+    from abmail._findings_text import write_text
 
 __all__ = [
     "FORMAT_VERSION",
@@ -21,21 +32,37 @@ __all__ = [
     "Rule",
     "Severity",
     "Source",
+    "advised",
     "display_width",
+    "fingerprints",
+    "from_root",
+    "path_from_root",
     "sort_key",
     "summary",
+    "visible",
     "write_github",
+    "write_github_log",
+    "write_github_summary",
+    "write_gitlab",
     "write_json",
+    "write_junit",
+    "write_sarif",
     "write_text",
 ]
 
 Severity = Literal["error", "warning"]
 
 FORMAT_VERSION: Final = 1
-_EXCERPT_WIDTH: Final = 100
-_EXCERPT_BEFORE: Final = 40
-_ANSI: Final[Mapping[str, str]] = {"bold": "1", "red": "1;31", "yellow": "1;33", "blue": "34", "cyan": "36"}
-_JSON_FIELDS: Final = ("code", "name", "severity", "message", "hint", "path", "line", "column", "end_column")
+_WRITERS: Final[Mapping[str, str]] = {
+    "write_github": "_findings_github",
+    "write_github_log": "_findings_github",
+    "write_github_summary": "_findings_github",
+    "write_gitlab": "_findings_json",
+    "write_json": "_findings_json",
+    "write_junit": "_findings_junit",
+    "write_sarif": "_findings_sarif",
+    "write_text": "_findings_text",
+}
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")  # of str.splitlines' line ends, YAML 1.2 knows these alone
 
 
@@ -161,51 +188,46 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-# --- text -------------------------------------------------------------------------------------------------------------
+def advised(diagnostic: Diagnostic, gap: str) -> str:
+    """The message, and behind a gap what to do."""
+    return f"{diagnostic.message}{gap}hint: {diagnostic.hint}" if diagnostic.hint else diagnostic.message
 
 
-def write_text(diagnostics: Iterable[Diagnostic], *, color: bool = False) -> str:
-    """Write findings for a terminal, each with its source line and a caret under the place.
+def from_root(diagnostics: Iterable[Diagnostic], *, here: Path, root: Path) -> tuple[Diagnostic, ...]:
+    """The same findings with paths from the root of a repository; files outside of it by their whole path.
 
     Args:
-        diagnostics: In the order in which they are to appear.
-        color: Whether to use ANSI colours.
-
-    Returns:
-        The text, ended by a line end; empty without findings.
+        diagnostics: With paths as the user named them.
+        here: The folder from which they were named.
+        root: The folder that holds the repository.
     """
-    paint = _ansi if color else _plain
-    return "".join(f"{chr(10).join(_text_lines(diagnostic, paint))}\n" for diagnostic in diagnostics)
+    return tuple(replace(each, path=path_from_root(each.path, here=here, root=root)) for each in diagnostics)
 
 
-def _text_lines(diagnostic: Diagnostic, paint: Callable[[str, str], str]) -> Iterator[str]:
-    hue = "red" if diagnostic.severity == "error" else "yellow"
-    where = paint(_visible(f"{diagnostic.path}:{diagnostic.line}:{diagnostic.column}:"), "bold")
-    kind = paint(f"{diagnostic.code} {diagnostic.severity}:", hue)
-    yield f"{where} {kind} {_visible(diagnostic.message)}"
-    gutter = " " * len(str(diagnostic.line))
-    if diagnostic.source_line.strip():
-        excerpt, before, width = _excerpt(diagnostic)
-        yield f" {paint(f'{diagnostic.line} |', 'blue')} {excerpt}"
-        yield f" {paint(f'{gutter} |', 'blue')} {' ' * before}{paint('^' * width, hue)}"
-    if diagnostic.hint:
-        yield f" {gutter} {paint('= hint:', 'cyan')} {_visible(diagnostic.hint)}"
+def path_from_root(path: str, *, here: Path, root: Path) -> str:
+    """A path that was named in ``here``, from the root of a repository where it lies in there; else the whole path."""
+    whole = Path(normpath(here / path))
+    return (whole.relative_to(root) if whole.is_relative_to(root) else whole).as_posix()
 
 
-def _excerpt(diagnostic: Diagnostic) -> tuple[str, int, int]:
-    """Cut a window out of a long line; return it with the caret's offset and width in terminal columns."""
-    line = _visible(diagnostic.source_line)
-    start = diagnostic.column - 1
-    first = max(0, start - _EXCERPT_BEFORE) if len(line) > _EXCERPT_WIDTH else 0
-    last = min(len(line), first + _EXCERPT_WIDTH)
-    end = min(diagnostic.end_column - 1 if diagnostic.end_column else start + 1, last)
-    lead = "…" if first else ""
-    trail = "…" if last < len(line) else ""
-    before = len(lead) + display_width(line[first:start])
-    return f"{lead}{line[first:last]}{trail}", before, max(1, display_width(line[start:end]))
+def fingerprints(diagnostics: Sequence[Diagnostic]) -> list[str]:
+    """A mark for each finding by which it is known again when lines above it come or go: 32 hex digits, all different.
+
+    What is made of it: rule, file, the words and the line of the text; and where all of these agree, their order.
+    """
+    from hashlib import sha256
+
+    seen: Counter[tuple[str, ...]] = Counter()
+    marks = []
+    for each in diagnostics:
+        key = (each.code, each.path, each.message, each.source_line.strip())
+        seen[key] += 1
+        whole = "\0".join([*key, str(seen[key])])
+        marks.append(sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:32])
+    return marks
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Replace what a terminal would obey or hide; a tab becomes one space, so that columns stay countable."""
     if text.isprintable():
         return text
@@ -225,54 +247,7 @@ def _char_width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 
 
-def _plain(text: str, hue: str) -> str:
-    del hue
-    return text
-
-
-def _ansi(text: str, hue: str) -> str:
-    return f"\x1b[{_ANSI[hue]}m{text}\x1b[0m"
-
-
-# --- for programs -----------------------------------------------------------------------------------------------------
-
-
-def write_json(diagnostics: Iterable[Diagnostic]) -> str:
-    """Write findings as one JSON object: ``format_version``, ``errors``, ``warnings`` (counts) and ``findings``."""
-    import json  # 3 ms that other formats do not need
-
-    found = list(diagnostics)
-    kinds = Counter(diagnostic.severity for diagnostic in found)
-    body = {
-        "format_version": FORMAT_VERSION,
-        "errors": kinds["error"],
-        "warnings": kinds["warning"],
-        "findings": [{name: getattr(diagnostic, name) for name in _JSON_FIELDS} for diagnostic in found],
-    }
-    return json.dumps(body, ensure_ascii=False, indent=2) + "\n"
-
-
-def write_github(diagnostics: Iterable[Diagnostic]) -> str:
-    """Write findings as workflow commands, which GitHub shows beside the changed lines."""
-    return "".join(_github_line(diagnostic) for diagnostic in diagnostics)
-
-
-def _github_line(diagnostic: Diagnostic) -> str:
-    properties = {
-        "file": diagnostic.path,
-        "line": str(diagnostic.line),
-        "col": str(diagnostic.column),
-        "endColumn": str(diagnostic.end_column - 1) if diagnostic.end_column else "",
-        "title": f"{diagnostic.code} {diagnostic.name}",
-    }
-    listed = ",".join(f"{name}={_github_property(value)}" for name, value in properties.items() if value)
-    text = f"{diagnostic.message}\nhint: {diagnostic.hint}" if diagnostic.hint else diagnostic.message
-    return f"::{diagnostic.severity} {listed}::{_github_data(text)}\n"
-
-
-def _github_data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _github_property(text: str) -> str:
-    return _github_data(text).replace(":", "%3A").replace(",", "%2C")
+def __getattr__(name: str) -> Any:
+    if name not in _WRITERS:
+        raise AttributeError(f"module 'abmail.diagnostics' has no attribute '{name}'")
+    return getattr(import_module(f"abmail.{_WRITERS[name]}"), name)

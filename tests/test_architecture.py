@@ -30,6 +30,8 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 
 PRIVATE: dict[str, str] = {
+    "_findings_github": "diagnostics", "_findings_json": "diagnostics", "_findings_junit": "diagnostics",
+    "_findings_sarif": "diagnostics", "_findings_text": "diagnostics",
     "_hash": "recipient", "_table": "recipient",
     "_web_hits": "web", "_web_writer": "web", "_web_endpoints": "web", "_web_pages": "web", "_web_webhooks": "web",
     "_web_limits": "web", "_web_metrics": "web", "_web_server": "web",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from abmail.cli import _findings as findings
 from abmail.cli import _shared as shared
+
+if TYPE_CHECKING:
+    from abmail.diagnostics import Severity
 
 
 @click.command()
@@ -48,17 +52,17 @@ def new(name: str, kind: str) -> None:
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
+@findings.FORMAT
 @click.option("--select", multiple=True, metavar="CODE", help="Ask these rules alone: AB202, AB2, opens-decide.")
 @click.option("--ignore", multiple=True, metavar="CODE", help="Leave these rules out.")
 @click.option("--fail-on", type=click.Choice(["error", "warning"]), help="Least severity that makes the exit status 1.")
 @shared.OUTPUT
 def check(
     paths: tuple[Path, ...],
-    form: str,
+    targets: tuple[findings.Target, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
-    fail_on: str | None,
+    fail_on: Severity | None,
     output: str | None,
 ) -> int:
     """Check definition files; every problem is shown at once with its place.
@@ -66,25 +70,21 @@ def check(
     Without PATHS, the folder experiments/. Exit 0 clean, 1 problems, 2 cannot judge. What the options leave open is
     taken from the table [check] of abmail.toml. `# abmail: ignore[CODE] reason` silences a finding in a file.
 
-    Example: abmail check experiments/ --format github --ignore AB413
+    Example: abmail check experiments/ --ignore AB413 --format text --format sarif:abmail.sarif
     """
     from abmail._check_settings import CheckSettings
-    from abmail.check import Chosen, check_paths, exit_code, project_root
-    from abmail.diagnostics import summary, write_github, write_json, write_text
+    from abmail.check import Chosen, check_paths, definition_files, exit_code, project_root
+    from abmail.diagnostics import sort_key, summary
 
     settings = CheckSettings.read(project_root(Path.cwd()))
+    failing = settings.fail_on if fail_on is None else fail_on
     with shared.words():
         chosen = Chosen.of(_codes(select) or settings.select, (*_codes(ignore), *settings.ignore))
-    found = check_paths(paths or (Path("experiments"),), chosen=chosen)
-    writers: dict[str, Callable[[], str]] = {
-        "text": lambda: write_text(found, color=shared.colour(output)),
-        "json": lambda: write_json(found),
-        "github": lambda: write_github(found),
-    }
-    if text := writers[form]():
-        shared.write(text, output)
+    files, refused = definition_files(paths or (Path("experiments"),))
+    found = sorted({*refused, *check_paths(files, chosen=chosen)}, key=sort_key)
+    findings.show(found, targets, output, files=files, fail_on=failing)
     click.echo(summary(found), err=True)
-    return exit_code(found, fail_on=fail_on or settings.fail_on)
+    return exit_code(found, fail_on=failing)
 
 
 def _codes(given: tuple[str, ...]) -> tuple[str, ...]:

@@ -73,6 +73,8 @@ def words() -> Iterator[None]:
 
 
 def write(text: str, output: str | None) -> None:
+    """Write a result; names of files that are not UTF-8 are written with escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     if output in {None, "-"}:
         click.echo(text, nl=not text.endswith("\n"))
         return
