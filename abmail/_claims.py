@@ -16,14 +16,17 @@ import sqlalchemy as sa
 
 from abmail import _statements as sql
 from abmail import _tables as t
-from abmail._records import Claimed, Outcome, State, bin_of, metrics_of, to_claimed
+from abmail._outcomes import Outcomes, add_to_counts
+from abmail._records import Claimed, Outcome, State, bin_of, to_claimed
 from abmail.bounces import SOFT_BOUNCES, SOFT_DAYS
-from abmail.events import Event
 
 __all__ = ["LEASE", "Claims"]
 
 LEASE: Final = timedelta(minutes=15)
 _SOFT_WITHIN: Final = timedelta(days=SOFT_DAYS)
+_EARLY: Final = sa.select(t.events.c.key, t.events.c.message).where(
+    t.events.c.message.in_(sa.bindparam("ids", expanding=True))
+)
 _LATE: Final = "not sent in time"
 _CRASHED: Final = "the sender ended before the server's answer was noted"
 
@@ -33,10 +36,12 @@ class Claims:
 
     Args:
         upserts: The statements whose form depends on the database.
+        outcomes: Counts the events that came before a mail was known to be sent.
     """
 
-    def __init__(self, upserts: sql.Upserts) -> None:
+    def __init__(self, upserts: sql.Upserts, outcomes: Outcomes) -> None:
         self._upserts = upserts
+        self._outcomes = outcomes
 
     # -- claims -----------------------------------------------------------------------------------------------------
 
@@ -117,44 +122,15 @@ class Claims:
         if not sent:
             return
         db.execute(sql.MARK_SENT, [{"m": row.id, "now": at} for row, at in sent])
-        self._add_all(db, Counter(_sends(row for row, _ in sent)))
-        rows = {row.id: row for row, _ in sent}
-        for message, body in db.execute(sql.BODIES, {"ids": list(rows)}).all():
-            self.count(db, rows[message], Event.from_dict(body))
+        add_to_counts(db, self._upserts, Counter(_sends(row for row, _ in sent)))
+        ids = {"ids": [row.id for row, _ in sent]}
+        early: dict[str, str] = {row.key: row.message for row in db.execute(_EARLY, ids)}
+        if early:  # they were judged without knowing when the mail went out
+            self._outcomes.judge(db, early.values(), frozenset(early), now=max(at for _, at in sent))
 
     def settle_sent(self, db: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
         """Mark one message as sent, and count it."""
         self._settle_sent(db, [(row, now)])
-
-    # -- counts -----------------------------------------------------------------------------------------------------
-
-    def count(self, db: sa.Connection, row: sa.Row[Any], event: Event) -> None:
-        """Count an event of a message that was sent."""
-        for metric in metrics_of(event):
-            self._note_first(db, row, metric, event.at)
-
-    def _note_first(self, db: sa.Connection, row: sa.Row[Any], metric: str, at: datetime) -> None:
-        """Count the first event of a kind; one that was earlier than the first we knew moves the count."""
-        known = {"m": row.id, "k": metric}
-        before = db.execute(sql.FIRST, known).scalar()
-        key = (row.experiment, row.epoch, row.cell, row.stratum, metric)
-        if before is None:
-            db.execute(t.outcomes.insert(), {"message": row.id, "metric": metric, "at": at})
-            self._add_all(db, {(*key, bin_of(row.attempted_at, at)): 1})
-        elif at < before:
-            db.execute(sql.MOVE_FIRST, {**known, "new": at})
-            self._add_all(db, {(*key, bin_of(row.attempted_at, before)): -1})
-            self._add_all(db, {(*key, bin_of(row.attempted_at, at)): 1})
-
-    def _add_all(self, db: sa.Connection, numbers: Mapping[tuple[str, int, int, str, str, int], int]) -> None:
-        """Add to rows of the counts, always in the same order: two writers must not wait for each other."""
-        db.execute(
-            self._upserts.count,
-            [
-                {"experiment": e, "epoch": epoch, "cell": cell, "stratum": s, "metric": metric, "bin": where, "n": n}
-                for (e, epoch, cell, s, metric, where), n in sorted(numbers.items())
-            ],
-        )
 
     # -- what dead workers left, and what operators decide -----------------------------------------------------------
 

@@ -42,7 +42,7 @@ class People(Connected):
                         new, updated = (new + 1, updated) if before is None else (new, updated + 1)
                         rows.append(recipient_row(recipient, now))
                 if rows:
-                    self._upsert(db, t.recipients, rows, ["email", "attributes", "zone"])
+                    self._upsert(db, t.recipients, rows, ["email", "attributes", "zone", "domain"])
         return Imported(new=new, updated=updated, unchanged=unchanged, conflicts=tuple(conflicts))
 
     def recipients(self) -> Iterator[Recipient]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -13,8 +13,9 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from abmail.events import HUMAN_LIKELY, Event, EventType, Verdict
-from abmail.recipient import Recipient
+from abmail._verdict_reasons import is_strict, names_of
+from abmail.events import HUMAN_LIKELY, Event, EventType, Reason, Verdict
+from abmail.recipient import Recipient, email_domain
 
 BIN_SECONDS: Final = 600
 """Width of a bin of the counts, in seconds."""
@@ -394,17 +395,22 @@ def bin_of(start: datetime, at: datetime) -> int:
     return min(max(int((at - start).total_seconds() // BIN_SECONDS), 0), _LAST_BIN)
 
 
-def metrics_of(event: Event) -> tuple[str, ...]:
-    """The counts that an event belongs to: human-likely ones, and for opens and clicks all of them beside."""
-    if event.type not in _COUNTED:
+def metrics_of(type_: EventType, verdict: Verdict, reasons: Reason, *, judged: bool) -> tuple[str, ...]:
+    """The counts that an event belongs to: human-likely ones, and for opens and clicks all and the strict ones beside.
+
+    Events of older versions, which were never judged by rules, are in none of the strict counts.
+    """
+    if type_ not in _COUNTED:
         return ()
-    if event.type not in {EventType.OPENED, EventType.CLICKED}:
-        return (event.type.value,) if event.verdict in HUMAN_LIKELY else ()
-    every = f"{event.type}_all"
-    return (event.type.value, every) if event.verdict in HUMAN_LIKELY else (every,)
+    likely = (type_.value,) if verdict in HUMAN_LIKELY else ()
+    if type_ not in {EventType.OPENED, EventType.CLICKED}:
+        return likely
+    strict = (f"{type_}_strict",) if judged and is_strict(verdict, reasons) else ()
+    return (*likely, f"{type_}_all", *strict)
 
 
 def suppression_reason(event: Event) -> str:
+    """Why an event's address is never to be mailed again; empty where it may be."""
     if event.type in {EventType.UNSUBSCRIBED, EventType.COMPLAINED} and event.verdict != Verdict.MACHINE:
         return event.type.value
     return "bounced" if event.type == EventType.BOUNCED and event.hard else ""
@@ -420,7 +426,7 @@ def proves_delivery(state: str, event: Event) -> bool:
 def recipient_row(recipient: Recipient, now: datetime) -> dict[str, Any]:
     return {
         "id": recipient.id, "email": recipient.email, "attributes": dict(recipient.attributes), "zone": recipient.zone,
-        "imported_at": now,
+        "imported_at": now, "domain": email_domain(recipient.email),
     }  # fmt: skip
 
 
@@ -472,6 +478,14 @@ def to_experiment(row: sa.Row[Any]) -> StoredExperiment:
     )  # fmt: skip
 
 
+def to_event(row: Any) -> Event:
+    """A stored event with its verdict: that of the rules, or as its source gave it where none judged it."""
+    event = Event.from_dict(row.body)
+    if not row.rules:
+        return event
+    return replace(event, verdict=Verdict(row.verdict), reasons=names_of(Reason(row.reasons)))
+
+
 def to_message(row: sa.Row[Any]) -> StoredMessage:
     return StoredMessage(
         id=row.id, experiment=row.experiment, recipient=row.recipient, email=row.email, state=State(row.state),
@@ -481,16 +495,12 @@ def to_message(row: sa.Row[Any]) -> StoredMessage:
 
 
 def counted_anew(
-    opened: Mapping[int, datetime], ledger: Mapping[str, sa.Row[Any]], events: Iterable[tuple[str, Event]]
+    opened: Mapping[int, datetime], ledger: Mapping[str, sa.Row[Any]], firsts: Mapping[tuple[str, str], datetime]
 ) -> list[tuple[int, int, str, int, int]]:
-    """Rows of the counts from the ledger's sent messages (by id), their events and when each epoch opened."""
+    """Rows of the counts from the ledger's sent messages (by id), their outcomes and when each epoch opened."""
     total: Counter[tuple[int, int, str, int]] = Counter()
     for row in ledger.values():
         total[row.epoch, row.cell, "sent", bin_of(opened[row.epoch], row.attempted_at)] += 1
-    firsts: dict[tuple[str, str], datetime] = {}
-    for message, event in events:
-        for metric in metrics_of(event):
-            firsts[message, metric] = min(event.at, firsts.get((message, metric), event.at))
     for (message, metric), at in firsts.items():
         row = ledger[message]
         total[row.epoch, row.cell, metric, bin_of(row.attempted_at, at)] += 1

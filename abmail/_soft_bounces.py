@@ -20,22 +20,21 @@ _WINDOW: Final = timedelta(days=SOFT_DAYS)
 _BOUNCES: Final = (
     sa.select(t.events.c.message, t.events.c.at, t.events.c.body)
     .join(t.messages, t.messages.c.id == t.events.c.message)
-    .join(t.recipients)
-    .where(t.recipients.c.email == sa.bindparam("email"), t.events.c.type == EventType.BOUNCED.value)
+    .where(t.messages.c.recipient == sa.bindparam("recipient"), t.events.c.type == EventType.BOUNCED.value)
     .where(t.events.c.at.between(sa.bindparam("first"), sa.bindparam("last")))
     .order_by(t.events.c.at)
 )
-"""The bounces of an address in a stretch of time."""
+"""The bounces of a recipient in a stretch of time."""
 
 
-def soft_bouncer(db: sa.Connection, email: str, event: Event) -> str:
-    """Why an address is to be mailed no more after a soft bounce that was just stored; empty where it may be.
+def soft_bouncer(db: sa.Connection, recipient: str, event: Event) -> str:
+    """Why a recipient is to be mailed no more after a soft bounce that was just stored; empty where it may be.
 
     The bounces must be of different messages, within 30 days around this one: reports come late and in any order.
     """
     if not _is_soft(event):
         return ""
-    bounds = {"email": email, "first": event.at - _WINDOW, "last": event.at + _WINDOW}
+    bounds = {"recipient": recipient, "first": event.at - _WINDOW, "last": event.at + _WINDOW}
     found = [(row.message, row.at) for row in db.execute(_BOUNCES, bounds) if _is_soft(Event.from_dict(row.body))]
     return "soft-bounced" if any(_too_many(found, at) for _, at in found) else ""
 

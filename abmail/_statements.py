@@ -18,7 +18,6 @@ __all__ = [
     "ASSIGN",
     "ASSIGN_PLANNED",
     "BEGIN",
-    "BODIES",
     "CLAIMED",
     "DUE",
     "EMAIL",
@@ -27,7 +26,6 @@ __all__ = [
     "EXPERIMENT",
     "EXPERIMENT_STATES",
     "EXPIRE",
-    "FIRST",
     "GIVE_BACK",
     "IN_HAND",
     "LAST_SEND",
@@ -38,7 +36,6 @@ __all__ = [
     "MARK_SUPPRESSED",
     "MESSAGE",
     "MESSAGES",
-    "MOVE_FIRST",
     "NEWEST_VERSION",
     "NEXT_IN_QUEUE",
     "NEXT_PLANNED",
@@ -226,12 +223,6 @@ IN_HAND: sa.Select[Any] = (
 )  # fmt: skip
 """The messages ``ids`` as far as their outcome needs them, locked in one order."""
 
-BODIES = sa.select(t.events.c.message, t.events.c.body).where(t.events.c.message.in_(_ids))
-
-_first = (t.outcomes.c.message == _m) & (t.outcomes.c.metric == sa.bindparam("k"))
-FIRST = sa.select(t.outcomes.c.at).where(_first)
-MOVE_FIRST = t.outcomes.update().where(_first).values(at=sa.bindparam("new"))
-
 CLAIMED = (
     sa.select(
         t.messages.c.id.label("message"), t.messages.c.experiment, t.messages.c.epoch, t.messages.c.cell,
@@ -359,16 +350,23 @@ class Upserts:
     Attributes:
         count: Adds ``n`` to a row of the counts, or makes the row.
         event: Appends an event and returns its key, or nothing where it is known.
-        suppression: Likewise for a suppressed address.
+        source: Notes who reports a kind of event, and since when.
+        suppression: As ``event``, for a suppressed address.
     """
 
-    __slots__ = ("count", "event", "suppression")
+    __slots__ = ("count", "event", "source", "suppression")
 
     def __init__(self, dialect: str) -> None:
         make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
         add = make(t.counts)
         self.count = add.on_conflict_do_update(
             index_elements=list(t.counts.primary_key.columns), set_={"n": t.counts.c.n + add.excluded.n}
+        )
+        first = make(t.event_sources)
+        known, new = t.event_sources.c.first_at, first.excluded.first_at
+        self.source = first.on_conflict_do_update(
+            index_elements=list(t.event_sources.primary_key.columns),
+            set_={"first_at": sa.case((new < known, new), else_=known)},
         )
         self.event = make(t.events).on_conflict_do_nothing().returning(t.events.c.key)
         self.suppression = make(t.suppressions).on_conflict_do_nothing().returning(t.suppressions.c.email)

@@ -12,6 +12,7 @@ __all__ = [
     "UTCDateTime",
     "counts",
     "epochs",
+    "event_sources",
     "events",
     "experiments",
     "messages",
@@ -22,10 +23,11 @@ __all__ = [
     "send_slots",
     "stopped_arms",
     "suppressions",
+    "unmatched_events",
     "versions",
 ]
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -68,6 +70,7 @@ recipients = sa.Table(
     sa.Column("attributes", sa.JSON, nullable=False),
     sa.Column("zone", sa.Text),
     sa.Column("imported_at", UTCDateTime, nullable=False),
+    sa.Column("domain", sa.Text, nullable=False, server_default="", index=True),  # of the address
 )
 
 suppressions = sa.Table(
@@ -88,6 +91,7 @@ experiments = sa.Table(
     sa.Column("verdict", sa.JSON),  # how the test was settled: {state, arm, reason, then, by}
     sa.Column("paused_at", UTCDateTime),  # no mail goes out until it is resumed
     sa.Column("pause_reason", sa.Text),
+    sa.Column("sources", sa.JSON(none_as_null=True)),  # {kind of event: whose reports count}, where that was set
 )
 
 versions = sa.Table(
@@ -174,6 +178,7 @@ messages = sa.Table(
     sa.Column("code", sa.Integer),  # the server's last reply code
     sa.Column("refusal", sa.Text),  # hard, soft, policy or other, where it was refused for good
     sa.Column("resends", sa.Integer, nullable=False, server_default="0"),  # times it was sent again while uncertain
+    sa.Column("links", sa.Integer),  # tracked links in it
     sa.UniqueConstraint("experiment", "recipient", "step"),
     sa.Index("ix_messages_due", "experiment", "state", "zone", "due_at", "position"),
     _where("ix_messages_worker", "worker IS NOT NULL", "state", "worker"),
@@ -213,11 +218,38 @@ events = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("message", sa.String(32), index=True),  # NULL: no message of ours is known by that id
     sa.Column("type", sa.Text, nullable=False),
-    sa.Column("at", UTCDateTime, nullable=False),
+    sa.Column("at", UTCDateTime, nullable=False),  # as its source claims, but never after it was seen
     sa.Column("seen_at", UTCDateTime, nullable=False),
     sa.Column("verdict", sa.Text, nullable=False),
     sa.Column("body", sa.JSON, nullable=False),  # the whole event as it came
+    sa.Column("source", sa.Text, nullable=False, server_default=""),
+    sa.Column("reasons", sa.BigInteger, nullable=False, server_default="0"),  # bits of abmail.events.Reason
+    sa.Column("rules", sa.Integer, nullable=False, server_default="0"),  # version that judged it, 0 for none yet
+    sa.Column("network", sa.Text),  # keyed hash of where the request came from
+    sa.Column("changed_at", UTCDateTime),  # when its verdict last changed
+    _where("ix_events_network", "network IS NOT NULL", "network", "at"),
 )
+
+unmatched_events = sa.Table(
+    "unmatched_events",
+    metadata,
+    sa.Column("key", sa.Text, sa.ForeignKey("events.key"), primary_key=True),
+    sa.Column("message", sa.Text, nullable=False, index=True),  # the id that the event names, else empty
+    sa.Column("experiment", sa.Text, nullable=False),
+    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Index("ix_unmatched_events_named", "experiment", "recipient"),
+)
+"""Events that wait for their message to become known."""
+
+event_sources = sa.Table(
+    "event_sources",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("first_at", UTCDateTime, nullable=False),
+)
+"""Who reports which kinds of events of an experiment, and since when."""
 
 outcomes = sa.Table(
     "outcomes",
@@ -225,6 +257,7 @@ outcomes = sa.Table(
     sa.Column("message", sa.String(32), sa.ForeignKey("messages.id"), primary_key=True),
     sa.Column("metric", sa.Text, primary_key=True),
     sa.Column("at", UTCDateTime, nullable=False),  # the first such event
+    sa.Column("seen_at", UTCDateTime, nullable=False, index=True),  # when we learned of it
 )
 
 counts = sa.Table(

@@ -118,7 +118,12 @@ class Endpoints:
         if request.method == "HEAD":
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
-        self.writer.put(Hit(type=type_, token=token, at=self.clock(), method=request.method, headers=headers))
+        network = self.tracking.signer.network(request.client.host) if request.client else ""
+        self.writer.put(
+            Hit(
+                type=type_, token=token, at=self.clock(), method=request.method, headers=headers, network=network
+            )
+        )  # fmt: skip
 
 
 def _is_web_address(target: str) -> bool:

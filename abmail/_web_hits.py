@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from abmail.events import Event, EventType, Signer, Token, judge
+from abmail.events import Event, EventType, Signer, Token, facts_of, judge_facts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,13 +83,10 @@ def recorder(tracking: Tracking) -> Callable[[Sequence[Hit]], None]:
 
 
 def _event(hit: Hit, message: SentMessage) -> Event:
-    found = judge(
-        type=hit.type,
-        method=hit.method,
-        user_agent=hit.headers.get("user-agent", ""),
-        headers=hit.headers,
-        seconds_since_sent=None if message.sent_at is None else (hit.at - message.sent_at).total_seconds(),
-    )
+    agent = hit.headers.get("user-agent", "")
+    facts = facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network=hit.network)
+    age = None if message.sent_at is None else (hit.at - message.sent_at).total_seconds()
+    found = judge_facts(hit.type, facts, age=age, link=hit.token.link)
     return Event(
         type=hit.type,
         at=hit.at,
@@ -97,4 +94,5 @@ def _event(hit: Hit, message: SentMessage) -> Event:
         link=hit.token.link,
         verdict=found.verdict,
         reasons=found.reasons,
+        facts=facts,
     )

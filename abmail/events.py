@@ -15,24 +15,34 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
+
+from abmail._event_types import HUMAN_LIKELY, EventType, Verdict
+from abmail._verdict_facts import HONEYPOT_LINK, Agent, RequestFacts, facts_of, neighbourhood_of, own_reasons
+from abmail._verdict_reasons import RULES_VERSION, Reason, names_of, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
+    "HONEYPOT_LINK",
     "HUMAN_LIKELY",
+    "RULES_VERSION",
+    "Agent",
     "Event",
     "EventProblem",
     "EventType",
     "Judgement",
     "MessageSigner",
+    "Reason",
+    "RequestFacts",
     "Signer",
     "Token",
     "TokenKind",
     "Verdict",
+    "facts_of",
     "judge",
+    "judge_facts",
     "read_jsonl",
 ]
 
@@ -42,39 +52,6 @@ TokenKind = Literal["o", "c", "u", "v", "b"]
 MAX_LINK: Final = 0xFFFF
 _MOST_VALUE: Final = 1e12
 _FUTURE = timedelta(days=1)
-
-
-class EventType(StrEnum):
-    """One vocabulary for all sources: the own tracker, SMTP, files and the providers' webhooks."""
-
-    QUEUED = "queued"
-    SENT = "sent"
-    DELIVERED = "delivered"
-    DEFERRED = "deferred"
-    BOUNCED = "bounced"
-    REJECTED = "rejected"
-    FAILED = "failed"
-    OPENED = "opened"
-    CLICKED = "clicked"
-    READ = "read"
-    REPLIED = "replied"
-    CONVERTED = "converted"
-    COMPLAINED = "complained"
-    UNSUBSCRIBED = "unsubscribed"
-    UNKNOWN = "unknown"
-
-
-class Verdict(StrEnum):
-    """Who caused an event."""
-
-    HUMAN = "human"
-    PROXY = "proxy"  # a mailbox provider's image proxy, which fetches because a person opened
-    SUSPECTED = "suspected"
-    MACHINE = "machine"
-
-
-HUMAN_LIKELY: Final = frozenset({Verdict.HUMAN, Verdict.PROXY})
-"""The verdicts that count as a person's act in the default view of a result."""
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -100,6 +77,8 @@ class Event:
         value: What a conversion is worth, in the unit of the definition's ``metrics.value``: money, or points of a lead
             score; negative for a refund. None counts as 1. Give each order a ``key`` of its own: two without one in
             the same second are taken for one.
+        facts: What the request said of itself. With it the store makes the verdict, from this and from the events
+            around it, and can make it anew; without it ``verdict`` is taken as given.
 
     Raises:
         ValueError: ``at`` is not aware UTC, no message is named, or a field cannot be stored or is out of range.
@@ -118,6 +97,7 @@ class Event:
     detail: str = ""
     hard: bool = False
     value: float | None = None
+    facts: RequestFacts | None = None
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() != timedelta(0):
@@ -156,6 +136,7 @@ class Event:
             "detail": self.detail,
             "hard": self.hard,
             "value": self.value,
+            "facts": None if self.facts is None else self.facts.to_dict(),
         }
 
     @classmethod
@@ -201,7 +182,8 @@ def read_jsonl(lines: Iterable[bytes | str], *, now: datetime) -> Iterator[Event
 
     Args:
         lines: One JSON object a line, UTF-8 with or without a byte order mark; blank lines are skipped.
-        now: Aware UTC datetime; an event more than a day after it is refused as a clock error.
+        now: Aware UTC datetime; an event more than a day after it is refused: that is a wrong date. One that is less
+            ahead comes from a clock that is, and the store takes the moment at which it saw it.
 
     Yields:
         One event or problem for each line that is not blank, in order.
@@ -295,6 +277,39 @@ def _read_flag(name: str, value: object) -> bool:
     return value
 
 
+def _read_facts(name: str, value: object) -> RequestFacts | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise _wrong_kind(repr(name), "an object or null", value)
+    unknown = sorted(set(value) - set(_FACTS))
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r} in {name!r}{_nearest(unknown[0], _FACTS)}")
+    read = {part: _FACTS[part](f"{name}.{part}", each) for part, each in value.items()}
+    return RequestFacts(**read)  # type: ignore[arg-type]  # each reader returns its field's type
+
+
+def _read_agent(name: str, value: object) -> Agent:
+    text = _read_text(name, value)
+    try:
+        return Agent(text)
+    except ValueError:
+        raise ValueError(f"{name!r} is {_short(text)}, must be one of {', '.join(Agent)}") from None
+
+
+def _read_storable(name: str, value: object) -> str:
+    text = _read_text(name, value)
+    _require_storable(name, text)
+    return text
+
+
+_FACTS: Final = {
+    "head": _read_flag,
+    "prefetch": _read_flag,
+    "agent": _read_agent,
+    "family": _read_storable,
+    "network": _read_storable,
+}
 _READERS: Final = {
     "type": _read_type,
     "at": _read_time,
@@ -309,6 +324,7 @@ _READERS: Final = {
     "detail": _read_text,
     "hard": _read_flag,
     "value": _read_number,
+    "facts": _read_facts,
 }
 
 
@@ -412,6 +428,20 @@ class Signer:
             32 hexadecimal digits.
         """
         return self.message_ids(experiment, step)(recipient_id)
+
+    def network(self, address: str) -> str:
+        """A keyed hash of the network that an address belongs to: /24, or /48 of IPv6; empty for what is no address.
+
+        Without the secret nothing can be learned from it but that two requests came from one network.
+
+        >>> signer = Signer(b"sixteen bytes or more")
+        >>> signer.network("203.0.113.7") == signer.network("203.0.113.200") != signer.network("198.51.100.7")
+        True
+        """
+        network = neighbourhood_of(address)
+        if network is None:
+            return ""
+        return hashlib.blake2b(network, key=self._current.network, digest_size=6).hexdigest()
 
     def message_ids(self, experiment: str, step: int = 0) -> Callable[[str], str]:
         """The same for many recipients of one experiment: a function from their ids to the messages'."""
@@ -525,6 +555,7 @@ class _KeyRing:
 
     number: int
     message: bytes = field(repr=False)
+    network: bytes = field(repr=False)
     tokens: dict[str, bytes] = field(repr=False)
 
     @classmethod
@@ -536,7 +567,9 @@ class _KeyRing:
         def key(purpose: str) -> bytes:
             return hashlib.blake2b(purpose.encode(), key=master, digest_size=32).digest()
 
-        return cls(key("key id")[0], key("message id"), {kind: key(f"token {kind}") for kind in _LENGTHS})
+        return cls(
+            key("key id")[0], key("message id"), key("network"), {kind: key(f"token {kind}") for kind in _LENGTHS}
+        )
 
     def tag(self, kind: TokenKind, body: bytes, covered: bytes) -> bytes:
         return hashlib.blake2b(body + covered, key=self.tokens[kind], digest_size=_TAG).digest()
@@ -594,26 +627,6 @@ class Judgement:
     reasons: tuple[str, ...] = ()
 
 
-_PREFETCH_HEADERS: Final = ("purpose", "sec-purpose", "x-purpose", "x-moz")
-_IMAGE_PROXY = re.compile(r"GoogleImageProxy|YahooMailProxy", re.IGNORECASE)
-# Gmail's prefetcher poses as Edge 12 on Chrome 42, a browser of 2015.
-_GMAIL_PREFETCH = re.compile(r"Chrome/42\..* Edge/12\.246")
-_MACHINE = re.compile(
-    r"(?<!cu)bots?(?![a-z])|crawl|spider|slurp|scan(?:ner)?\b|scrap(?:er|y)|fetch|monitor|preview|unfurl|prefetch"
-    r"|headless|phantomjs|puppeteer|playwright|selenium|lighthouse|validator|link-?check|check-?link|archive|feed"
-    r"|barracuda|proofpoint|mimecast|fireeye|symantec|messagelabs|ironport|trendmicro|sophos|forcepoint|zscaler"
-    r"|facebookexternalhit|^whatsapp|skypeuri|slack-imgproxy|mediapartners-google|appengine-google|google-safety"
-    r"|https?://|^Mozilla/5\.0 \(compatible(?:\)|; (?!MSIE|Konqueror))"  # a browser never names its home page
-    r"|libwww|^(?:curl|wget|python|libwww|java|go-http|apache-httpclient|axios|node|ruby|php|guzzle|perl|aiohttp|httpx)\b",
-    re.IGNORECASE,
-)
-_BROWSER = re.compile(r"(?:Mozilla|Opera)/\d")
-_APPLE_PRIVACY = "Mozilla/5.0"
-_EARLY_PROXY_SECONDS = 10.0
-_FAST_CLICK_SECONDS = 5.0
-_MAX_AGENT = 1_000  # characters looked at; real ones have a tenth of it
-
-
 def judge(
     *,
     type: EventType,  # noqa: A002 - the event's own word for it
@@ -622,7 +635,7 @@ def judge(
     headers: Mapping[str, str],
     seconds_since_sent: float | None,
 ) -> Judgement:
-    """Judge one request by what it says of itself; what needs the message's other events is judged later.
+    """Judge one request by what it says of itself; the store judges it again among the events around it.
 
     ============================  =========  ==========================================================================
     reason                        verdict    rule
@@ -637,6 +650,7 @@ def judge(
     ``known_machine``             machine    crawlers, scanners, link previews, HTTP libraries
     ``image_proxy``               proxy      Gmail's or Yahoo's image proxy later: a person opened, the device is hidden
     ``fast_click``                suspected  a click within 5 s of sending
+    ``early``                     human      a click within two minutes of sending: a hint, which others may add to
     ``not_a_browser``             suspected  a click from what does not even claim to be a browser
     ============================  =========  ==========================================================================
 
@@ -649,51 +663,18 @@ def judge(
         headers: Its other headers; names in any case.
         seconds_since_sent: Seconds between the server's acceptance of the mail and now; None where not known.
     """
-    if type not in (EventType.OPENED, EventType.CLICKED):
-        return Judgement(verdict=Verdict.HUMAN)
-    agent = user_agent[:_MAX_AGENT].strip()
-    found = _self_declared(method, headers) or _known_agent(type, agent, seconds_since_sent)
-    return found or _by_suspicion(type, agent, seconds_since_sent)
+    facts = facts_of(method=method, user_agent=user_agent, headers=headers)
+    return judge_facts(type, facts, age=seconds_since_sent)
 
 
-def _self_declared(method: str, headers: Mapping[str, str]) -> Judgement | None:
-    if method.upper() == "HEAD":
-        return _machine("head_request")
-    given = {name.lower(): value.lower() for name, value in headers.items() if name.lower() in _PREFETCH_HEADERS}
-    if any(word in value for value in given.values() for word in ("prefetch", "preview", "prerender")):
-        return _machine("prefetch_header")
-    return None
+def judge_facts(type_: EventType, facts: RequestFacts, *, age: float | None, link: int | None = None) -> Judgement:
+    """The same for a request that was reduced to its facts.
 
-
-def _known_agent(type_: EventType, agent: str, seconds: float | None) -> Judgement | None:
-    if not agent:
-        return _machine("no_user_agent")
-    if agent == _APPLE_PRIVACY:
-        return _machine("apple_privacy")
-    if _GMAIL_PREFETCH.search(agent):
-        return _machine("gmail_prefetch")
-    if _IMAGE_PROXY.search(agent):
-        return _judge_proxy(type_, seconds)
-    return _machine("known_machine") if _MACHINE.search(agent) else None
-
-
-def _judge_proxy(type_: EventType, seconds: float | None) -> Judgement:
-    if type_ is EventType.CLICKED:
-        return _machine("image_proxy_click")
-    if seconds is not None and seconds < _EARLY_PROXY_SECONDS:
-        return _machine("image_proxy_early")
-    return Judgement(verdict=Verdict.PROXY, reasons=("image_proxy",))
-
-
-def _by_suspicion(type_: EventType, agent: str, seconds: float | None) -> Judgement:
-    if type_ is not EventType.CLICKED:
-        return Judgement(verdict=Verdict.HUMAN)
-    fast = seconds is not None and seconds < _FAST_CLICK_SECONDS
-    signs = {"fast_click": fast, "not_a_browser": not _BROWSER.match(agent)}
-    reasons = tuple(name for name, seen in signs.items() if seen)
-    verdict = (Verdict.HUMAN, Verdict.SUSPECTED, Verdict.MACHINE)[len(reasons)]
-    return Judgement(verdict=verdict, reasons=reasons)
-
-
-def _machine(reason: str) -> Judgement:
-    return Judgement(verdict=Verdict.MACHINE, reasons=(reason,))
+    Args:
+        type_: The event.
+        facts: What `facts_of` made of the request.
+        age: Seconds since the mail was handed over; None where not known.
+        link: Number of the link that was followed.
+    """
+    reasons = own_reasons(type_, facts, age=age, link=link)
+    return Judgement(verdict=verdict_of(reasons), reasons=names_of(reasons))

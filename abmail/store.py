@@ -34,8 +34,11 @@ from abmail._claims import LEASE, Claims
 from abmail._connection import BATCH as _BATCH
 from abmail._connection import batches
 from abmail._database import is_dead, upgrade, worker_name
+from abmail._event_sources import Sources
 from abmail._matching import known_messages, messages_to
+from abmail._outcomes import Outcomes
 from abmail._past_mails import past_mails
+from abmail._recording import Recorder
 from abmail._records import (
     BIN_SECONDS,
     Candidate,
@@ -59,9 +62,8 @@ from abmail._records import (
     Waiting,
     counted_anew,
     epoch_row,
-    proves_delivery,
-    suppression_reason,
     to_epoch,
+    to_event,
     to_experiment,
     to_message,
     to_recipient,
@@ -69,7 +71,6 @@ from abmail._records import (
     to_tally,
 )
 from abmail._releases import Releases
-from abmail._soft_bounces import soft_bouncer
 from abmail._strata import tallies_by
 from abmail._valued import values_of
 from abmail.errors import StalePlan, StoreError, UnknownExperiment
@@ -126,7 +127,10 @@ class Store(Releases):
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         super().__init__(url, read_only=read_only)
-        self._claims = Claims(self._upserts)
+        sources = Sources(self._upserts)
+        self._outcomes = Outcomes(self._upserts, sources)
+        self._claims = Claims(self._upserts, self._outcomes)
+        self._recorder = Recorder(self._upserts, self._claims, self._outcomes, sources)
 
     # -- experiments and epochs -------------------------------------------------------------------------------------
 
@@ -220,6 +224,7 @@ class Store(Releases):
             added = insert_messages(db, name, messages(candidates(db, name)))
             if state != "running" and (added or version != current):
                 raise StalePlan(f"experiment {name} was stopped after the plan was made", hint="make the plan again")
+            self._recorder.join_known(db, name, now=now)
             return version, added
 
     def candidates(self, name: str) -> Iterator[Candidate]:
@@ -519,7 +524,7 @@ class Store(Releases):
             What became of each, in order.
         """
         batch = tuple(events)
-        return self._in_turn(lambda db: [self._record(db, event, now) for event in batch])
+        return self._in_turn(lambda db: self._recorder.record(db, batch, now=now))
 
     def _in_turn(self, work: Callable[[sa.Connection], _T], *, relaxed: bool = False) -> _T:
         """Run a transaction, again where PostgreSQL broke it off because two writers waited for each other."""
@@ -538,24 +543,6 @@ class Store(Releases):
                 db.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             return work(db)
 
-    def _record(self, db: sa.Connection, event: Event, now: datetime) -> Recorded:
-        row = self._find(db, event)
-        entry = {
-            "key": event.key, "message": None if row is None else row.id, "type": event.type, "at": event.at,
-            "seen_at": now, "verdict": event.verdict, "body": event.to_dict(),
-        }  # fmt: skip
-        if not db.execute(self._upserts.event, entry).all():
-            return Recorded.DUPLICATE
-        if row is None:
-            return Recorded.UNKNOWN_MESSAGE
-        if row.state == State.SENT:
-            self._claims.count(db, row, event)
-        elif row.attempted_at is not None and proves_delivery(row.state, event):
-            self._claims.settle_sent(db, row, now)
-        if reason := suppression_reason(event) or soft_bouncer(db, row.email, event):
-            db.execute(self._upserts.suppression, {"email": row.email, "reason": reason, "at": event.at})
-        return Recorded.NEW
-
     def known_messages(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of some message ids that are in the ledger."""
         with self._read() as db:
@@ -568,14 +555,6 @@ class Store(Releases):
         """
         with self._read() as db:
             return messages_to(db, name, recipients=recipients, emails=emails)
-
-    def _find(self, db: sa.Connection, event: Event) -> sa.Row[Any] | None:
-        if event.message_id:
-            return _message(db, event.message_id, lock=True)
-        where = (t.messages.c.experiment == event.experiment) & (t.messages.c.recipient == event.recipient)
-        newest = sa.select(t.messages.c.id).where(where).order_by(t.messages.c.step.desc()).limit(1)
-        message = db.execute(newest).scalar()
-        return None if message is None else _message(db, message, lock=True)
 
     def tally(self, name: str, *, n_cells: int) -> Tally:
         """The counts of one experiment."""
@@ -622,21 +601,20 @@ class Store(Releases):
             opened = {epoch.number: epoch.opened_at for epoch in _epochs(db, name)}
             sent = (t.messages.c.experiment == name) & (t.messages.c.state == State.SENT)
             ledger = {row.id: row for row in db.execute(_message_query().where(sent))}
-            bodies = db.execute(sa.select(t.events.c.message, t.events.c.body))
-            events = ((message, Event.from_dict(body)) for message, body in bodies if message in ledger)
-            return to_tally(counted_anew(opened, ledger, events), len(opened), n_cells)
+            firsts = self._outcomes.anew(db, name)
+            return to_tally(counted_anew(opened, ledger, firsts), len(opened), n_cells)
 
     def events(self, name: str) -> Iterator[Event]:
-        """The events of one experiment's messages, by time."""
+        """The events of one experiment's messages, by time, with the verdicts that they have now."""
         query = (
-            sa.select(t.events.c.body)
+            sa.select(t.events.c.body, t.events.c.verdict, t.events.c.reasons, t.events.c.rules)
             .join(t.messages, t.messages.c.id == t.events.c.message)
             .where(t.messages.c.experiment == name)
             .order_by(t.events.c.at, t.events.c.key)
         )
         with self._read() as db:
-            for (body,) in db.execution_options(yield_per=_BATCH).execute(query):
-                yield Event.from_dict(body)
+            for row in db.execution_options(yield_per=_BATCH).execute(query):
+                yield to_event(row)
 
 
 def _version_number(db: sa.Connection, name: str) -> int:

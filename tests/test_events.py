@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from abmail.events import (
     HUMAN_LIKELY,
+    Agent,
     Event,
     EventProblem,
     EventType,
     Judgement,
+    RequestFacts,
     Signer,
     Token,
     TokenKind,
@@ -168,6 +170,8 @@ events = st.builds(
     key=texts,
     detail=texts,
     hard=st.booleans(),
+    facts=st.none()
+    | st.builds(RequestFacts, head=st.booleans(), agent=st.sampled_from(Agent), family=texts, network=texts),
 )
 
 
@@ -463,7 +467,9 @@ def test_other_headers_tell_nothing(headers: dict[str, str]) -> None:
     [
         (CHROME, 4.9, Verdict.SUSPECTED, ("fast_click",)),
         (CHROME, -1.0, Verdict.SUSPECTED, ("fast_click",)),
-        (CHROME, 5.0, Verdict.HUMAN, ()),
+        (CHROME, 5.0, Verdict.HUMAN, ("early",)),
+        (CHROME, 119.9, Verdict.HUMAN, ("early",)),
+        (CHROME, 120.0, Verdict.HUMAN, ()),
         (CHROME, None, Verdict.HUMAN, ()),
         ("Superhuman", 600.0, Verdict.SUSPECTED, ("not_a_browser",)),
         ("Superhuman", 1.0, Verdict.MACHINE, ("fast_click", "not_a_browser")),

@@ -41,6 +41,7 @@ from abmail.store import (
 )
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+LATER = NOW + timedelta(days=10)
 ZONES = {"spring": ["UTC"]}
 
 
@@ -393,7 +394,7 @@ def test_a_later_open_proves_that_an_uncertain_message_arrived(store: Store) -> 
     (mine,) = claim(store)
     begin(store, mine.id, worker=worker_name(), now=NOW)
     finish(store, mine.id, State.UNCERTAIN, error="no answer")
-    store.record([happened(EventType.OPENED, 0)], now=NOW)
+    store.record([happened(EventType.OPENED, 0)], now=LATER)
     assert store.states("spring") == {State.SENT: 1}
     tally = store.tally("spring", n_cells=2)
     assert tally.matrix("sent").tolist() == tally.matrix("opened").tolist() == [[1, 0]]
@@ -402,7 +403,7 @@ def test_a_later_open_proves_that_an_uncertain_message_arrived(store: Store) -> 
 def test_an_event_of_a_mail_that_was_never_tried_counts_nothing(store: Store) -> None:
     apply(store)
     open_epoch(store)
-    assert store.record([happened(EventType.OPENED, 0)], now=NOW) == [Recorded.NEW]
+    assert store.record([happened(EventType.OPENED, 0)], now=LATER) == [Recorded.NEW]
     assert store.tally("spring", n_cells=2).n.sum() == 0
 
 
@@ -413,9 +414,9 @@ def test_a_human_click_outweighs_an_operators_word_that_the_mail_was_lost(store:
     begin(store, mine.id, worker=worker_name(), now=NOW)
     finish(store, mine.id, State.UNCERTAIN, error="no answer")
     store.settle(mine.id, sent=False, now=NOW)
-    store.record([happened(EventType.BOUNCED, 0)], now=NOW)
+    store.record([happened(EventType.BOUNCED, 0)], now=LATER)
     assert store.states("spring") == {State.FAILED: 1}
-    store.record([happened(EventType.CLICKED, 0)], now=NOW)
+    store.record([happened(EventType.CLICKED, 0)], now=LATER)
     assert store.states("spring") == {State.SENT: 1}
     assert store.tally("spring", n_cells=2).matrix("clicked").sum() == 1
 
@@ -425,8 +426,8 @@ def test_an_event_counts_once_however_often_it_comes(store: Store) -> None:
     open_epoch(store)
     send_all(store)
     event = happened(EventType.OPENED, 0)
-    assert store.record([event, event], now=NOW) == [Recorded.NEW, Recorded.DUPLICATE]
-    assert store.record([event, happened(EventType.OPENED, 0, 90)], now=NOW) == [Recorded.DUPLICATE, Recorded.NEW]
+    assert store.record([event, event], now=LATER) == [Recorded.NEW, Recorded.DUPLICATE]
+    assert store.record([event, happened(EventType.OPENED, 0, 90)], now=LATER) == [Recorded.DUPLICATE, Recorded.NEW]
     assert store.tally("spring", n_cells=2).matrix("opened").sum() == 1
 
 
@@ -434,7 +435,7 @@ def test_an_earlier_event_that_comes_later_moves_the_delay(store: Store) -> None
     apply(store)
     open_epoch(store)
     send_all(store)
-    store.record([happened(EventType.OPENED, 0, 90), happened(EventType.OPENED, 0, 15)], now=NOW)
+    store.record([happened(EventType.OPENED, 0, 90), happened(EventType.OPENED, 0, 15)], now=LATER)
     _, _, bins, n = store.tally("spring", n_cells=2).rows("opened")
     assert (bins.tolist(), n.tolist()) == ([15 * 60 // BIN_SECONDS], [1])
 
@@ -443,7 +444,7 @@ def test_machine_traffic_is_kept_and_counted_apart(store: Store) -> None:
     apply(store)
     open_epoch(store)
     send_all(store)
-    store.record([happened(EventType.CLICKED, 0, verdict=Verdict.MACHINE), happened(EventType.CLICKED, 1)], now=NOW)
+    store.record([happened(EventType.CLICKED, 0, verdict=Verdict.MACHINE), happened(EventType.CLICKED, 1)], now=LATER)
     tally = store.tally("spring", n_cells=2)
     assert tally.matrix("clicked").tolist() == [[0, 1]]
     assert tally.matrix("clicked_all").tolist() == [[1, 1]]
@@ -453,7 +454,7 @@ def test_only_outcomes_within_the_window_are_successes(store: Store) -> None:
     apply(store)
     open_epoch(store)
     send_all(store)
-    store.record([happened(EventType.CLICKED, 0, 30), happened(EventType.CLICKED, 1, 200)], now=NOW)
+    store.record([happened(EventType.CLICKED, 0, 30), happened(EventType.CLICKED, 1, 200)], now=LATER)
     tally = store.tally("spring", n_cells=2)
     assert tally.matrix("clicked", window=3_600).tolist() == [[1, 0]]
     assert tally.matrix("clicked").tolist() == [[1, 1]]
@@ -461,7 +462,7 @@ def test_only_outcomes_within_the_window_are_successes(store: Store) -> None:
 
 def test_an_event_of_an_unknown_message_is_kept_apart(store: Store) -> None:
     stray = replace(happened(EventType.OPENED, 0), message_id="f" * 32, key="k")
-    assert store.record([stray, stray], now=NOW) == [Recorded.UNKNOWN_MESSAGE, Recorded.DUPLICATE]
+    assert store.record([stray, stray], now=LATER) == [Recorded.UNKNOWN_MESSAGE, Recorded.DUPLICATE]
 
 
 def test_an_event_may_name_experiment_and_recipient_instead_of_the_message(store: Store) -> None:
@@ -469,7 +470,7 @@ def test_an_event_may_name_experiment_and_recipient_instead_of_the_message(store
     open_epoch(store)
     send_all(store)
     event = Event(type=EventType.CLICKED, at=NOW, experiment="spring", recipient="r3")
-    assert store.record([event], now=NOW) == [Recorded.NEW]
+    assert store.record([event], now=LATER) == [Recorded.NEW]
     assert store.tally("spring", n_cells=2).matrix("clicked").tolist() == [[0, 1]]
 
 
@@ -489,7 +490,7 @@ def test_who_unsubscribes_complains_or_bounces_for_good_is_suppressed(
     apply(store)
     open_epoch(store)
     send_all(store)
-    store.record([happened(kind, 0, hard=hard)], now=NOW)
+    store.record([happened(kind, 0, hard=hard)], now=LATER)
     assert store.suppressed().get("r0@example.com") == reason
 
 
@@ -516,7 +517,7 @@ def test_the_kept_counts_equal_a_recount_after_any_history(store: Store) -> None
             )
             for _ in range(80)
         ]  # fmt: skip
-        store.record(drawn, now=NOW)
+        store.record(drawn, now=LATER)
         kept, anew = store.tally("spring", n_cells=2), store.recount("spring", n_cells=2)
         assert kept.n.sum() > 0
         for field in ("epoch", "cell", "metric", "bin", "n"):
@@ -546,7 +547,7 @@ def test_the_counts_of_the_segments_add_up_to_the_kept_counts(store: Store, by: 
         )
         for _ in range(200)
     ]  # fmt: skip
-    store.record(drawn, now=NOW)
+    store.record(drawn, now=LATER)
 
     snapshot = store.snapshot("spring", n_cells=2, by=by)
     assert list(snapshot.segments) == ([f"c{i}.example" for i in range(5)] if by == "domain" else sorted(values))
@@ -615,7 +616,7 @@ def test_events_from_many_threads_are_all_counted(store: Store) -> None:
     send_all(store)
     events = [happened(EventType.CLICKED, i % 40, i) for i in range(200)]
     with ThreadPoolExecutor(8) as pool:
-        recorded = list(pool.map(lambda e: store.record([e], now=NOW), events))
+        recorded = list(pool.map(lambda e: store.record([e], now=LATER), events))
     assert recorded == [[Recorded.NEW]] * 200
     assert store.tally("spring", n_cells=2).matrix("clicked").sum() == 40
     assert store.tally("spring", n_cells=2).n.tolist() == store.recount("spring", n_cells=2).n.tolist()

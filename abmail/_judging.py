@@ -1,0 +1,260 @@
+"""Judges new events among those around them, and stored ones anew; only `abmail.store` imports this module.
+
+A new event can change the verdicts of others: of its mail, of its network's clicks within a minute, of its company's
+mails within minutes. Just these are looked up and judged with it, so that after any order of events each verdict is
+what judging the whole experiment at once would give.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from abmail import _tables as t
+from abmail._event_types import EventType, Verdict
+from abmail._verdict_company import company_of
+from abmail._verdict_reasons import NO_REASON, RULES_VERSION, Reason, given_reasons
+from abmail._verdict_rules import (
+    NETWORK_SECONDS,
+    SWEEP_SECONDS,
+    Delivery,
+    Judged,
+    Sighting,
+    company_reasons,
+    is_swift,
+    judge_mail,
+    near,
+    network_reasons,
+)
+from abmail.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["Seen", "changed_verdicts", "judge_all", "judge_around", "seen_of", "write_verdicts"]
+
+_CHUNK: Final = 5_000
+_NETWORK: Final = Reason.NETWORK_BURST | Reason.NETWORK_ACROSS
+_ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_e: sa.BindParameter[str] = sa.bindparam("e")
+_first: sa.BindParameter[Any] = sa.bindparam("first", type_=t.UTCDateTime)
+_last: sa.BindParameter[Any] = sa.bindparam("last", type_=t.UTCDateTime)
+_JUDGED: Final = (
+    EventType.OPENED, EventType.CLICKED, EventType.REPLIED, EventType.CONVERTED, EventType.DELIVERED,
+)  # fmt: skip
+_SEEN = (
+    sa.select(
+        t.events.c.key, t.events.c.message, t.events.c.type, t.events.c.at, t.events.c.verdict, t.events.c.reasons,
+        t.events.c.rules, t.events.c.body, t.messages.c.experiment, t.messages.c.attempted_at, t.messages.c.links,
+        t.recipients.c.domain,
+    )
+    .select_from(t.events.join(t.messages, t.messages.c.id == t.events.c.message).join(t.recipients))
+    .where(t.events.c.type.in_([kind.value for kind in _JUDGED]))
+)  # fmt: skip
+_OF_MAILS = _SEEN.where(t.events.c.message.in_(_ids))
+_OF_EXPERIMENT = _SEEN.where(t.messages.c.experiment == _e)
+_OF_NETWORKS = _SEEN.where(
+    t.events.c.network.in_(_ids), t.events.c.at.between(_first, _last), t.messages.c.experiment == _e
+)
+_DELIVERED = (
+    sa.select(t.messages.c.id, t.messages.c.attempted_at)
+    .select_from(t.messages.join(t.recipients))
+    .where(t.recipients.c.domain == sa.bindparam("d"), t.messages.c.experiment == _e)
+    .where(t.messages.c.attempted_at.between(_first, _last))
+)
+_REJUDGE = (
+    t.events.update()
+    .where(t.events.c.key == sa.bindparam("k"))
+    .values(
+        verdict=sa.bindparam("v"), reasons=sa.bindparam("r"), rules=RULES_VERSION,
+        changed_at=sa.func.coalesce(sa.bindparam("changed", type_=t.UTCDateTime), t.events.c.changed_at),
+    )
+)  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """A stored event: as the rules see it, and the verdict that it has."""
+
+    sighting: Sighting
+    experiment: str
+    links: int | None
+    judged: Judged
+    rules: int
+
+
+def seen_of(row: Any) -> Seen:
+    """A row of the events with what its mail says."""
+    event = Event.from_dict(row.body)
+    given = given_reasons(event.verdict, event.reasons) if event.facts is None else NO_REASON
+    return Seen(
+        sighting=Sighting(
+            key=row.key, mail=row.message, type=EventType(row.type), at=row.at.timestamp(),
+            delivered=None if row.attempted_at is None else row.attempted_at.timestamp(), link=event.link,
+            facts=event.facts, company=company_of(row.domain), verdict=event.verdict,
+            given=given | Reason.CLOCK_AHEAD if event.at > row.at else given,
+            around=Reason(row.reasons),
+        ),
+        experiment=row.experiment,
+        links=row.links,
+        judged=Judged(verdict=Verdict(row.verdict), reasons=Reason(row.reasons)),
+        rules=row.rules,
+    )  # fmt: skip
+
+
+def judge_around(db: sa.Connection, mails: Iterable[str], new: frozenset[str], *, now: datetime) -> frozenset[str]:
+    """Judge new events, and those whose verdicts they can change.
+
+    Args:
+        db: The transaction.
+        mails: The messages that the new events belong to.
+        new: Keys of the new events.
+        now: When they reached us.
+
+    Returns:
+        The messages in which a verdict was made or changed.
+    """
+    seen = _of_mails(db, mails)
+    fresh = [one for one in seen if one.sighting.key in new]
+    corrections: dict[str, Sighting] = {}
+    others: set[str] = set()
+    for one, mask, bits in (*_from_networks(db, fresh), *_from_companies(db, fresh)):
+        before = corrections.get(one.sighting.key, one.sighting)
+        corrections[one.sighting.key] = replace(before, around=(before.around & ~mask) | bits)
+        if (one.sighting.around & mask) != bits:
+            others.add(one.sighting.mail)
+    seen += _of_mails(db, others.difference(one.sighting.mail for one in seen))
+    changed = changed_verdicts([one._replace(sighting=corrections.get(one.sighting.key, one.sighting)) for one in seen])
+    write_verdicts(db, changed, new=new, now=now)
+    return frozenset(one.sighting.mail for one, _ in changed)
+
+
+def judge_all(db: sa.Connection, name: str) -> list[Seen]:
+    """All events of an experiment with what their neighbourhoods say; `changed_verdicts` judges them."""
+    seen = [seen_of(row) for row in db.execute(_OF_EXPERIMENT, {"e": name}, execution_options={"yield_per": _CHUNK})]
+    around = network_reasons(one.sighting for one in seen)
+    swept = _swept(db, name, seen)
+    return [
+        one._replace(
+            sighting=replace(
+                one.sighting,
+                around=around.get(one.sighting.key, NO_REASON)
+                | (Reason.COMPANY_SWEEP if is_swift(one.sighting) and one.sighting.mail in swept else NO_REASON),
+            )
+        )
+        for one in seen
+    ]
+
+
+def changed_verdicts(seen: Iterable[Seen]) -> list[tuple[Seen, Judged]]:
+    """Judge whole mails; gives the events whose verdict, reasons or rules are new, with the new ones."""
+    by_mail: defaultdict[str, list[Seen]] = defaultdict(list)
+    for one in seen:
+        by_mail[one.sighting.mail].append(one)
+    changed = []
+    for own in by_mail.values():
+        judged = judge_mail([one.sighting for one in own], links=own[0].links)
+        for one in own:
+            found = judged[one.sighting.key]
+            if found != one.judged or one.rules != RULES_VERSION:
+                changed.append((one, found))
+    return changed
+
+
+def write_verdicts(
+    db: sa.Connection, changed: Sequence[tuple[Seen, Judged]], *, now: datetime, new: frozenset[str] = frozenset()
+) -> None:
+    """Store verdicts; those of events that had one before are noted as changed."""
+    rows = [
+        {
+            "k": one.sighting.key, "v": found.verdict, "r": int(found.reasons),
+            "changed": now if found.verdict != one.judged.verdict and one.sighting.key not in new else None,
+        }
+        for one, found in sorted(changed, key=lambda each: each[0].sighting.key)
+    ]  # fmt: skip
+    if rows:
+        db.execute(_REJUDGE, rows)
+
+
+# --- neighbourhoods -------------------------------------------------------------------------------------------------
+
+
+def _of_mails(db: sa.Connection, mails: Iterable[str]) -> list[Seen]:
+    ids = sorted(mails)
+    chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+    return [seen_of(row) for chunk in chunks for row in db.execute(_OF_MAILS, {"ids": chunk})]
+
+
+def _from_networks(db: sa.Connection, fresh: Sequence[Seen]) -> Iterator[tuple[Seen, Reason, Reason]]:
+    """What networks say of the clicks within a minute of new ones: event, the bits in question, those it has."""
+    clicks = [one for one in fresh if one.sighting.type is EventType.CLICKED and one.sighting.network]
+    for experiment, slice_ in _slices(clicks):
+        networks = sorted({one.sighting.network for one in slice_})
+        span = _span([one.sighting.at for one in slice_], NETWORK_SECONDS)
+        seen = [seen_of(row) for row in db.execute(_OF_NETWORKS, {"e": experiment, "ids": networks, **span})]
+        found = network_reasons(one.sighting for one in seen)
+        for network in networks:
+            moments = sorted(one.sighting.at for one in slice_ if one.sighting.network == network)
+            own = sorted((one for one in seen if one.sighting.network == network), key=lambda one: one.sighting.at)
+            for one in near(own, moments, key=lambda each: each.sighting.at, within=NETWORK_SECONDS):
+                yield one, _NETWORK, found.get(one.sighting.key, NO_REASON)
+
+
+def _slices(clicks: Iterable[Seen]) -> Iterator[tuple[str, list[Seen]]]:
+    """Clicks of one experiment and a few minutes at a time: what lies between the slices need not be read."""
+    pending: list[Seen] = []
+    for one in sorted(clicks, key=lambda each: (each.experiment, each.sighting.at)):
+        begun = pending and pending[0]
+        if begun and (one.experiment != begun.experiment or one.sighting.at > begun.sighting.at + SWEEP_SECONDS):
+            yield begun.experiment, pending
+            pending = []
+        pending.append(one)
+    if pending:
+        yield pending[0].experiment, pending
+
+
+def _from_companies(db: sa.Connection, fresh: Sequence[Seen]) -> Iterator[tuple[Seen, Reason, Reason]]:
+    """The same of the quick clicks in a company's mails that were delivered within minutes of those with new ones."""
+    by_company: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
+    for one in fresh:
+        if one.sighting.company and is_swift(one.sighting):
+            by_company[one.experiment, one.sighting.company].append(one)
+    for (experiment, company), own in sorted(by_company.items(), key=lambda each: each[0]):
+        moments = sorted({one.sighting.delivered for one in own if one.sighting.delivered is not None})
+        mails = db.execute(_DELIVERED, {"e": experiment, "d": company, **_span(moments, SWEEP_SECONDS)}).all()
+        swift = [one for one in _of_mails(db, (row.id for row in mails)) if is_swift(one.sighting)]
+        swept = _swept_of(mails, swift)
+        ordered = sorted(swift, key=_delivered_at)
+        for one in near(ordered, moments, key=_delivered_at, within=SWEEP_SECONDS):
+            yield one, Reason.COMPANY_SWEEP, Reason.COMPANY_SWEEP if one.sighting.mail in swept else NO_REASON
+
+
+def _swept(db: sa.Connection, name: str, seen: Iterable[Seen]) -> frozenset[str]:
+    by_company: defaultdict[str, list[Seen]] = defaultdict(list)
+    for one in seen:
+        if one.sighting.company and is_swift(one.sighting):
+            by_company[one.sighting.company].append(one)
+    always = {"first": datetime.min.replace(tzinfo=UTC), "last": datetime.max.replace(tzinfo=UTC)}
+    found: set[str] = set()
+    for company, own in by_company.items():
+        found |= _swept_of(db.execute(_DELIVERED, {"e": name, "d": company, **always}).all(), own)
+    return frozenset(found)
+
+
+def _swept_of(mails: Iterable[Any], swift: Iterable[Seen]) -> frozenset[str]:
+    clicked = {one.sighting.mail for one in swift}
+    return company_reasons(Delivery(row.attempted_at.timestamp(), row.id, row.id in clicked) for row in mails)
+
+
+def _delivered_at(one: Seen) -> float:
+    return one.sighting.delivered or 0.0
+
+
+def _span(moments: Sequence[float], reach: float) -> Mapping[str, datetime]:
+    """From twice the reach of a rule before the first moment to twice after the last: whole neighbourhoods."""
+    beyond = timedelta(seconds=2 * reach)
+    first, last = (datetime.fromtimestamp(end(moments), UTC) for end in (min, max))
+    return {"first": first - beyond, "last": last + beyond}

@@ -1,0 +1,263 @@
+"""What events give away together: the rules on one mail, on networks and on companies."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abmail._verdict_company import company_of
+from abmail._verdict_facts import HONEYPOT_LINK
+from abmail._verdict_reasons import given_reasons, is_strict, names_of, verdict_of
+from abmail._verdict_rules import (
+    Delivery,
+    Sighting,
+    company_reasons,
+    is_swift,
+    judge_mail,
+    near,
+    network_reasons,
+)
+from abmail.events import Agent, EventType, Reason, RequestFacts, Signer, Verdict, facts_of
+
+CHROME = RequestFacts(agent=Agent.BROWSER, family="chrome/windows", network="n1")
+PHONE = RequestFacts(agent=Agent.BROWSER, family="safari/ios", network="n2")
+PROXY = RequestFacts(agent=Agent.IMAGE_PROXY)
+NUMBERS = itertools.count()
+
+
+def seen(kind: EventType, at: float, **fields: object) -> Sighting:
+    known: dict[str, object] = {"mail": "m", "delivered": 0.0, "facts": CHROME, "company": "example.com"}
+    return Sighting(key=f"k{next(NUMBERS):06d}", type=kind, at=at, **{**known, **fields})  # type: ignore[arg-type]
+
+
+def click(at: float, link: int = 1, **fields: object) -> Sighting:
+    return seen(EventType.CLICKED, at, link=link, **fields)
+
+
+def opened(at: float, **fields: object) -> Sighting:
+    return seen(EventType.OPENED, at, **fields)
+
+
+def verdicts(*sightings: Sighting, links: int | None = None) -> list[str]:
+    judged = judge_mail(sightings, links=links)
+    return [judged[one.key].verdict.value for one in sightings]
+
+
+def reasons(*sightings: Sighting, links: int | None = None) -> list[tuple[str, ...]]:
+    judged = judge_mail(sightings, links=links)
+    return [names_of(judged[one.key].reasons) for one in sightings]
+
+
+# --- one mail ---------------------------------------------------------------------------------------------------------
+
+
+def test_three_links_within_ten_seconds_are_a_machines_and_a_click_hours_later_is_a_persons() -> None:
+    assert verdicts(click(43, 1), click(47, 2), click(52, 3), click(9_000, 1)) == ["machine"] * 3 + ["human"]
+
+
+def test_three_links_over_a_longer_time_are_a_persons() -> None:
+    assert verdicts(click(3_600, 1), click(3_606, 2), click(3_611, 3)) == ["human"] * 3
+
+
+def test_the_same_link_again_and_again_is_no_burst() -> None:
+    assert verdicts(*(click(3_600 + s, 1) for s in range(5))) == ["human"] * 5
+
+
+@pytest.mark.parametrize(("links", "verdict"), [(None, "human"), (2, "machine"), (4, "machine"), (6, "human")])
+def test_half_of_a_mails_links_are_a_burst_where_their_number_is_known(links: int | None, verdict: str) -> None:
+    assert verdicts(click(900, 1), click(905, 2), links=links) == [verdict] * 2
+
+
+def test_one_click_in_a_mail_with_one_link_is_no_burst() -> None:
+    assert verdicts(click(900, 1), links=1) == ["human"]
+
+
+def test_two_links_within_a_second_are_a_machines_even_after_reading() -> None:
+    assert verdicts(opened(100), click(900, 1), click(900.9, 2)) == ["human", "machine", "machine"]
+    assert verdicts(opened(100), click(900, 1), click(901.1, 2)) == ["human", "human", "human"]
+
+
+def test_who_read_the_mail_first_may_open_many_links_at_a_stretch() -> None:
+    tabs = [click(930 + 2 * number, number) for number in range(1, 5)]
+    assert verdicts(*tabs) == ["machine"] * 4
+    assert verdicts(opened(900), *tabs) == ["human"] * 5
+    assert verdicts(opened(900, facts=PHONE), *tabs) == ["human"] + ["machine"] * 4
+    assert verdicts(opened(900, facts=PROXY), *tabs) == ["proxy"] + ["human"] * 4
+
+
+def test_a_rendering_scanner_that_loads_the_pixel_with_the_burst_has_not_read() -> None:
+    found = verdicts(opened(42), click(44, 1), click(46, 2), click(48, 3))
+    assert found == ["machine"] * 4
+
+
+def test_a_link_that_nobody_sees_gives_all_clicks_within_ten_seconds_away() -> None:
+    trap = click(3_600, HONEYPOT_LINK)
+    found = reasons(opened(3_000), click(3_590, 1), trap, click(3_610, 2), click(3_621, 3))
+    assert found[2] == ("honeypot", "read_first")
+    assert "near_honeypot" in found[1]
+    assert "near_honeypot" in found[3]
+    assert found[4] == ("read_first",)
+    assert verdicts(opened(3_000), click(3_590, 1), trap, click(3_621, 3)) == ["human", "machine", "machine", "human"]
+
+
+def test_hints_alone_make_nobody_suspected() -> None:
+    assert reasons(click(60, 1)) == [("early", "unread")]
+    assert verdicts(click(60, 1)) == ["human"]
+
+
+def test_what_was_suspected_is_a_persons_once_a_person_answers() -> None:
+    quick = click(3, 1)
+    assert verdicts(quick) == ["suspected"]
+    assert verdicts(quick, click(7_200, 1)) == ["human", "human"]
+    assert verdicts(quick, seen(EventType.REPLIED, 7_200, facts=None)) == ["human", "human"]
+    assert verdicts(quick, click(30, 1)) == ["suspected", "human"]
+
+
+def test_no_later_sign_makes_a_sure_machine_a_person() -> None:
+    crawler = RequestFacts(agent=Agent.MACHINE)
+    assert verdicts(click(30, 1, facts=crawler), click(9_000, 1)) == ["machine", "human"]
+
+
+def test_an_open_is_confirmed_by_what_follows_it_and_only_then_strict() -> None:
+    alone, with_click = opened(600), (opened(600), click(660, 1))
+    assert reasons(alone) == [("unconfirmed",)]
+    assert reasons(*with_click) == [("confirmed",), ("early",)] or reasons(*with_click)[0] == ("confirmed",)
+    judged = judge_mail(with_click)
+    assert all(is_strict(judged[one.key].verdict, judged[one.key].reasons) for one in with_click)
+    lone = judge_mail([alone])[alone.key]
+    assert not is_strict(lone.verdict, lone.reasons)
+
+
+def test_a_provider_that_saw_the_delivery_later_moves_the_clock() -> None:
+    delivered = seen(EventType.DELIVERED, 50.0, facts=None)
+    assert verdicts(click(53, 1)) == ["human"]
+    assert verdicts(delivered, click(53, 1)) == ["human", "suspected"]
+
+
+def test_an_event_without_facts_is_taken_at_its_sources_word() -> None:
+    told = [click(43 + s, s, facts=None, verdict=Verdict.HUMAN) for s in range(4)]
+    assert verdicts(*told) == ["human"] * 4
+    assert verdicts(click(43, 1, facts=None, verdict=Verdict.MACHINE)) == ["machine"]
+
+
+# --- networks and companies -------------------------------------------------------------------------------------------
+
+
+def test_one_network_in_three_peoples_mails_within_half_a_minute_is_a_burst() -> None:
+    three = [click(1_000 + 14 * n, mail=f"m{n}") for n in range(3)]
+    assert {names_of(bits) for bits in network_reasons(three).values()} == {("network_burst",)}
+    assert not network_reasons(three[:2])
+    assert not network_reasons([replace(one, at=one.at * 1.1) for one in three])
+    assert not network_reasons([replace(one, mail="m") for one in three])
+    assert not network_reasons([replace(one, facts=replace(CHROME, network="")) for one in three])
+
+
+def test_people_behind_one_address_who_read_before_they_click_stay_people() -> None:
+    group = [click(1_000 + 9 * n, mail=f"m{n}") for n in range(3)]
+    found = network_reasons(group)
+    for one in group:
+        marked = replace(one, around=found[one.key])
+        assert verdicts(opened(one.at - 20, mail=one.mail), marked) == ["human", "human"]
+        assert verdicts(marked) == ["suspected"]
+    early = replace(group[0], at=50.0, around=found[group[0].key])
+    assert verdicts(early) == ["machine"]
+
+
+def test_one_network_at_three_companies_within_a_minute_is_suspected() -> None:
+    across = [click(1_000 + 29 * n, mail=f"m{n}", company=f"c{n}") for n in range(3)]
+    assert all(Reason.NETWORK_ACROSS in bits for bits in network_reasons(across).values())
+    assert len(network_reasons(across)) == 3
+    assert not network_reasons([replace(one, company="") for one in across])
+
+
+def test_half_of_a_companys_mails_clicked_as_they_come_in_are_a_sweep() -> None:
+    mails = [Delivery(10.0 * n, f"m{n}", swift=n < 3) for n in range(6)]
+    assert company_reasons(mails) == {"m0", "m1", "m2"}
+    assert company_reasons([*mails, Delivery(0.0, "n"), Delivery(1.0, "o")]) == {"m0", "m1", "m2"}
+    assert not company_reasons([*mails, *(Delivery(float(n), f"n{n}") for n in range(4))])
+    assert not company_reasons([Delivery(10.0 * n, f"m{n}", swift=n % 4 == 3) for n in range(12)])
+
+
+def test_two_mails_are_a_sweep_only_if_they_are_all() -> None:
+    both = [Delivery(0.0, "a", swift=True), Delivery(30.0, "b", swift=True)]
+    assert company_reasons(both) == {"a", "b"}
+    assert not company_reasons([*both[:1], Delivery(20.0, "c"), *both[1:]])
+    assert not company_reasons(both[:1])
+    assert not company_reasons([both[0], replace(both[1], at=601.0)])
+
+
+def test_mailboxes_that_everybody_can_have_are_no_company() -> None:
+    assert [company_of(each) for each in ("gmail.com", "docomo.ne.jp", "acme.example")] == ["", "", "acme.example"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 4), st.integers(0, 3)), max_size=40))
+def test_network_bursts_are_what_their_definition_says(drawn: list[tuple[int, int, int]]) -> None:
+    clicks = [click(float(at), mail=f"m{who}", company=f"c{firm}") for at, who, firm in drawn]
+    found = network_reasons(clicks)
+    for one in clicks:
+        windows = [[o for o in clicks if s <= o.at <= s + 30] for s in {o.at for o in clicks} if s <= one.at <= s + 30]
+        burst = any(len({o.mail for o in window}) >= 3 for window in windows)
+        assert (Reason.NETWORK_BURST in found.get(one.key, Reason(0))) == burst
+
+
+@given(st.lists(st.tuples(st.integers(0, 1_500), st.booleans()), max_size=30))
+def test_sweeps_are_what_their_definition_says(drawn: list[tuple[int, bool]]) -> None:
+    mails = sorted(Delivery(float(at), f"m{n:02d}", swift=swift) for n, (at, swift) in enumerate(drawn))
+    expected: set[str] = set()
+    for last in range(len(mails)):
+        window = [one for one in mails[: last + 1] if mails[last].at - one.at <= 600]
+        swift = {one.mail for one in window if one.swift}
+        if mails[last].swift and (
+            (len(swift) >= 3 and 2 * len(swift) >= len(window)) or len(swift) == len(window) >= 2
+        ):
+            expected |= swift
+    assert company_reasons(mails) == expected
+
+
+@given(st.lists(st.integers(0, 100), max_size=20), st.lists(st.integers(0, 100), max_size=20))
+def test_near_finds_what_lies_close_to_a_moment(group: list[int], moments: list[int]) -> None:
+    found = list(near(sorted(group), sorted(map(float, moments)), key=float, within=7.0))
+    assert found == [one for one in sorted(group) if any(abs(one - each) <= 7 for each in moments)]
+
+
+@given(st.permutations(range(6)))
+def test_the_order_in_which_events_are_given_changes_nothing(order: list[int]) -> None:
+    events = [opened(30), click(33, 1), click(36, 2), click(40, 3), opened(4_000), click(4_030, 2)]
+    assert judge_mail([events[i] for i in order]) == judge_mail(events)
+
+
+# --- facts and reasons ------------------------------------------------------------------------------------------------
+
+
+def test_facts_hold_neither_address_nor_agent_and_survive_json() -> None:
+    signer = Signer(b"0123456789abcdef")
+    agent = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Version/17.0 Safari/604.1"
+    facts = facts_of(user_agent=agent, network=signer.network("203.0.113.9"))
+    assert facts == RequestFacts(agent=Agent.BROWSER, family="safari/ios", network=signer.network("203.0.113.200"))
+    assert "203.0" not in str(facts.to_dict())
+    assert RequestFacts(**{**facts.to_dict(), "agent": Agent(str(facts.to_dict()["agent"]))}) == facts  # type: ignore[arg-type]
+
+
+def test_the_network_of_an_address_is_told_apart_by_24_or_48_bits() -> None:
+    network = Signer(b"0123456789abcdef").network
+    assert network("2001:db8:1::1") == network("2001:db8:1:ffff::1") != network("2001:db8:2::1")
+    assert network("::ffff:203.0.113.9") == network("203.0.113.1") != network("203.0.114.1")
+    assert network("unix:") == network("") == ""
+    assert Signer(b"another secret, 16+").network("203.0.113.1") != network("203.0.113.1")
+
+
+def test_a_sources_words_become_bits_that_give_its_verdict_again() -> None:
+    assert given_reasons(Verdict.MACHINE, ("apple_privacy",)) == Reason.APPLE_PRIVACY
+    for verdict in Verdict:
+        assert verdict_of(given_reasons(verdict, ("says who",))) is verdict
+
+
+def test_only_a_click_soon_after_delivery_is_swift() -> None:
+    assert is_swift(click(299))
+    assert not is_swift(click(300))
+    assert not is_swift(opened(10))
+    assert not is_swift(click(10, delivered=None))
