@@ -44,6 +44,7 @@ __all__ = [
     "judge",
     "judge_facts",
     "read_jsonl",
+    "unverified",
 ]
 
 TokenKind = Literal["o", "c", "u", "v", "b"]
@@ -614,6 +615,19 @@ def _decode(kind: TokenKind, token: str) -> bytes | None:
         return None
     # The last character has spare bits: only the spelling with zeros there is the token.
     return whole if _encode(whole) == token else None
+
+
+def unverified(token: str) -> Token | None:
+    """What a token says, without asking who made it; None for what has not the form of one.
+
+    For tokens out of a source that is trusted itself, such as a provider's report of the link that was followed.
+    """
+    for kind in _LENGTHS:
+        whole = _decode(kind, token)
+        if whole is not None and whole[0] == _VERSION and whole[1] == ord(kind):
+            link = int.from_bytes(whole[_HEAD:-_TAG], "big") if kind == "c" else None
+            return Token(kind=kind, message_id=whole[3:_HEAD].hex(), link=link)
+    return None
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------

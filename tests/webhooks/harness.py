@@ -1,0 +1,106 @@
+"""What a provider's tests hold, and how the whole events that are expected are written down."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+from abmail.events import Event, EventType, Verdict
+from abmail.webhooks import Adapter
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+OURS = "0123456789abcdef0123456789abcdef"
+DIGEST = "of the item"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A whole event but for its source, as it is expected.
+
+    Attributes:
+        at: ISO 8601; empty where the payload tells no time, and the event has that of its receipt.
+        message: The provider's id of the message.
+        ours: Our id of the message, which then is the event's.
+        key: The provider's id of the event; else a digest of the item stands for it.
+    """
+
+    type: str
+    at: str = ""
+    message: str = ""
+    ours: str = ""
+    key: str = DIGEST
+    verdict: str = "human"
+    reasons: Sequence[str] = ()
+    link: int | None = None
+    detail: str = ""
+    hard: bool = False
+
+    def event(self, source: str, key: str) -> Event:
+        """The event; a digest cannot be foretold and is taken over from ``key``."""
+        return Event(
+            type=EventType(self.type),
+            at=datetime.fromisoformat(self.at) if self.at else NOW,
+            message_id=self.ours or f"{source}:{self.message}",
+            verdict=Verdict(self.verdict),
+            reasons=tuple(self.reasons),
+            link=self.link,
+            source=source,
+            key=key if self.key == DIGEST else f"{source}:{self.key}",
+            detail=self.detail,
+            hard=self.hard,
+        )
+
+
+def seen(type_: str, **fields: Any) -> Seen:
+    """Short for `Seen`."""
+    return Seen(type=type_, **fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A signed request."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Signs(Protocol):
+    """Signs a payload as the provider does, with the secret of that number; 2 is one that the adapter lacks."""
+
+    def __call__(self, payload: Any, *, at: datetime, secret: int = 0) -> Request: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """All that is known of a provider in the tests.
+
+    Attributes:
+        adapter: With two secrets.
+        sign: See `Signs`.
+        covers: How much of the body a signature covers.
+        expected: Case of the published payloads -> events.
+        documented: Further payloads, written after the documentation, each with its events.
+        unknown: A payload of a kind that nobody knows, and the name of that kind.
+        items: From payloads to a body's value that holds all of them, where the provider sends several.
+    """
+
+    adapter: Adapter
+    sign: Signs
+    covers: Literal["all", "part", "nothing"]
+    expected: Mapping[str, Sequence[Seen]]
+    documented: Sequence[tuple[Any, Sequence[Seen]]]
+    unknown: tuple[Any, str]
+
+
+def provider(name: str) -> Provider:
+    """The tests of a provider, out of its own module."""
+    found: Provider = importlib.import_module(f"webhooks.{name}").PROVIDER
+    return found
+
+
+def as_json(payload: Any) -> bytes:
+    return json.dumps(payload).encode()
