@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail._by_company import clusters_of, clusters_within
 from abmail._evidence import Evidence, curve_of, policy_counts
 from abmail._known import factorial_of
 from abmail.bandit import Thompson
@@ -144,7 +145,7 @@ def futility_of(evidence: Evidence, mature: Comparison) -> Futility | None:
     to_come = evidence.states.get(State.QUEUED, 0)
     return futility(
         mature.counts, mde=analysis.mde, alpha=analysis.alpha, weights=[*sizes, to_come],
-        names=[cell.name for cell in evidence.experiment.cells],
+        names=[cell.name for cell in evidence.experiment.cells], design_effect=mature.design_effect or 1.0,
     )  # fmt: skip
 
 
@@ -155,14 +156,14 @@ def _compare(evidence: Evidence, counts: Counts, n_epochs: int, method: Method, 
     plan = np.array(evidence.plan, dtype=np.float64) / max(sum(evidence.plan), 1)
     planned = method in {"auto", "sequential"} and len(plan) and len(chosen) and not len(plan) == len(shares) == 1
     return _run(
-        evidence, rows_of(counts, chosen), alpha=alpha, method=method,
+        evidence, counts, chosen, alpha=alpha, method=method,
         weights=shares if planned else None, plan=plan if planned else None,
     )  # fmt: skip
 
 
 def _compare_young(evidence: Evidence, counts: Counts, alpha: float | None) -> Comparison:
     """All arms' mails, young ones too, by the method that any number of looks leaves valid."""
-    compared = _run(evidence, rows_of(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
+    compared = _run(evidence, counts, np.flatnonzero(_informative(evidence)), alpha=alpha, method="anytime")
     why = "mails are still young: this holds however often it is read; the planned test takes over as windows close"
     why_ja = (
         "配信からまだ日が浅いため、何度確認しても有効な方法で示します。"
@@ -173,7 +174,7 @@ def _compare_young(evidence: Evidence, counts: Counts, alpha: float | None) -> C
 
 def _compare_standing(evidence: Evidence, counts: Counts, alpha: float | None) -> Comparison:
     """Where no end is planned: valid at any number of looks, over every epoch that had a choice."""
-    compared = _run(evidence, rows_of(counts, np.flatnonzero(_informative(evidence))), alpha=alpha, method="anytime")
+    compared = _run(evidence, counts, np.flatnonzero(_informative(evidence)), alpha=alpha, method="anytime")
     why = "people keep coming and no end is planned: this holds however often and however long it is read"
     why_ja = "対象者が増え続け、終わりが決まっていないため、いつ何度確認しても有効な方法を使います"
     return replace(compared, method=replace(compared.method, why=why, why_ja=why_ja))
@@ -201,10 +202,18 @@ def plan_of_parts(evidence: Evidence, *, young: bool) -> tuple[NDArray[np.int64]
     return chosen, {"weights": weights, "looks": len(weights) + 1}  # changed on the way: any number of looks
 
 
-def _run(evidence: Evidence, counts: Counts, *, alpha: float | None, method: Method, **plan: Any) -> Comparison:
-    experiment = evidence.experiment
+def _run(
+    evidence: Evidence,
+    counts: Counts,
+    chosen: NDArray[np.int64],
+    *,
+    alpha: float | None,
+    method: Method,
+    **plan: Any,
+) -> Comparison:
+    experiment, own = evidence.experiment, rows_of(counts, chosen)
     return compare(
-        counts,
+        own,
         control=experiment.control_cell.index,
         alpha=experiment.analysis.alpha if alpha is None else alpha,
         method=method,
@@ -212,6 +221,7 @@ def _run(evidence: Evidence, counts: Counts, *, alpha: float | None, method: Met
         names=[cell.name for cell in experiment.cells],
         horizon=sum(evidence.plan) or None,
         baseline=_baseline(evidence),
+        clusters=clusters_of(evidence, own, chosen),
         **plan,
     )
 
@@ -323,16 +333,29 @@ def report_on(evidence: Evidence) -> Report:
         factors=tuple(_factors(evidence, young=found.young)),
         acting_together=_acting_together(evidence),
         bot_sensitivity=_bot_sensitivity(evidence),
-        method=method_report(comparison.method),
+        method=method_report(comparison.method, comparison.design_effect),
         actions=tuple(_actions(evidence, found, guarded, "en")),
         actions_ja=tuple(_actions(evidence, found, guarded, "ja")),
         guardrails=guarded,
     )  # fmt: skip
 
 
-def method_report(method: MethodInfo) -> MethodReport:
+def method_report(method: MethodInfo, design_effect: float | None = None) -> MethodReport:
     """How the comparison was made, for the page."""
-    return MethodReport(name=method.name, why=method.why, why_ja=method.why_ja, alpha=method.alpha, looks=method.looks)
+    english, japanese = ("", "") if design_effect is None else (words.format(design_effect) for words in _BY_COMPANY)
+    return MethodReport(
+        name=method.name, why=method.why + english, why_ja=method.why_ja + japanese, alpha=method.alpha,
+        looks=method.looks, design_effect=design_effect,
+    )  # fmt: skip
+
+
+_BY_COMPANY: Final = (
+    (
+        "; variants went out by company, so companies are compared: colleagues answer alike, and {:,.1f} mails say as "
+        "much as one to a stranger"
+    ),
+    "。会社単位で割り当てたため会社同士を比べています(同じ会社の人は反応が似るため、{:,.1f}通が他人1通分の情報に当たります)",
+)
 
 
 def _srm_report(evidence: Evidence, comparison: Comparison) -> SrmReport:
@@ -451,7 +474,8 @@ def _factors(evidence: Evidence, *, young: bool) -> Iterator[FactorReport]:
         how = {"method": "anytime"} if young or experiment.allocation.standing else planned
         result = compare(
             Counts(n[kept], k[kept]), control=control, names=names, alpha=experiment.analysis.alpha,
-            horizon=sum(evidence.plan) or None, baseline=_baseline(evidence), **how,
+            horizon=sum(evidence.plan) or None, baseline=_baseline(evidence),
+            clusters=clusters_within(evidence, axis, kept), **how,
         )  # fmt: skip
         yield FactorReport(
             factor=factor,

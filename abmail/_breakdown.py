@@ -59,7 +59,8 @@ def breakdown(evidence: Evidence, by: str) -> tuple[tuple[SegmentReport, ...], S
     result = compare_segments(
         {value: rows_of(own, chosen) for value, own in counts.items()}
         or {"": rows_of(policy_counts(evidence, curve_of(evidence)), chosen)},
-        control=experiment.control_cell.index, alpha=experiment.analysis.alpha, names=names, **how,
+        control=experiment.control_cell.index, alpha=experiment.analysis.alpha, names=names,
+        design_effect=found.comparison.design_effect or 1.0, **how,
     )  # fmt: skip
     sound = found.comparison.srm.ok
     if not sound:

@@ -14,6 +14,7 @@ from abmail.errors import MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from abmail._clusters import Clusters
     from abmail._counts import Counts
     from abmail._later import Later
     from abmail._method import MethodName
@@ -192,6 +193,8 @@ class Comparison:
             probability 1 - alpha.
         status: ``ok``, ``too_few``, ``zero_variance`` or ``srm_failed``.
         mde: Smallest difference worth finding, None where not given.
+        design_effect: Variance of the rates over that of as many strangers, at least 1; None where companies are
+            unknown.
         counts: What was compared.
         again: Compares other counts with the same arguments.
     """
@@ -205,24 +208,28 @@ class Comparison:
     not_beaten: tuple[str, ...]
     status: Status
     mde: float | None
+    design_effect: float | None = None
     counts: Counts = field(repr=False, compare=False)
-    again: Callable[[Counts], Comparison] = field(repr=False, compare=False)
+    again: Callable[..., Comparison] = field(repr=False, compare=False)
 
     @property
     def runner_up(self) -> Contrast | None:
         """The winning or leading arm beside the best of the others, None where there is nothing to compare."""
         return self.beside.value
 
-    def updated(self, more: Counts) -> Comparison:
+    def updated(self, more: Counts, *, clusters: Clusters | None = None) -> Comparison:
         """The answer after further epochs: what `compare` says of all epochs together.
 
         Args:
             more: The epochs that came after those compared so far.
+            clusters: What each company did in all epochs, where the answer so far knew of companies.
 
         Raises:
-            ValueError: They do not follow: other arms, or strata on one side alone.
+            ValueError: They do not follow: other arms, or strata or companies on one side alone.
         """
-        return self.again(self.counts.followed_by(more))
+        if (clusters is None) != (self.design_effect is None):
+            raise ValueError("clusters must be given for all epochs together where the first comparison had them")
+        return self.again(self.counts.followed_by(more), clusters=clusters)
 
     @property
     def sentence(self) -> str:
@@ -258,6 +265,7 @@ class Comparison:
             "not_beaten": list(self.not_beaten),
             "status": self.status,
             "mde": self.mde,
+            "design_effect": self.design_effect,
         }
 
     def to_pandas(self) -> Any:  # pandas ships no types, and is optional

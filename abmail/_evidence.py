@@ -16,7 +16,7 @@ from abmail._past import NO_PAST, Past
 from abmail.bandit import DelayCurve
 from abmail.spec import Experiment
 from abmail.stats import Counts
-from abmail.store import BIN_SECONDS, Epoch, State, StoppedArm, StoredExperiment, Tally, ValuedMail
+from abmail.store import BIN_SECONDS, CompanyMails, Epoch, State, StoppedArm, StoredExperiment, Tally, ValuedMail
 
 __all__ = ["Evidence", "curve_of", "policy_counts", "stacked"]
 
@@ -39,6 +39,7 @@ class Evidence:
         now: The moment, aware UTC.
         segments: The counts for each value of an attribute, where one was asked for.
         values: What each mail brought in, where the definition asks for a value.
+        companies: What each company did, where recipients are assigned by company.
         verdicts: Whether only events that are most likely a person's count, or machine traffic too.
         strata: The counts for each segment with weights of its own.
         stopped: The arms that get no more mail.
@@ -56,6 +57,7 @@ class Evidence:
     now: datetime
     segments: Mapping[str, Tally] = field(default_factory=dict)
     values: tuple[ValuedMail, ...] = ()
+    companies: tuple[CompanyMails, ...] = ()
     verdicts: Literal["human-likely", "all"] = "human-likely"
     strata: Mapping[str, Tally] = field(default_factory=dict)
     stopped: tuple[StoppedArm, ...] = ()

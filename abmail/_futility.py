@@ -7,7 +7,7 @@ its error rate, whether one obeys them or not (non-binding).
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -47,6 +47,7 @@ def conditional_power(
     horizon: float | None = None,
     allocation: ArrayLike | None = None,
     names: Sequence[str] | None = None,
+    design_effect: float = 1.0,
 ) -> float:
     """Chance that a planned comparison still proves an arm better (or worse), given its path so far.
 
@@ -67,6 +68,7 @@ def conditional_power(
         horizon: Planned sends to all arms; it sets the size of the epochs to come.
         allocation: Shares of the arms in the epochs to come, (n_arms,); those of the latest epoch by default.
         names: Names of the arms; A, B, ... by default.
+        design_effect: That of `compare`, where recipients were assigned by company.
 
     Returns:
         A fraction in [0, 1]; 1 where the proof is made already, 0 where none can come any more.
@@ -86,7 +88,7 @@ def conditional_power(
         raise ValueError(f"arm and control are both '{labels[one]}', must be two arms")
     if not -1 < effect < 1 or effect == 0:
         raise ValueError(f"effect is {effect:g}, must be a difference of rates in (-1, 1), not 0")
-    plan = _plan(counts, looks, weights, horizon, allocation)
+    plan = replace(_plan(counts, looks, weights, horizon, allocation), design_effect=_at_least_one(design_effect))
     return _chance(counts, plan, one, other, effect, check_alpha(alpha))
 
 
@@ -97,6 +99,7 @@ class _Plan:
     shares: Floats
     boundary: Boundary
     to_come: Floats
+    design_effect: float = 1.0
 
 
 def _plan(
@@ -144,13 +147,13 @@ def _allocation(counts: Counts, allocation: ArrayLike | None) -> Floats:
 
 
 def _chance(counts: Counts, plan: _Plan, arm: int, control: int, effect: float, alpha: float) -> float:
-    pair = Arrays.of(counts).pair(np.array([control]), np.array([arm]))
+    pair = Arrays.of(counts).thinned(plan.design_effect).pair(np.array([control]), np.array([arm]))
     path, c = combine(pair, plan.shares, plan.boundary), obrien_fleming(plan.boundary.clock, alpha)
     side = math.copysign(1.0, effect)
     crossed = path.ready[0] & (np.abs(path.z[0]) >= c)
     if crossed.any():
         return float(side * path.z[0, np.argmax(crossed)] > 0)
-    n_a, n_b = plan.to_come[:, control], plan.to_come[:, arm]
+    n_a, n_b = (plan.to_come[:, one] / plan.design_effect for one in (control, arm))
     h = np.divide(n_a * n_b, n_a + n_b, out=np.zeros_like(n_a), where=n_a + n_b > 0)
     present = np.concatenate((pair.h[0] > 0, h > 0))
     steps = spend(plan.shares, present)[counts.n_epochs :]
@@ -296,6 +299,7 @@ def futility(
     value_limit: float = 0.01,
     power_limit: float = 0.10,
     names: Sequence[str] | None = None,
+    design_effect: float = 1.0,
 ) -> Futility:
     """Whether an experiment may end because nothing is left to gain; advice that never touches the test's error rate.
 
@@ -316,6 +320,7 @@ def futility(
         value_limit: Value remaining under which to stop, relative to the champion's rate.
         power_limit: Conditional power under which to stop.
         names: Names of the arms; A, B, ... by default.
+        design_effect: That of `compare`, where recipients were assigned by company.
 
     Returns:
         Whether to stop, and why.
@@ -335,10 +340,10 @@ def futility(
         raise ValueError(f"counts have {counts.n_arms} arm, a comparison needs at least 2")
     if mde is not None and not 0 < mde < 1:
         raise ValueError(f"mde is {mde:g}, must be in (0, 1)")
-    a, b = _posterior(counts, prior)
+    a, b = _posterior(counts, prior, _at_least_one(design_effect))
     ranking = np.argsort(-p_best(a, b), kind="stable")
     value = value_remaining(a, b, level=level)
-    power = _best_power(counts, ranking, mde, alpha, looks, weights, horizon, allocation)
+    power = _best_power(counts, ranking, mde, alpha, looks, weights, horizon, allocation, design_effect)
     reason: Literal["value_remaining", "conditional_power", "go_on"] = "go_on"
     if value < value_limit:
         reason = "value_remaining"
@@ -364,12 +369,13 @@ def _best_power(
     weights: ArrayLike | None,
     horizon: float | None,
     allocation: ArrayLike | None,
+    design_effect: float,
 ) -> float | None:
     """Largest chance of any arm to be proved better than its strongest rival; None where nothing can be said."""
     planned = any(part is not None for part in (looks, weights, horizon, counts.looks))
     if mde is None or not planned or not counts.n.any():
         return None
-    plan = _plan(counts, looks, weights, horizon, allocation)
+    plan = replace(_plan(counts, looks, weights, horizon, allocation), design_effect=design_effect)
     level = 2 * alpha / counts.n_arms
     first, second = int(ranking[0]), int(ranking[1])
     return max(
@@ -377,9 +383,15 @@ def _best_power(
     )
 
 
-def _posterior(counts: Counts, prior: tuple[float, float] | None) -> tuple[Floats, Floats]:
+def _at_least_one(design_effect: float) -> float:
+    if not 1 <= design_effect < math.inf:
+        raise ValueError(f"design_effect is {design_effect:g}, must be at least 1")
+    return design_effect
+
+
+def _posterior(counts: Counts, prior: tuple[float, float] | None, design_effect: float) -> tuple[Floats, Floats]:
     a, b = (1.0, 1.0) if prior is None else prior
     if not (0 < a < np.inf and 0 < b < np.inf):
         raise ValueError(f"prior is ({a:g}, {b:g}), must be two positive numbers")
-    successes = counts.successes.sum(axis=0)
-    return a + successes, b + np.maximum(counts.exposure.sum(axis=0) - successes, 0.0)
+    successes = counts.successes.sum(axis=0) / design_effect
+    return a + successes, b + np.maximum(counts.exposure.sum(axis=0) / design_effect - successes, 0.0)

@@ -24,7 +24,7 @@ from abmail.bandit import TestThenSend
 from abmail.decide import Evidence, breaches, epoch_due, next_epoch, verdict_due
 from abmail.spec import Experiment
 from abmail.stats import Comparison, Counts
-from abmail.store import BIN_SECONDS, Epoch, State, StoppedArm, StoredExperiment, Tally
+from abmail.store import BIN_SECONDS, CompanyMails, Epoch, State, StoppedArm, StoredExperiment, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -308,8 +308,26 @@ class Mailing:
             unsettled={},
             waves=self.stored.waves,
             now=now,
+            companies=self._companies(now) if self.experiment.audience.unit == "company" else (),
             stopped=self.stopped,
         )
+
+    def _companies(self, now: datetime) -> tuple[CompanyMails, ...]:
+        """What each company was sent and has answered, as the store counts it."""
+        metric, found = self.experiment.metrics.primary, []
+        for epoch, people, cells, delays in zip(self.epochs, self.people, self.cells, self.delays, strict=True):
+            passed = (now - epoch.opened_at).total_seconds()
+            units, place = np.unique(self.world.units[people], return_inverse=True)
+            parts, where = np.unique(np.stack((cells, self.world.segment[people], place)), axis=1, return_inverse=True)
+            n, answered = (np.bincount(where.reshape(-1), w, parts.shape[1]) for w in (None, delays <= passed))
+            names = (self.setup.truth.names[segment] for segment in parts[1].tolist())
+            found += [
+                CompanyMails(epoch.number, cell, name, units[unit].decode(), sent, {metric: int(k)})
+                for cell, name, unit, sent, k in zip(
+                    parts[0].tolist(), names, parts[2].tolist(), n.tolist(), answered.tolist(), strict=True
+                )
+            ]
+        return tuple(found)
 
     def _strata(self, now: datetime) -> dict[str, Tally]:
         """The counts of each segment, where segments have weights of their own."""

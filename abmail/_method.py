@@ -99,6 +99,12 @@ class Arrays:
         n, k, exposure = (part.sum(axis=-1, keepdims=True) for part in (self.n, self.k, self.exposure))
         return Arrays(n=n, k=k, exposure=exposure, weights=None)
 
+    def thinned(self, by: float) -> Arrays:
+        """As many mails as say the same where recipients are strangers: all divided by a design effect."""
+        if by == 1:
+            return self
+        return Arrays(n=self.n / by, k=self.k / by, exposure=self.exposure / by, weights=self.weights)
+
     def pair(self, a: Indices, b: Indices) -> Pair:
         """Pairs of a reference arm and another one, (..., n_pairs, n_rows)."""
         return Pair(n_a=self.n[..., a, :], k_a=self.k[..., a, :], n_b=self.n[..., b, :], k_b=self.k[..., b, :])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-__all__ = ["Moments", "Variable", "pool", "winsorize"]
+__all__ = ["Moments", "Variable", "cluster_codes", "pool", "winsorize"]
 
 Variable = Literal["value", "denominator", "covariate", "size"]
 
@@ -161,7 +161,7 @@ class Moments:
             raise ValueError(f"denominator is {columns['denominator'].min():g}, must not be negative")
         cell = epochs * shape[1] + arms
         if cluster is not None:
-            cell, columns, codes = _summed(cell, columns, _cluster_codes(cluster, len(value)))
+            cell, columns, codes = _summed(cell, columns, cluster_codes(cluster, len(value)))
             _refuse_kept_arms(cell, codes, shape)
         n, mean, product = _by_cell(cell, np.column_stack([*columns.values()]), shape)
         return cls(n, mean, product, variables=tuple(columns), limit=limit, weights=weights, looks=looks)
@@ -510,7 +510,7 @@ def _refuse_kept_arms(cell: Integers, codes: Integers, shape: tuple[int, ...]) -
         )
 
 
-def _cluster_codes(cluster: Sequence[object] | NDArray[np.generic], length: int) -> Integers:
+def cluster_codes(cluster: Sequence[object] | NDArray[np.generic], length: int) -> Integers:
     """A number for each cluster; recipients without one get one each."""
     ids: list[object] = cluster.tolist() if isinstance(cluster, np.ndarray) else list(cluster)
     if len(ids) != length:

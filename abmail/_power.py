@@ -135,7 +135,7 @@ def power(
         shape: Shape of the boundary of ``sequential``, as `compare` has it: 0 for O'Brien-Fleming, 0.25 to stop earlier
             for a little power (Wang & Tsiatis 1987), 0.5 for Pocock's.
         design_effect: Factor on the variance where whole companies get one arm and answer alike; see `design_effect`.
-            The test is then one that knows of the companies: `compare_means` with ``cluster``.
+            The test is then one that knows of the companies: `compare` with ``clusters``.
         replications: Simulated experiments, where there is no closed form.
         rng: Seed or generator of the simulation.
 

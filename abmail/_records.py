@@ -339,11 +339,23 @@ class Tally:
 
 
 class ValuedMail(NamedTuple):
-    """A mail that brought something in: its epoch and cell, and the sum of its values."""
+    """A mail that brought something in: its epoch and cell, its reader's mail domain, and the sum of its values."""
 
     epoch: int
     cell: int
+    company: str
     value: float
+
+
+class CompanyMails(NamedTuple):
+    """What a company was sent in an epoch, cell and stratum, and how many answered, by the outcome's name."""
+
+    epoch: int
+    cell: int
+    stratum: str
+    company: str
+    n: int
+    answered: Mapping[str, int]
 
 
 class PastMail(NamedTuple):
@@ -373,6 +385,7 @@ class Snapshot:
         waves: Sizes of the epochs as they were planned when the first one opened.
         segments: The counts for each value of the attribute that was asked for; empty where none was.
         values: What each mail brought in, where a value was asked for.
+        companies: What each company did, where that was asked for.
         strata: The counts for each segment with weights of its own, as it was when the mails got their cells.
         stopped: The arms that get no more mail.
     """
@@ -386,6 +399,7 @@ class Snapshot:
     waves: tuple[int, ...]
     segments: Mapping[str, Tally]
     values: tuple[ValuedMail, ...] = ()
+    companies: tuple[CompanyMails, ...] = ()
     strata: Mapping[str, Tally] = field(default_factory=dict)
     stopped: tuple[StoppedArm, ...] = ()
 

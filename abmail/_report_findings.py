@@ -92,6 +92,7 @@ class MethodReport(Part):
         why_ja: The same in Japanese.
         alpha: Error level, in (0, 1).
         looks: Planned number of looks, or None where any number is allowed.
+        design_effect: Mails that say as much as one to a stranger, where variants went out by company; else None.
     """
 
     name: str
@@ -99,6 +100,7 @@ class MethodReport(Part):
     why_ja: str = ""
     alpha: float = 0.05
     looks: int | None = None
+    design_effect: float | None = None
 
     def _check(self) -> None:
         require_alpha(self.alpha)

@@ -282,13 +282,15 @@ _TEXTS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
-    """All counts side by side, (n_segments, n_arms, n_epochs), and how they are compared."""
+    """All counts side by side, (n_segments, n_arms, n_epochs), what they stand for, and how they are compared."""
 
     segments: tuple[str, ...]
     labels: tuple[str, ...]
     base: int
     n: Floats
     k: Floats
+    sent: NDArray[np.int64]
+    answered: NDArray[np.int64]
     plan: Plan
     healthy: NDArray[np.bool_]
 
@@ -312,6 +314,7 @@ def compare_segments(
     looks: int | None = None,
     weights: ArrayLike | None = None,
     names: Sequence[str] | None = None,
+    design_effect: float = 1.0,
 ) -> SegmentComparison:
     """Compare the arms in each segment, and the segments with each other.
 
@@ -330,6 +333,8 @@ def compare_segments(
         looks: Planned number of epochs; that of the counts by default.
         weights: Planned share of each epoch, as in `compare`.
         names: Names of the arms; A, B, ... by default.
+        design_effect: That of `compare` over all segments, where recipients were assigned by company: so many mails
+            then count as one, and the sample ratio of a segment is not checked.
 
     Returns:
         The answer, with a status where there is none.
@@ -344,14 +349,16 @@ def compare_segments(
         >>> result.differs, [(winner.segment, winner.arm) for winner in result.winners]
         (True, [('young', 'B'), ('old', 'A')])
     """
-    table = _table(segments, control, check_alpha(alpha), method, looks, weights, names)
+    if not 1 <= design_effect < np.inf:
+        raise ValueError(f"design_effect is {design_effect:g}, must be at least 1")
+    table = _table(segments, control, check_alpha(alpha), method, looks, weights, names, design_effect)
     effects: dict[tuple[int, int], dict[str, Any]] = {}
     interactions, evidence = [], []
     for arm in table.others:
         pair = table.pair(arm)
         estimates, variances = log_odds_ratio(pair)
         pooled = partial_pool(estimates, variances, alpha)
-        log_e = homogeneity_evidence(pair)
+        log_e = homogeneity_evidence(pair if design_effect == 1 else _in_whole_mails(pair))
         evidence.append(log_e)
         interactions.append(_interaction(table.labels[arm], pair, pooled, log_e))
         shrunk = _shrunk(pair, pooled)
@@ -386,6 +393,7 @@ def _table(
     looks: int | None,
     weights: ArrayLike | None,
     names: Sequence[str] | None,
+    design_effect: float,
 ) -> _Table:
     if not segments:
         raise ValueError("segments are empty: give the counts of at least one")
@@ -410,15 +418,21 @@ def _table(
         raise ValueError(f"method is '{method}', must be auto, fixed, sequential or anytime")
     together = plans[0].name == "fixed" or not first.n_epochs
     sources = [counts.total() if together else counts for counts in segments.values()]
-    ratios = [sample_ratio(counts.n, counts.weights, counts.looks, _SRM_ALPHA) for counts in segments.values()]
+    by_company = design_effect > 1
+    healthy = [
+        by_company or sample_ratio(counts.n, counts.weights, counts.looks, _SRM_ALPHA).ok
+        for counts in segments.values()
+    ]
     return _Table(
         segments=tuple(segments),
         labels=labels,
         base=arm_index(control, labels),
-        n=np.stack([counts.n.T for counts in sources]).astype(np.float64),
-        k=np.stack([counts.successes.T for counts in sources]).astype(np.float64),
+        n=np.stack([counts.n.T for counts in sources]) / design_effect,
+        k=np.stack([counts.successes.T for counts in sources]) / design_effect,
+        sent=np.stack([counts.n.sum(axis=0) for counts in sources]),
+        answered=np.stack([counts.successes.sum(axis=0) for counts in sources]),
         plan=plans[0],
-        healthy=np.array([ratio.ok for ratio in ratios]),
+        healthy=np.array(healthy),
     )
 
 
@@ -440,6 +454,12 @@ def _interaction(arm: str, pair: Pair, pooled: Pooled | None, log_evidence: Floa
         p_value=None if found is None else float(chdtrc(found[1], found[0])),
         anytime_p_value=watched_p_value(log_evidence) if informative else None,
     )
+
+
+def _in_whole_mails(pair: Pair) -> Pair:
+    """The pair in whole numbers, as an exact law needs them."""
+    k_a, k_b = np.rint(pair.k_a), np.rint(pair.k_b)
+    return Pair(n_a=np.maximum(np.rint(pair.n_a), k_a), k_a=k_a, n_b=np.maximum(np.rint(pair.n_b), k_b), k_b=k_b)
 
 
 def watched_p_value(log_evidence: Floats) -> float:
@@ -498,7 +518,7 @@ def as_difference(log_odds: Floats, rate: Floats, share: Floats) -> Floats:
 def _compared(table: _Table, effects: dict[tuple[int, int], dict[str, Any]], alpha: float) -> tuple[SegmentEffect, ...]:
     """Rows of the result, with each segment's own comparison and the correction over all of them."""
     others = table.others
-    sends, hits = table.n.sum(axis=-1), table.k.sum(axis=-1)
+    sends, hits = table.sent, table.answered
     statuses = {arm: _statuses(table.pair(arm), table.healthy) for arm in others}
     found = _separately(table, alpha)
     rows: list[dict[str, Any]] = []

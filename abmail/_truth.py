@@ -257,6 +257,7 @@ class Truth:
         drift: How much all rates change in a day, fraction.
         machines: Events that no person made.
         company: Recipients of one company on average, where the company is the unit.
+        icc: Correlation of the answers within a company, fraction: colleagues answer alike, where it is over 0.
         guardrails: Rate of each unwanted event that the definition guards, for each cell.
         joins: Levels that join a running test, and how long after its first mail.
         source: Where the rates are from.
@@ -273,6 +274,7 @@ class Truth:
     drift: _Drift = 0.0
     machines: Machines = Machines()
     company: _Size = 3.0
+    icc: Share = 0.0
     guardrails: _RatesOf = field(default_factory=FrozenDict)
     joins: _Durations = field(default_factory=FrozenDict)
     source: Source = field(default="file", init=False)

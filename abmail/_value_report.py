@@ -37,11 +37,8 @@ def value_report(evidence: Evidence) -> ValueReport | None:
     chosen, how = plan_of_parts(evidence, young=findings(evidence).young)
     if not len(chosen):
         return None
-    epoch, cell, value = _chosen_values(evidence, chosen)
-    n = np.maximum(evidence.sent[chosen], _numbers(epoch, cell, (len(chosen), evidence.sent.shape[1])))
-    moments = Moments.from_sparse(
-        n, value, arm=cell, epoch=epoch, limit=metric.winsorize, weights=evidence.weights[chosen]
-    )
+    _, cell, value = _chosen_values(evidence, chosen)
+    moments = (_by_company if evidence.companies else _by_mail)(evidence, chosen, metric.winsorize)
     experiment = evidence.experiment
     compared = compare_means(
         moments, control=experiment.control_cell.index, alpha=experiment.analysis.alpha,
@@ -52,7 +49,7 @@ def value_report(evidence: Evidence) -> ValueReport | None:
         unit=metric.unit,
         limit=metric.winsorize,
         capped=0 if metric.winsorize is None else int((value > metric.winsorize).sum()),
-        arms=tuple(_arms(compared, cell, value)),
+        arms=tuple(_arms(compared, evidence.sent[chosen].sum(axis=0), cell, value)),
         method=method_report(compared.method),
         sentence=compared.sentence_in("en", unit=metric.unit),
         sentence_ja=compared.sentence_in("ja", unit=metric.unit),
@@ -69,16 +66,42 @@ def _chosen_values(
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2]
 
 
+def _by_mail(evidence: Evidence, chosen: NDArray[np.int64], limit: float | None) -> Moments:
+    """Mails as units; most of them brought in nothing."""
+    epoch, cell, value = _chosen_values(evidence, chosen)
+    n = np.maximum(evidence.sent[chosen], _numbers(epoch, cell, (len(chosen), evidence.sent.shape[1])))
+    return Moments.from_sparse(n, value, arm=cell, epoch=epoch, limit=limit, weights=evidence.weights[chosen])
+
+
+def _by_company(evidence: Evidence, chosen: NDArray[np.int64], limit: float | None) -> Moments:
+    """Companies as units: what all of one brought in, over its mails."""
+    row = {int(number): place for place, number in enumerate(chosen)}
+    units: dict[tuple[int, int, str], list[float]] = {}
+    for mails in evidence.companies:
+        if mails.epoch in row:
+            units.setdefault((mails.epoch, mails.cell, mails.company), [0.0, 0.0])[1] += mails.n
+    for mail in evidence.values:
+        if (unit := units.get((mail.epoch, mail.cell, mail.company))) is not None:
+            unit[0] += mail.value if limit is None else min(mail.value, limit)
+    value, n = np.array(list(units.values())).reshape(-1, 2).T
+    return Moments.from_values(
+        value, arm=[cell for _, cell, _ in units], epoch=[row[epoch] for epoch, _, _ in units], denominator=n,
+        n_epochs=len(chosen), n_arms=evidence.sent.shape[1], weights=evidence.weights[chosen],
+    )  # fmt: skip
+
+
 def _numbers(epoch: NDArray[np.int64], cell: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
     return np.bincount(epoch * shape[1] + cell, minlength=shape[0] * shape[1]).reshape(shape)
 
 
-def _arms(compared: MeansComparison, cell: NDArray[np.int64], value: NDArray[np.float64]) -> Iterator[ValueArmReport]:
-    same = ("name", "n", "mean", "effect", "lift", "ci_lower", "ci_upper", "p_value", "status")
+def _arms(
+    compared: MeansComparison, sent: NDArray[np.int64], cell: NDArray[np.int64], value: NDArray[np.float64]
+) -> Iterator[ValueArmReport]:
+    same = ("name", "mean", "effect", "lift", "ci_lower", "ci_upper", "p_value", "status")
     for arm in compared.arms:
         own: dict[str, Any] = {name: getattr(arm, name) for name in same}
         of_arm = value[cell == arm.index]
-        yield ValueArmReport(**own, valued=len(of_arm), total=float(of_arm.sum()))
+        yield ValueArmReport(**own, n=int(sent[arm.index]), valued=len(of_arm), total=float(of_arm.sum()))
 
 
 def curves_of(evidence: Evidence) -> tuple[CurveReport, ...]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from abmail import _tables as t
 from abmail._records import State, ValuedMail
 from abmail.events import HUMAN_LIKELY
+from abmail.recipient import email_domain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +26,13 @@ _VALUED: Final = (
         t.messages.c.attempted_at,
         t.events.c.at,
         t.events.c.body,
+        t.recipients.c.email,
     )
-    .select_from(t.events.join(t.messages, t.messages.c.id == t.events.c.message))
+    .select_from(
+        t.events.join(t.messages, t.messages.c.id == t.events.c.message).join(
+            t.recipients, t.recipients.c.id == t.messages.c.recipient
+        )
+    )
     .where(
         t.messages.c.experiment == sa.bindparam("e"),
         t.messages.c.state == State.SENT.value,
@@ -46,12 +52,12 @@ def values_of(db: sa.Connection, name: str, event: str, *, window: float) -> tup
         window: Longest delay after the send that counts, seconds.
     """
     total: defaultdict[str, float] = defaultdict(float)
-    place: dict[str, tuple[int, int]] = {}
+    place: dict[str, tuple[int, int, str]] = {}
     found = db.execute(_VALUED, {"e": name, "type": event}, execution_options={"yield_per": _BATCH})
     for row in found:
         if (row.at - row.attempted_at).total_seconds() < window:
             total[row.id] += _value(row.body)
-            place[row.id] = row.epoch, row.cell
+            place[row.id] = row.epoch, row.cell, email_domain(row.email)
     return tuple(ValuedMail(*place[mail], total[mail]) for mail in sorted(total))
 
 

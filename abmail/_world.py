@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["World"]
 
 _DAY: Final = 86_400.0
+_RARE: Final = 1e-6  # rates between which a company's can be drawn
 _PEAK: Final = 14.0  # hour of the day, at which the daily swing is highest
 _SCAN: Final = (np.log(40.0), 0.8)  # machines come after 40 seconds in the median
 _LETTERS: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789", dtype=np.uint8)
@@ -42,6 +43,8 @@ class World:
         swing: Daily swing of all rates, fraction.
         drift: Change of all rates a day, fraction.
         will: (n,) uniform: who answers at which rate.
+        mood: (n,) uniform, the same for all of a company: how its rate differs from others'.
+        icc: Correlation of the answers within a company, fraction.
         pace: (n,) uniform: how soon.
         seen: (n,) whether a person's answer is taken for a person's.
         scanned: (n,) seconds after which a machine's event is taken for a person's answer; infinite for most.
@@ -61,6 +64,8 @@ class World:
     swing: float
     drift: float
     will: Floats
+    mood: Floats
+    icc: float
     pace: Floats
     seen: NDArray[np.bool_]
     scanned: Floats
@@ -88,11 +93,13 @@ class World:
             rates, harm = (np.repeat(table.mean(axis=1, keepdims=True), len(cells), axis=1) for table in (rates, harm))
         delays: list[Delays] = [truth.delays if aa else truth.delays_of.get(cell, truth.delays) for cell in cells]
         ids = _names(n, rng)
+        by_company = experiment.audience.unit == "company"
         machines = truth.machines
         slipped = rng.random(n) < machines.share * (1 - machines.caught)
+        units = _companies(n, truth.company, rng) if by_company else ids
         return cls(
             ids=ids,
-            units=_companies(n, truth.company, rng) if experiment.audience.unit == "company" else ids,
+            units=units,
             segment=np.searchsorted(truth.shares.cumsum()[:-1], rng.random(n), side="right").astype(np.int64),
             rates=rates,
             medians=np.array([delay.median.total_seconds() for delay in delays]),
@@ -101,6 +108,8 @@ class World:
             swing=truth.swing,
             drift=truth.drift,
             will=rng.random(n),
+            mood=_of_each(units, rng) if by_company and truth.icc else np.zeros(n),
+            icc=truth.icc if by_company else 0.0,
             pace=rng.random(n),
             seen=rng.random(n) >= machines.mistaken,
             scanned=np.where(slipped, rng.lognormal(*_SCAN, n), np.inf),
@@ -123,12 +132,24 @@ class World:
             cells: (m,) the cell that each gets.
             level: Factor on the rates when they get it.
         """
-        rate = np.minimum(self.rates[self.segment[people], cells] * level, 1.0)
+        rate = self._within_company(np.minimum(self.rates[self.segment[people], cells] * level, 1.0), people)
         answer = np.full(len(people), np.inf)
         come = np.flatnonzero((self.will[people] < rate) & self.seen[people])
         answer[come] = self._speed(self.pace[people[come]], cells[come])
         counted: Floats = np.minimum(answer, self.scanned[people])
         return counted
+
+    def _within_company(self, rate: Floats, people: Integers) -> Floats:
+        """The rates of some people's companies: beta-distributed around those of all, so that answers correlate."""
+        if not self.icc:
+            return rate
+        from scipy.special import betaincinv
+
+        spread = 1 / self.icc - 1
+        inner = np.clip(rate, _RARE, 1 - _RARE)
+        drawn = betaincinv(inner * spread, (1 - inner) * spread, self.mood[people])
+        own: Floats = np.where((rate > 0) & (rate < 1), drawn, rate)
+        return own
 
     def unwanted(self, people: Integers, cells: Integers) -> Floats:
         """Seconds until each one's unwanted events, (n_guarded, m); infinite where none will come.
@@ -159,6 +180,13 @@ class World:
         share = np.bincount(self.segment[people], minlength=len(self.rates)) / max(len(people), 1)
         mean: Floats = share @ self.rates
         return mean
+
+
+def _of_each(units: NDArray[np.bytes_], rng: np.random.Generator) -> Floats:
+    """A uniform number for each unit, (n,) as its members stand; members follow each other."""
+    number = np.cumsum(np.concatenate(([False], units[1:] != units[:-1])))
+    drawn: Floats = rng.random(int(number[-1]) + 1)[number]
+    return drawn
 
 
 def _names(n: int, rng: np.random.Generator) -> NDArray[np.bytes_]:

@@ -575,6 +575,7 @@ class Engine:
         found = self.store.snapshot(
             stored.name, n_cells=len(experiment.cells), by=by if own is None else None,
             valued=None if valued is None else valued.event, window=experiment.metrics.window.total_seconds(),
+            companies=experiment.metrics.primary if experiment.audience.unit == "company" else None,
         )  # fmt: skip
         return Evidence(
             stored=found.stored,
@@ -590,6 +591,7 @@ class Engine:
             strata=found.strata,
             stopped=found.stopped,
             values=found.values,
+            companies=found.companies,
         )
 
     def pause(self, name: str, *, why: str = "", now: datetime | None = None) -> bool:

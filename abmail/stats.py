@@ -20,6 +20,7 @@ import numpy as np
 from abmail._arms import arm_index, arm_names
 from abmail._bayes import credible_interval, expected_loss, p_best, value_remaining
 from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
+from abmail._clusters import Clusters
 from abmail._comparison import ArmResult, Belief, Comparison, Contrast, Decision, MethodInfo
 from abmail._contest import hold_contest, sound
 from abmail._counts import Counts
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEWEST_SUCCESSES",
     "ArmResult",
+    "Clusters",
     "Comparison",
     "Comparisons",
     "Contrast",
@@ -114,6 +116,7 @@ __all__ = [
 ]
 
 _SRM_ALPHA = 0.001
+_SINGLE = ("exact", "aipw")
 _CHUNK = 2_000_000  # numbers in one array while many experiments are compared
 
 Method = Literal["auto", "fixed", "sequential", "anytime", "exact", "aipw", "bayes"]
@@ -137,6 +140,7 @@ def compare(
     plan: ArrayLike | None = None,
     shape: float = 0.0,
     baseline: float | None = None,
+    clusters: Clusters | None = None,
 ) -> Comparison:
     """Compare the arms of an experiment, epoch by epoch.
 
@@ -173,6 +177,8 @@ def compare(
         baseline: Rate to expect, fraction in (0, 1); it tunes ``anytime`` and ``exact``, which go by the first epoch's
             rate without it. Where the first epoch is read again while its outcomes come in, only a rate that was fixed
             beforehand keeps the level.
+        clusters: What each company did, where recipients were assigned by company: rates then spread as companies do,
+            and the sample ratio is that of companies. Not for ``exact`` and ``aipw``.
 
     Returns:
         The answer, with the method used and why. Its ``updated`` takes the next epochs.
@@ -195,8 +201,10 @@ def compare(
         counts, method=method, alpha=check_alpha(alpha), weights=weights, plan=plan, looks=looks, horizon=horizon,
         shape=shape, prior=prior, baseline=baseline,
     )  # fmt: skip
-    arrays = chosen.view(Arrays.of(counts))
-    ratio = sample_ratio(counts.n, counts.weights, counts.looks, _SRM_ALPHA)
+    likeness = None if clusters is None else _design_effect(clusters, counts, chosen)
+    arrays = chosen.view(Arrays.of(counts).thinned(likeness or 1.0))
+    units = counts.n if clusters is None else clusters.units(counts.n.shape)
+    ratio = sample_ratio(units, counts.weights, counts.looks, _SRM_ALPHA)
     contest = hold_contest(chosen, arrays, base, mde)
     arms = _arm_results(chosen, counts, arrays, contest, base=base, labels=labels, correction=correction)
     healthy = ratio.ok
@@ -215,6 +223,7 @@ def compare(
         ),
         status=_status(arms, base) if healthy else "srm_failed",
         mde=mde,
+        design_effect=likeness,
         counts=counts,
         again=partial(
             compare, control=base, alpha=alpha, method=method, weights=weights, looks=looks, horizon=horizon, mde=mde,
@@ -369,6 +378,18 @@ def _answers(
     }
 
 
+def _design_effect(clusters: Clusters, counts: Counts, plan: Plan) -> float:
+    if plan.name in _SINGLE:
+        raise ValueError(f"method is '{plan.name}', which knows of no companies; use 'sequential' or 'anytime'")
+    last = (int(clusters.row.max(initial=-1)), int(clusters.arm.max(initial=-1)))
+    if last[0] >= len(counts.n) or last[1] >= counts.n_arms:
+        raise ValueError(
+            f"clusters reach to row {last[0]} and arm {last[1]}, the counts to row {len(counts.n) - 1} and arm "
+            f"{counts.n_arms - 1}"
+        )
+    return clusters.design_effect()
+
+
 def _require_rivals(n_arms: int) -> None:
     if n_arms < 2:
         raise ValueError(f"counts have {n_arms} arm, a comparison needs at least 2")
@@ -399,9 +420,9 @@ def _arm_results(
         int(arm): {name: _finite(float(column[row])) for name, column in columns.items()}
         for row, arm in enumerate(contest.others)
     }
-    successes = counts.successes.sum(axis=0)
-    a = plan.prior[0] + successes
-    b = plan.prior[1] + np.maximum(counts.exposure.sum(axis=0) - successes, 0.0)
+    answered, successes = arrays.k.sum(axis=-1), counts.successes.sum(axis=0)
+    a = plan.prior[0] + answered
+    b = plan.prior[1] + np.maximum(arrays.exposure.sum(axis=-1) - answered, 0.0)
     beliefs = Later(partial(_beliefs, a, b, plan.alpha))
     sends, statuses = counts.n.sum(axis=0), _statuses(arrays, contest, base)
     return tuple(

@@ -31,6 +31,7 @@ from abmail import _statements as sql
 from abmail import _tables as t
 from abmail._bulk import candidates, insert_messages
 from abmail._claims import LEASE, Claims
+from abmail._companies import companies_of
 from abmail._connection import BATCH as _BATCH
 from abmail._connection import batches
 from abmail._database import is_dead, upgrade, worker_name
@@ -43,6 +44,7 @@ from abmail._records import (
     BIN_SECONDS,
     Candidate,
     Claimed,
+    CompanyMails,
     Epoch,
     Imported,
     Outcome,
@@ -81,6 +83,7 @@ __all__ = [
     "BIN_SECONDS",
     "Candidate",
     "Claimed",
+    "CompanyMails",
     "Epoch",
     "Imported",
     "Outcome",
@@ -562,12 +565,14 @@ class Store(Releases):
             return _tally(db, name, n_cells)
 
     def snapshot(
-        self, name: str, *, n_cells: int, by: str | None = None, valued: str | None = None, window: float = math.inf
-    ) -> Snapshot:
+        self, name: str, *, n_cells: int, by: str | None = None, valued: str | None = None,
+        companies: str | None = None, window: float = math.inf,
+    ) -> Snapshot:  # fmt: skip
         """All that is known of an experiment at one moment; what others write meanwhile does not show in it.
 
         With ``by``, the counts also for each value of that attribute of the recipients (``domain``, ``hour``). With
-        ``valued``, a type of event, what each mail brought in by such events within ``window`` seconds.
+        ``valued``, a type of event, what each mail brought in by such events within ``window`` seconds; with
+        ``companies``, an outcome, what the recipients of each mail domain did within that time.
 
         Raises:
             UnknownExperiment: None of that name was applied.
@@ -586,6 +591,7 @@ class Store(Releases):
                 unsettled=dict(db.execute(sql.UNSETTLED, known).all()),
                 segments={} if by is None else tallies_by(db, name, by, n_epochs=len(epochs), n_cells=n_cells),
                 values=() if valued is None else values_of(db, name, valued, window=window),
+                companies=() if companies is None else companies_of(db, name, companies, window=window),
                 strata=_strata(db, name, len(epochs), n_cells),
                 stopped=_stopped(db, name),
             )

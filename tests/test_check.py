@@ -180,11 +180,6 @@ def test_a_text_that_a_factor_replaces_is_warned_about_at_its_key(project: Path)
     assert found_in(project, text) == ["5:38 AB402 warning subject is a factor: this text is never sent"]
 
 
-def test_companies_as_units_are_warned_about_as_the_report_counts_people(project: Path) -> None:
-    (found,) = found_in(project, with_line("audience: {unit: company}"))
-    assert found.startswith("6:18 AB205 warning the report counts people, not companies: its intervals are too narrow")
-
-
 def test_a_wait_that_is_too_short_to_gain_anything_is_warned_about(project: Path) -> None:
     assert found_in(project, with_line("send_time: {mode: learn, within: 4h}")) == [
         "6:34 AB502 warning mails may wait 4h for a better hour: little is gained under 6 hours"

@@ -163,7 +163,7 @@ def test_a_rule_is_explained_by_code_or_name_and_a_misspelt_one_names_the_neares
 
 # --- choosing rules ---------------------------------------------------------------------------------------------------
 
-TWO = "\n".join([*KEYS.values(), "metrics: {primary: opened}", "audience: {unit: company}", ""])
+TWO = "\n".join([*KEYS.values(), "metrics: {primary: opened}", "allocation: {min_weight: 0.3}", ""])
 
 
 def codes_in(text: str, select: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> list[str]:
@@ -175,9 +175,9 @@ def codes_in(text: str, select: tuple[str, ...] = (), ignore: tuple[str, ...] = 
 @pytest.mark.parametrize(
     ("select", "ignore", "codes"),
     [
-        ((), (), ["AB202", "AB205"]),
+        ((), (), ["AB202", "AB204"]),
         (("AB202",), (), ["AB202"]),
-        (("AB2",), ("ab205",), ["AB202"]),
+        (("AB2",), ("ab204",), ["AB202"]),
         (("opens-decide",), (), ["AB202"]),
         (("AB1", "AB4"), (), []),
         ((), ("AB2",), []),
@@ -205,15 +205,15 @@ def test_a_rule_that_nobody_knows_cannot_be_chosen() -> None:
 
 def test_a_comment_for_a_rule_that_is_not_asked_is_not_called_unused() -> None:
     text = TWO.replace("opened}", "clicked}  # abmail: ignore[AB202] no link")
-    assert codes_in(text) == ["AB110", "AB205"]
-    assert codes_in(text, (), ("AB202",)) == ["AB205"]
+    assert codes_in(text) == ["AB110", "AB204"]
+    assert codes_in(text, (), ("AB202",)) == ["AB204"]
     assert codes_in(text, ("AB1",), ("AB110",)) == []
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_comments_are_read_whatever_the_line_ends(line_end: str) -> None:
     text = TWO.replace("metrics", "# abmail: ignore[AB202] no link\nmetrics").replace("\n", line_end)
-    assert codes_in(text) == ["AB205"]
+    assert codes_in(text) == ["AB204"]
 
 
 def test_a_finding_in_a_template_is_silenced_where_the_definition_names_the_template(
@@ -245,15 +245,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("settings", "arguments", "codes", "status"),
     [
-        ("", [], ["AB202", "AB205"], 0),
-        ("", ["--fail-on", "warning"], ["AB202", "AB205"], 1),
-        ("", ["--select", "AB202,AB205", "--ignore", "AB205"], ["AB202"], 0),
-        ('[check]\nfail_on = "warning"', [], ["AB202", "AB205"], 1),
-        ('[check]\nfail_on = "warning"', ["--fail-on", "error"], ["AB202", "AB205"], 0),
-        ('[check]\nignore = ["opens-decide"]', [], ["AB205"], 0),
-        ('[check]\nignore = ["AB202"]', ["--ignore", "AB205"], [], 0),
+        ("", [], ["AB202", "AB204"], 0),
+        ("", ["--fail-on", "warning"], ["AB202", "AB204"], 1),
+        ("", ["--select", "AB202,AB204", "--ignore", "AB204"], ["AB202"], 0),
+        ('[check]\nfail_on = "warning"', [], ["AB202", "AB204"], 1),
+        ('[check]\nfail_on = "warning"', ["--fail-on", "error"], ["AB202", "AB204"], 0),
+        ('[check]\nignore = ["opens-decide"]', [], ["AB204"], 0),
+        ('[check]\nignore = ["AB202"]', ["--ignore", "AB204"], [], 0),
         ('[check]\nselect = ["AB202"]', [], ["AB202"], 0),
-        ('[check]\nselect = ["AB202"]', ["--select", "AB205"], ["AB205"], 0),
+        ('[check]\nselect = ["AB202"]', ["--select", "AB204"], ["AB204"], 0),
     ],
 )
 def test_flags_and_settings_say_which_rules_are_asked_and_what_fails(

@@ -79,39 +79,4 @@ class HighFloor(Check):
             yield Finding(("allocation", "min_weight"), message, hint)
 
 
-class CompaniesSingly(Check):
-    """Companies are assigned as one, and the report counts their people.
-
-    **Why.** Colleagues who get one variant answer alike, and the comparison counts them as if they did not: its
-    intervals are too narrow.
-
-    **Bad.**
-
-    ```yaml
-    audience: {unit: company}
-    ```
-
-    **Good.**
-
-    ```yaml
-    audience: {unit: recipient}
-    ```
-
-    **Fix.** Keep `unit: recipient` unless colleagues would compare their mails. Where they would, plan the size with
-    `abmail power --icc`, and read a close win with care.
-    """
-
-    rule = Rule("AB205", "companies-singly", "warning")
-
-    def find(self, case: Case) -> Iterator[Finding]:
-        """Look at the unit."""
-        if case.experiment.audience.unit == "company":
-            message = (
-                "the report counts people, not companies: its intervals are too narrow where colleagues answer alike"
-            )
-            yield Finding(
-                ("audience", "unit"), message, "plan with `abmail power --icc`, and read a close win with care"
-            )
-
-
-RULES: Final[tuple[Check, ...]] = (OpensDecide(), HighFloor(), CompaniesSingly())
+RULES: Final[tuple[Check, ...]] = (OpensDecide(), HighFloor())
