@@ -248,14 +248,13 @@ def send(engine: Engine, **more: object) -> list[list[str]]:
     return [[engine.signer.message_id("spring", f"r{5 * firm + one}") for one in range(5)] for firm in range(80)]
 
 
-def whole_companies_click(engine: Engine, firms: list[list[str]], **more: object) -> None:
+def whole_companies_click(engine: Engine, firms: list[list[str]], value: float | None = None) -> None:
     for firm in firms[::4]:
         for mail in firm:
             engine.record(Event(type=EventType.CLICKED, at=NOW + timedelta(hours=1), message_id=mail), now=LATER)
-            if more:
-                engine.record(
-                    Event(type=EventType.CONVERTED, at=NOW + timedelta(hours=2), message_id=mail, **more), now=LATER
-                )  # type: ignore[arg-type]
+            if value is not None:
+                bought = Event(type=EventType.CONVERTED, at=NOW + timedelta(hours=2), message_id=mail, value=value)
+                engine.record(bought, now=LATER)
 
 
 def test_the_report_counts_companies_and_says_so(engine: Engine) -> None:

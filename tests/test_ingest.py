@@ -497,7 +497,7 @@ def test_a_crash_in_the_middle_is_mended_by_ingesting_again(account: Account, tm
     export = Export.open(path)
 
     class Broken(Export):
-        def rows(self, **options: Any) -> Iterator[Any]:  # type: ignore[override]
+        def rows(self, **options: Any) -> Iterator[Any]:
             for number, row in enumerate(export.rows(**options)):
                 if number == 5_500:
                     raise OSError("the disk is gone")
