@@ -6,10 +6,10 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Final, TypeGuard, get_args
+from typing import Annotated, Any, Final, TypeGuard, get_args
 
 from abmail._fields import Kind, MissingKey, Refusal, Refused, UnknownKey, WrongType, advice, listed
-from abmail._spec_types import Factor, Policy
+from abmail._spec_types import LINE_SCHEMA, Factor, Policy
 from abmail._values import BadValue, FrozenDict, require_line, require_text, shown
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
 Levels = Mapping[Factor, tuple[str, ...]]
 
 _LEVEL: Final = re.compile(r"[\w-]{1,64}")
+_LEVEL_IN_EDITORS: Final = r"^[^\x00-,./:-@\[-\^`{-\x7f]{1,64}$"  # in JavaScript \w is ASCII alone
 MOST_CELLS: Final = 256
 _SLACK: Final = 1e-6  # how far from 1 a sum of weights may be: the rounding of binary fractions, nobody's slip
 _FACTORS: Final[tuple[str, ...]] = get_args(Factor)
@@ -200,6 +201,26 @@ def _bad_floor(cells: int, floor: float | None) -> Iterator[Refusal]:
         yield ("min_weight",), BadValue(message, hint=f"at most {math.floor(1000 / cells) / 1000:g}")
 
 
+_EMPTY_OR_LINE: Final = {"anyOf": [LINE_SCHEMA, {"type": "string", "pattern": r"^\s*$"}]}
+_TEXTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "subject": ("Subject lines, by a name of your choice each.", LINE_SCHEMA),
+    "cta": ("Calls to action, {{ cta }} in the template, by a name of your choice each.", LINE_SCHEMA),
+    "preheader": ("Lines that mail programs show behind the subject; an empty one is none.", _EMPTY_OR_LINE),
+    "from_name": ("Names of the sender, in place of the one in message.from.", LINE_SCHEMA),
+    "body": ("Passages of the mail, {{ body }} in the template.", {"type": "string", "pattern": r"\S"}),
+}
+
+
+def _levels_schema(described: str, text: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": described,
+        "minProperties": 1,
+        "propertyNames": {"pattern": _LEVEL_IN_EDITORS},
+        "additionalProperties": text,
+    }
+
+
 Factors = Annotated[
     Mapping[Factor, Mapping[str, str]],
     Kind(
@@ -207,13 +228,8 @@ Factors = Annotated[
         {
             "type": "object",
             "minProperties": 1,
-            "propertyNames": {"enum": list(_FACTORS)},
-            "additionalProperties": {
-                "type": "object",
-                "minProperties": 1,
-                "propertyNames": {"pattern": f"^{_LEVEL.pattern}$"},
-                "additionalProperties": {"type": "string"},
-            },
+            "properties": {name: _levels_schema(*_TEXTS[name]) for name in _FACTORS},
+            "additionalProperties": False,
             "examples": [{"subject": {"plain": "Join our webinar", "number": "3 ways to report faster"}}],
         },
         lambda factors: {factor: dict(levels) for factor, levels in factors.items()},
@@ -226,8 +242,11 @@ Control = Annotated[
         {
             "type": "object",
             "minProperties": 1,
-            "propertyNames": {"enum": list(_FACTORS)},
-            "additionalProperties": {"type": "string"},
+            "properties": {
+                name: {"type": "string", "description": f"The level of {name} that the others are compared with."}
+                for name in _FACTORS
+            },
+            "additionalProperties": False,
             "examples": [{"subject": "plain"}],
         },
         dict[Factor, str],

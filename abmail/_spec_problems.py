@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from abmail._fields import Location, MissingKey, Problem, Refusal, UnknownKey, WrongType
 from abmail._values import shortened
 from abmail._yaml import ListNode, MapNode, Node, Scalar, TextProblem
-from abmail.diagnostics import Diagnostic, Place, Rule, Source, sort_key
+from abmail.diagnostics import Diagnostic, Place, Rule, Source, sort_key, visible
 from abmail.errors import ExpressionError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _find(root: Node, location: Location) -> _Found:
 
 def dotted(location: Location) -> str:
     """Write a location as people read it: ``send_time.days[0]``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{shortened(part)}" for part in location)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{shortened(visible(part))}" for part in location)
     return "".join(parts).lstrip(".")
 
 

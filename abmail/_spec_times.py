@@ -162,7 +162,9 @@ def _meets(hour: int, window: TimeWindow) -> bool:
 
 
 def _bad_quiet(quiet: tuple[TimeWindow, ...], between: TimeWindow | None) -> Iterator[Refusal]:
-    minutes = [time(*divmod(minute, 60)) for minute in range(1440)]
-    allowed = [each for each in minutes if between is None or each in between]
-    if quiet and all(any(each in stretch for stretch in quiet) for each in allowed):
+    if not quiet:
+        return
+    minutes = (time(*divmod(minute, 60)) for minute in range(1440))
+    allowed = (each for each in minutes if between is None or each in between)
+    if all(any(each in stretch for stretch in quiet) for each in allowed):
         yield ("quiet",), BadValue("no minute of the day is left for mail", hint="write shorter stretches")

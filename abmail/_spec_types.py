@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from abmail._fields import Key, Kind, Refusal, Refused, UnknownKey, WrongType, choice
 from abmail._values import (
+    MAILBOX,
     BadValue,
     FrozenDict,
     TimeWindow,
@@ -29,6 +30,7 @@ from abmail._values import (
 from abmail.segment import Segment
 
 __all__ = [
+    "LINE_SCHEMA",
     "WEEK",
     "Attribute",
     "Clock",
@@ -141,7 +143,8 @@ def _whole(least: int, most: int) -> Kind[int]:
             raise BadValue(f"{shown(value)} is {bound}")
         return value
 
-    return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
+    example = min(max(least, 3), most)
+    return Kind(read, {"type": "integer", "minimum": least, "maximum": most, "examples": [example]})
 
 
 _LAST_HOUR: Final = 23
@@ -309,7 +312,9 @@ def _names(literal: object, *, least: int) -> Kind[tuple[str, ...]]:
             raise Refused(problems)
         return tuple(sorted(names, key=order.index))
 
-    schema = {"type": "array", "items": one.schema, "uniqueItems": True, "minItems": least}
+    schema = {
+        "type": "array", "items": one.schema, "uniqueItems": True, "minItems": least, "examples": [list(order[:2])],
+    }  # fmt: skip
     return Kind(read, schema, list)
 
 
@@ -375,21 +380,32 @@ def _shares(known: tuple[str, ...] | None) -> Callable[[object], FrozenDict[str,
     return read
 
 
-_SHARE: Final = Kind(
-    parse_share,
-    {
+_LINE_PATTERN: Final = r"^\s*[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?\s*$"
+_PATH_PATTERN: Final = r"^\s*(?![/~])(?!.*\\)(?!(.*/)?\.\.\s*(/|$))[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\s*$"
+_NONE_OR_ALL: Final = {"none": r"0+(\.0+)?", "all": r"100+(\.0+)?|0*100(\.0+)?"}  # per cent
+
+
+def _share_schema(*, none: bool = True, everything: bool = True) -> dict[str, Any]:
+    """Describe a share as a number or in per cent; whether nothing (0) and everything (1) are shares, too."""
+    refused = [pattern for name, pattern in _NONE_OR_ALL.items() if not {"none": none, "all": everything}[name]]
+    unless = rf"(?!\s*({'|'.join(refused)})\s*[%％])" if refused else ""
+    number = {"minimum" if none else "exclusiveMinimum": 0, "maximum" if everything else "exclusiveMaximum": 1}
+    hundred = r"(0*[0-9]{1,2}(\.[0-9]+)?|0*100(\.0+)?)"
+    return {
         "anyOf": [
-            {"type": "number", "minimum": 0, "maximum": 1},
-            {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[%％]\s*$"},
+            {"type": "number", **number},
+            {"type": "string", "pattern": rf"^{unless}\s*{hundred}\s*[%％]\s*$"},
         ],
         "examples": [0.05, "5 %"],
-    },
-)
+    }
+
+
+_SHARE: Final = Kind(parse_share, _share_schema())
 _DURATION: Final = Kind(
     parse_duration,
     {
         "type": "string",
-        "pattern": r"^\s*(?=[0-9])([0-9]{1,9}w)?([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?\s*$",
+        "pattern": rf"^\s*(?=[0-9])(?=[0-9wdhm]*[1-9]){''.join(f'([0-9]{{1,9}}{unit})?' for unit in 'wdhms')}\s*$",
         "examples": ["90s", "15m", "1h", "3d", "2w"],
     },
     format_duration,
@@ -402,31 +418,45 @@ _WINDOW: Final = Kind(
     TimeWindow.parse,
     {
         "type": "string",
-        "pattern": rf"^\s*{_CLOCK_PATTERN}\s*[-–]\s*({_CLOCK_PATTERN}|24:00)\s*$",
+        "pattern": rf"^(?!\s*(\S+)\s*[-–]\s*\1\s*$)\s*{_CLOCK_PATTERN}\s*[-–]\s*({_CLOCK_PATTERN}|24:00)\s*$",
         "examples": ["08:00-20:00", "22:00-06:00"],
     },
     str,
 )
 _SEGMENT_EXAMPLE: Final = "stage in ['warm', 'hot'] and industry == 'manufacturing'"
-_ANY_TEXT: Final[Mapping[str, Any]] = {"type": "string"}
-_PATH: Final = Kind(_texts(require_path), {"type": "string", "examples": ["mails/webinar.html.j2"]})
+LINE_SCHEMA: Final = {"type": "string", "pattern": _LINE_PATTERN}
+_PATH: Final = Kind(
+    _texts(require_path), {"type": "string", "pattern": _PATH_PATTERN, "examples": ["mails/webinar.html.j2"]}
+)
 _MAILBOX: Final = Kind(
-    _texts(require_mailbox), {"type": "string", "examples": ["Sales <news@example.com>", "news@example.com"]}
+    _texts(require_mailbox),
+    {
+        "type": "string",
+        "pattern": rf"^\s*{MAILBOX.pattern}\s*$",
+        "examples": ["Sales <news@example.com>", "news@example.com"],
+    },
 )
 
 Version = Annotated[int, Kind(_version, {"const": 1})]
-Name = Annotated[str, Kind(_texts(require_name), {"type": "string", "pattern": f"^{_NAME.pattern}$"})]
-Text = Annotated[str, Kind(_text, _ANY_TEXT)]
-Line = Annotated[str, Kind(_texts(require_line), _ANY_TEXT)]
+Name = Annotated[
+    str,
+    Kind(_texts(require_name), {"type": "string", "pattern": f"^{_NAME.pattern}$", "examples": ["spring-webinar"]}),
+]
+Text = Annotated[
+    str, Kind(_text, {"type": "string", "examples": ["A concrete number in the subject line raises clicks."]})
+]
+Line = Annotated[str, Kind(_texts(require_line), {**LINE_SCHEMA, "examples": ["Join our spring webinar"]})]
 ProjectPath = Annotated[str, _PATH]
-ProjectPaths = Annotated[tuple[str, ...], Kind(_paths, {"type": "array", "items": _PATH.schema}, list)]
+ProjectPaths = Annotated[
+    tuple[str, ...], Kind(_paths, {"type": "array", "items": _PATH.schema, "examples": [["mails/plan.pdf"]]}, list)
+]
 Flag = Annotated[bool, Kind(_flag, {"type": "boolean"})]
 Mailbox = Annotated[str, _MAILBOX]
 Sender = Annotated[str, _MAILBOX, Key("from")]
 Share = Annotated[float, _SHARE]
-OpenShare = Annotated[float, Kind(_open, _SHARE.schema)]
-PositiveShare = Annotated[float, Kind(_positive, _SHARE.schema)]
-Holdout = Annotated[float, Kind(_below_one, _SHARE.schema)]
+OpenShare = Annotated[float, Kind(_open, _share_schema(none=False, everything=False))]
+PositiveShare = Annotated[float, Kind(_positive, _share_schema(none=False))]
+Holdout = Annotated[float, Kind(_below_one, _share_schema(everything=False))]
 Duration = Annotated[timedelta, _DURATION]
 Clock = Annotated[time, _CLOCK]
 Window = Annotated[TimeWindow, _WINDOW]
@@ -468,7 +498,10 @@ _FREE_DAY: Final = Kind(
 
 def _listed(kind: Kind[T], hint: str) -> Kind[tuple[T, ...]]:
     """The kind of a list of different items."""
-    schema = {"type": "array", "items": kind.schema, "minItems": 1, "uniqueItems": True}
+    items = {key: value for key, value in kind.schema.items() if key != "examples"}
+    schema = {
+        "type": "array", "items": items, "minItems": 1, "uniqueItems": True, "examples": [kind.schema["examples"]],
+    }  # fmt: skip
     return Kind(lambda value: _read_list(value, kind, hint), schema, lambda items: [kind.write(item) for item in items])
 
 
@@ -496,13 +529,25 @@ ValueCap = Annotated[
 ]
 Weights = Annotated[
     Mapping[str, float],
-    Kind(_shares(None), {"type": "object", "additionalProperties": _SHARE.schema}, dict[str, float]),
+    Kind(
+        _shares(None),
+        {"type": "object", "additionalProperties": _SHARE.schema, "examples": [{"plain": 0.5, "number": 0.5}]},
+        dict[str, float],
+    ),
 ]
 Guardrails = Annotated[
     Mapping[Guardrail, float],
     Kind(
         _shares(_GUARDRAILS),
-        {"type": "object", "propertyNames": {"enum": list(_GUARDRAILS)}, "additionalProperties": _SHARE.schema},
+        {
+            "type": "object",
+            "properties": {
+                name: {"description": f"Highest accepted share of mails that are {name}.", **_SHARE.schema}
+                for name in _GUARDRAILS
+            },
+            "additionalProperties": False,
+            "examples": [{"unsubscribed": 0.005, "complained": 0.001, "bounced": 0.05}],
+        },
         dict[str, float],
     ),
 ]

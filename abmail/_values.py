@@ -15,6 +15,7 @@ from datetime import time, timedelta
 from typing import Final, NoReturn, TypeVar
 
 __all__ = [
+    "MAILBOX",
     "BadValue",
     "FrozenDict",
     "TimeWindow",
@@ -44,7 +45,7 @@ _LONGEST: Final = timedelta(days=3_660)
 _TIME: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 _SHARE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*[%％]")
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+\-]*(?:/[A-Za-z0-9_+\-]+)*")
-_MAILBOX: Final = re.compile(r'(?:[^<>]*<[^<>@\s",;]+@[^<>@\s",;]+>|[^<>@\s",;]+@[^<>@\s",;]+)')
+MAILBOX: Final = re.compile(r'(?:[^<>]*<[^<>@\s",;]+@[^<>@\s",;]+>|[^<>@\s",;]+@[^<>@\s",;]+)')
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 _MACHINE_ZONES: Final = ("posix/", "right/", "localtime", "posixrules", "Factory")
 
@@ -302,7 +303,7 @@ def require_mailbox(text: str) -> str:
         BadValue: Another form, several addresses, or a line break.
     """
     mailbox = require_line(text)
-    if not _MAILBOX.fullmatch(mailbox):
+    if not MAILBOX.fullmatch(mailbox):
         raise BadValue(
             f"{shown(text)} is not a mail address", hint='write "Name <news@example.com>" or news@example.com'
         )

@@ -3,30 +3,25 @@
 The parser's events are composed here instead of by the library: that gives the place of every key and value, the
 core schema of YAML 1.2 (``12:30``, ``NO`` and ``on`` are texts, ``0123`` is 123) and firm bounds on depth, number of
 values and alias expansion, so that no text takes more than about a second.
+
+Two parsers know the syntax. libyaml is thirty times as fast and speaks YAML 1.1; it is asked first. What it refuses,
+and what the two versions of YAML or the two parsers' places differ in, goes to ruamel's, which decides.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, Protocol
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    CollectionEndEvent,
-    CollectionStartEvent,
-    DocumentStartEvent,
-    Event,
-    MappingStartEvent,
-    ScalarEvent,
-)
-from ruamel.yaml.reader import ReaderError
+from yaml import YAMLError
 
 from abmail._values import shortened, shown
 from abmail.diagnostics import Source
+
+if TYPE_CHECKING:
+    from ruamel.yaml.error import MarkedYAMLError
 
 __all__ = ["Key", "ListNode", "MapNode", "Node", "Scalar", "TextProblem", "read"]
 
@@ -36,10 +31,12 @@ _LONGEST_INT: Final = 300
 
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_BEGINS_NUMBER: Final = frozenset("+-.0123456789")
 _INT: Final = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX: Final = re.compile(r"0(?:o[0-7]+|x[0-9a-fA-F]+)")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_UNSURE: Final = re.compile("[\t\x85\u2028\u2029\ufeff]|[|>][-+0-9]*#|^(?:\\.\\.\\.|%)", re.MULTILINE)
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _ESCAPE: Final = re.compile(
     r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]", re.DOTALL
@@ -143,19 +140,45 @@ class MapNode:
 Node = Scalar | ListNode | MapNode
 
 
+class _Mark(Protocol):
+    @property
+    def index(self) -> int: ...
+
+
+class _Event(Protocol):
+    """An event of either parser; those of a kind have the same name and fields in both."""
+
+    @property
+    def start_mark(self) -> _Mark: ...
+    @property
+    def end_mark(self) -> _Mark: ...
+
+
 def read(source: Source) -> tuple[Node | None, tuple[TextProblem, ...]]:
     """Read one document.
 
     Returns:
         The document, None where there is none or its syntax is broken; and what is wrong, in the order of the text.
     """
-    composer = _Composer(source)
+    if not _UNSURE.search(source.text):
+        try:
+            return _compose(_Composer(source, quick=True), _quick_events(source.text))
+        except _Unsure:
+            pass
+    return _compose(_Composer(source), _sure_events(source.text))
+
+
+def _compose(composer: _Composer, events: Iterator[_Event]) -> tuple[Node | None, tuple[TextProblem, ...]]:
     try:
-        for event in _events(source.text):
+        for event in events:
             composer.add(event)
     except _Stop as stop:
         return None, (*composer.problems, composer.explained(stop.problem))
     return composer.root, tuple(composer.problems)
+
+
+class _Unsure(Exception):
+    """The quick parser cannot be relied on for this text."""
 
 
 class _Stop(Exception):
@@ -166,7 +189,28 @@ class _Stop(Exception):
         self.problem = problem
 
 
-def _events(text: str) -> Iterator[Event]:
+def _quick_events(text: str) -> Iterator[_Event]:
+    try:
+        from yaml._yaml import CParser
+    except ImportError:  # built without libyaml
+        raise _Unsure from None
+    try:
+        parser = CParser(text)
+        while parser.check_event():
+            event: Any = parser.get_event()
+            if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
+                raise _Unsure
+            yield event
+    except (YAMLError, ValueError):  # ValueError: halves of surrogate pairs
+        raise _Unsure from None
+
+
+def _sure_events(text: str) -> Iterator[_Event]:
+    from ruamel.yaml import YAML  # 25 ms that most texts do not need
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import YAMLError as Refused
+    from ruamel.yaml.reader import ReaderError
+
     try:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
@@ -174,7 +218,7 @@ def _events(text: str) -> Iterator[Event]:
     except ReaderError as error:
         message = f"the character U+{_code_point(error.character):04X} is not allowed in YAML"
         raise _Stop(TextProblem(kind="syntax", message=message, start=error.position, end=error.position + 1)) from None
-    except (YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+    except (Refused, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         # the scanner's own slips on broken input, such as chr() of an escape beyond Unicode
         raise _Stop(TextProblem(kind="syntax", message=f"this is not YAML: {error}", start=0)) from None
 
@@ -217,26 +261,28 @@ class _Open:
 class _Composer:
     """Builds nodes from events without recursion."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, quick: bool = False) -> None:
         self.source = source
+        self.quick = quick
         self.problems: list[TextProblem] = []
         self.root: Node | None = None
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Node, _Extent]] = {}
         self._documents = 0
+        self._adders: dict[str, Callable[[Any], None]] = {
+            "ScalarEvent": self._scalar,
+            "AliasEvent": self._alias,
+            "MappingStartEvent": lambda event: self._begin(event, MapNode(event.start_mark.index)),
+            "SequenceStartEvent": lambda event: self._begin(event, ListNode(event.start_mark.index)),
+            "MappingEndEvent": self._finish,
+            "SequenceEndEvent": self._finish,
+            "DocumentStartEvent": self._document,
+        }
 
-    def add(self, event: Event) -> None:
-        if isinstance(event, ScalarEvent):
-            self._check_tag(event)
-            self._put(self._scalar(event), event, _ONE, event.anchor)
-        elif isinstance(event, AliasEvent):
-            self._alias(event)
-        elif isinstance(event, CollectionStartEvent):
-            self._begin(event)
-        elif isinstance(event, CollectionEndEvent):
-            self._finish(event)
-        elif isinstance(event, DocumentStartEvent):
-            self._document(event)
+    def add(self, event: _Event) -> None:
+        adder = self._adders.get(type(event).__name__)
+        if adder is not None:
+            adder(event)
 
     def explained(self, problem: TextProblem) -> TextProblem:
         """Place what is missing at the end of the text where it began: at the bracket that is still open."""
@@ -244,39 +290,42 @@ class _Composer:
             return problem
         return replace(problem, start=self._open[-1].node.start)
 
-    def _stop(self, event: Event, message: str, hint: str = "") -> NoReturn:
+    def _stop(self, event: _Event, message: str, hint: str = "") -> NoReturn:
         start, end = event.start_mark.index, event.end_mark.index
         raise _Stop(TextProblem(kind="syntax", message=message, start=start, end=end, hint=hint))
 
-    def _document(self, event: DocumentStartEvent) -> None:
+    def _document(self, event: Any) -> None:
         self._documents += 1
         if self._documents > 1:
             self._stop(event, "a second document begins here", "write one definition a file")
         if event.version not in (None, (1, 2)):
             self._stop(event, "definitions are YAML 1.2", "remove the %YAML line")
 
-    def _check_tag(self, event: ScalarEvent | CollectionStartEvent) -> None:
+    def _check_tag(self, event: Any) -> None:
         if event.tag not in (None, "!"):
             message = f"the tag {shortened(event.tag)} is not used in definitions"
             self._stop(event, message, "remove it, or put a text between quotes")
 
-    def _scalar(self, event: ScalarEvent) -> Scalar:
+    def _scalar(self, event: Any) -> None:
+        self._check_tag(event)
         start, end = event.start_mark.index, event.end_mark.index
+        if start == end and self.quick and not (self._open and self._open[-1].expects_value):
+            raise _Unsure  # where a missing item stands is seen in two ways; a missing value stands at its key
         style = event.style or "plain"
         text: str = event.value
-        if _SURROGATE.search(text):
+        if not text.isascii() and _SURROGATE.search(text):
             text = self._paired(event, text)
         data = _resolve(text) if style == "plain" and event.tag is None else text
-        return Scalar(start, end, data, style, self.source.text[start:end])
+        self._put(Scalar(start, end, data, style, self.source.text[start:end]), event, _ONE, event.anchor)
 
-    def _paired(self, event: ScalarEvent, text: str) -> str:
+    def _paired(self, event: _Event, text: str) -> str:
         """Join pairs of surrogates: JSON writes a character beyond U+FFFF as two escapes."""
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             return self._stop(event, "half of a surrogate pair is not a character", "write the character itself")
 
-    def _alias(self, event: AliasEvent) -> None:
+    def _alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
             inside = any(frame.anchor == event.anchor for frame in self._open)
             what = "contains itself" if inside else "names no anchor before it"
@@ -285,22 +334,20 @@ class _Composer:
         self._check_depth(event, extent.height)
         self._put(node, event, extent, None)
 
-    def _begin(self, event: CollectionStartEvent) -> None:
+    def _begin(self, event: Any, node: ListNode | MapNode) -> None:
         self._check_tag(event)
         self._check_depth(event, 1)
-        start = event.start_mark.index
-        node = MapNode(start) if isinstance(event, MappingStartEvent) else ListNode(start)
         self._open.append(_Open(node, event.anchor, _ONE))
 
-    def _finish(self, event: Event) -> None:
+    def _finish(self, event: _Event) -> None:
         done = self._open.pop()
         self._put(done.node, event, done.extent, done.anchor)
 
-    def _check_depth(self, event: Event, height: int) -> None:
+    def _check_depth(self, event: _Event, height: int) -> None:
         if len(self._open) + height > _DEEPEST:
             self._stop(event, f"values are nested more than {_DEEPEST} deep")
 
-    def _put(self, node: Node, event: Event, extent: _Extent, anchor: str | None) -> None:
+    def _put(self, node: Node, event: _Event, extent: _Extent, anchor: str | None) -> None:
         """Hang a finished node into the collection that is open, counting what aliases expand to."""
         if anchor is not None:
             self._anchors[anchor] = (node, extent)
@@ -320,7 +367,7 @@ class _Composer:
         else:
             self._key(frame, node, event)
 
-    def _key(self, frame: _Open, node: Node, event: Event) -> None:
+    def _key(self, frame: _Open, node: Node, event: _Event) -> None:
         frame.expects_value = True
         if not isinstance(node, Scalar):
             message, hint = "a key must be a word", "put the key between quotes"
@@ -352,7 +399,7 @@ def _resolve(text: str) -> bool | int | float | str | None:
         return None
     if text in _BOOL:
         return _BOOL[text]
-    if len(text) > _LONGEST_INT:
+    if text[0] not in _BEGINS_NUMBER or len(text) > _LONGEST_INT:
         return text
     if _INT.fullmatch(text):
         return int(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
@@ -164,7 +165,10 @@ def check_paths(
         What was found, by file, line and column; each file is read once.
     """
     files, refused = definition_files(paths)
-    found = {*refused, *(finding for file in files for finding in _checked(decode_file(file), None, chosen, around))}
+    roots = cache(_marked_root)  # looked for once for each folder
+    found = set(refused)
+    for file in files:
+        found.update(_checked(decode_file(file), roots(Path(file).parent), chosen, around))
     return tuple(sorted(found, key=sort_key))
 
 

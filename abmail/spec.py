@@ -105,6 +105,11 @@ __all__ = [
 ]
 
 _EMPTY: Final = "`abmail new NAME` writes a start"
+_WEIGHTS_WITH_FIXED: Final = {
+    "if": {"properties": {"policy": {"const": "fixed"}}, "required": ["policy"]},
+    "then": {"properties": {"weights": {"type": "object"}}, "required": ["weights"]},
+    "else": {"properties": {"weights": {"type": "null"}}},
+}
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
@@ -509,4 +514,6 @@ def json_schema() -> dict[str, Any]:
     the grammar of segments is left to `load`.
     """
     draft = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": draft, "title": "abmail experiment", **describe_part(Experiment)}
+    schema = {"$schema": draft, "title": "abmail experiment", **describe_part(Experiment)}
+    schema["properties"]["allocation"].update(_WEIGHTS_WITH_FIXED)
+    return schema

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from abmail.check import explain_all
 from abmail.cli import cli
+from abmail.spec import json_schema
 
 _HEAD = """\
 # Commands
@@ -79,6 +81,16 @@ def _sections(group: click.Group, path: str) -> list[str]:
     return sections
 
 
+def schema() -> str:
+    """The JSON Schema that the package ships."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    for name, text in (("cli.md", reference()), ("rules.md", rules())):
-        (Path(__file__).parent / name).write_text(text, encoding="utf-8")
+    here = Path(__file__).parent
+    for path, text in (
+        (here / "cli.md", reference()),
+        (here / "rules.md", rules()),
+        (here.parent / "abmail" / "experiment.schema.json", schema()),
+    ):
+        path.write_text(text, encoding="utf-8")

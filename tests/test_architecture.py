@@ -102,6 +102,7 @@ HOMES: dict[str, frozenset[str]] = {
     "jinja2": frozenset({"render"}),
     "markupsafe": frozenset({"render"}),
     "ruamel": frozenset({"spec"}),
+    "yaml": frozenset({"spec"}),
     "rich": frozenset({"cli", "report"}),
     "email_validator": frozenset({"recipient"}),
     "idna": frozenset({"recipient"}),

@@ -622,6 +622,7 @@ valid = DESIGN.read_text(encoding="utf-8")
 @example("? a\n? b")
 @example("a: |9\n x")
 @example("%TAG ! tag:x\n---\n!x a")
+@example("0\x85\x850:")
 def test_any_text_is_a_definition_or_a_finding_with_a_place_inside_it(text: str | bytes) -> None:
     experiment, found = decode(text, "f.yaml")
     assert (experiment is None) is bool(found)
