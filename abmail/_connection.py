@@ -57,6 +57,11 @@ class Connected:
         """Whether all is gone when it is closed; then one thread alone may use it."""
         return self._engine.dialect.name == "sqlite" and self._engine.url.database in {None, "", ":memory:"}
 
+    def ping(self) -> None:
+        """Raise a StoreError where the database does not answer."""
+        with self._read() as db:
+            db.execute(sa.select(1))
+
     def revision(self) -> str | None:
         """The migration that the database stands at; None where there is none yet."""
         return revision_of(self._engine)

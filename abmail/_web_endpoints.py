@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from base64 import b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from abmail._web_hits import Hit, Tracking
+from abmail._web_limits import ADDRESS, MAX_BODY
 from abmail._web_pages import MAIL_HEADERS, PRIVATE, page
 from abmail.events import EventType, Token, TokenKind
 
@@ -21,49 +23,88 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from abmail._web_writer import EventWriter
 
-__all__ = ["MAX_BODY", "PIXEL", "Endpoints"]
+__all__ = ["PIXEL", "Desk", "Pages", "Pixel", "Redirect"]
 
 _log = logging.getLogger("abmail")
 
-MAX_BODY: Final = 65_536
-"""Longest body in bytes; a one-click unsubscribe has 26."""
 PIXEL: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 """A transparent GIF of one pixel, 43 bytes."""
+_PRIVATE: Final = [(name.lower().encode(), value.encode()) for name, value in PRIVATE.items()]
+_PIXEL_HEADERS: Final = [*_PRIVATE, (b"content-type", b"image/gif"), (b"content-length", b"43")]
 _RETRY: Final = {"Retry-After": "120"}
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F)))
+_IN_HEADER: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoints:
-    """The endpoints. Opens and clicks never wait for the database; what does, waits in Starlette's thread pool."""
+class Pixel:
+    """Answers with the pixel: an ASGI application without anything in between, as most requests are for it."""
+
+    desk: Desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        token = self.desk.tracking.signer.verify("o", scope["path_params"]["token"])
+        if token is None:
+            await PlainTextResponse("Not found", 404, headers=PRIVATE)(scope, receive, send)
+            return
+        self.desk.note(EventType.OPENED, token, scope)
+        await send({"type": "http.response.start", "status": 200, "headers": _PIXEL_HEADERS})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else PIXEL})
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Leads to a signed URL, likewise."""
+
+    desk: Desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        target = _target(scope["query_string"])
+        token = target and self.desk.tracking.signer.verify("c", scope["path_params"]["token"], target=target)
+        if not token or not _is_web_address(target):
+            await page(Request(scope), "bad_link", status=404)(scope, receive, send)
+            return
+        self.desk.note(EventType.CLICKED, token, scope)
+        # Byte for byte the author's URL: only what no header can hold is encoded.
+        location = (target if _IN_HEADER.fullmatch(target) else quote(target, safe=_HEADER_SAFE)).encode("ascii")
+        headers = [*_PRIVATE, (b"location", location), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 302, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the endpoints share. Opens and clicks never wait for the database."""
 
     tracking: Tracking
     clock: Callable[[], datetime]
     writer: EventWriter
 
-    async def open(self, request: Request) -> Response:
-        """The pixel."""
-        token = self._token("o", request)
-        if token is None:
-            return PlainTextResponse("Not found", 404, headers=PRIVATE)
-        self._note(EventType.OPENED, token, request)
-        return Response(PIXEL, media_type="image/gif", headers=PRIVATE)
+    def note(self, type_: EventType, token: Token, scope: Scope) -> None:
+        """Let an event be stored; HEAD changes nothing."""
+        if scope["method"] == "HEAD":
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self.writer.put(
+            Hit(
+                type=type_, token=token, at=self.clock(), method=scope["method"], headers=headers,
+                address=scope.get(ADDRESS, ""),
+            )
+        )  # fmt: skip
 
-    async def click(self, request: Request) -> Response:
-        """The redirect to a signed URL."""
-        targets = request.query_params.getlist("u")
-        target = targets[0] if len(targets) == 1 else ""
-        token = self._token("c", request, target=target)
-        if token is None or not _is_web_address(target):
-            return page(request, "bad_link", status=404)
-        self._note(EventType.CLICKED, token, request)
-        # Byte for byte the author's URL: only what no header can hold is encoded.
-        location = quote(target, safe=_HEADER_SAFE)
-        return Response(status_code=302, headers={**PRIVATE, "Location": location})
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What people look at. It waits for the database in Starlette's thread pool."""
+
+    tracking: Tracking
+    clock: Callable[[], datetime]
 
     def view(self, request: Request) -> Response:
         """The mail as a page."""
@@ -110,20 +151,14 @@ class Endpoints:
             return page(request, "try_later", status=503, headers=_RETRY)
         return page(request, "done", language=message.language)
 
-    def _token(self, kind: TokenKind, request: Request, *, target: str | None = None) -> Token | None:
-        return self.tracking.signer.verify(kind, request.path_params["token"], target=target)
+    def _token(self, kind: TokenKind, request: Request) -> Token | None:
+        return self.tracking.signer.verify(kind, request.path_params["token"])
 
-    def _note(self, type_: EventType, token: Token, request: Request) -> None:
-        """Let an event be stored; HEAD changes nothing."""
-        if request.method == "HEAD":
-            return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
-        network = self.tracking.signer.network(request.client.host) if request.client else ""
-        self.writer.put(
-            Hit(
-                type=type_, token=token, at=self.clock(), method=request.method, headers=headers, network=network
-            )
-        )  # fmt: skip
+
+def _target(query: bytes) -> str:
+    """The URL that a click carries; empty where there is none, or more than one."""
+    targets = [part[2:] for part in query.decode("latin-1").split("&") if part.startswith("u=")]
+    return unquote_plus(targets[0]) if len(targets) == 1 else ""
 
 
 def _is_web_address(target: str) -> bool:

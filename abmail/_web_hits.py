@@ -48,6 +48,9 @@ class Tracking(Protocol):
     def unsubscribe(self, message_id: str, /, *, at: datetime, reason: str) -> None:
         """Never mail the message's recipient again: idempotent, and committed before it returns."""
 
+    def ping(self) -> None:
+        """Raise an error where the database cannot be reached."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
@@ -59,7 +62,7 @@ class Hit:
         at: When it came, aware UTC.
         method: HTTP method.
         headers: Names in lower case, and values.
-        network: Keyed hash of the network that it came from; empty where that is not known. For judging only.
+        address: Of the reader, empty where it is not known. For judging only: nobody stores it.
     """
 
     type: EventType
@@ -67,24 +70,33 @@ class Hit:
     at: datetime
     method: str
     headers: Mapping[str, str]
-    network: str = ""
+    address: str = ""
 
 
-def recorder(tracking: Tracking) -> Callable[[Sequence[Hit]], None]:
-    """What judges and stores a group of hits: one look-up, one transaction. Hits of unknown messages are left out."""
+def recorder(
+    tracking: Tracking, *, on_stored: Callable[[Sequence[Event]], None] = lambda _: None
+) -> Callable[[Sequence[Hit]], None]:
+    """What judges and stores a group of hits: one look-up, one transaction. Hits of unknown messages are left out.
+
+    Args:
+        tracking: Where messages and events are.
+        on_stored: Told the events of each group that was stored, those included that were known before.
+    """
 
     def record(hits: Sequence[Hit]) -> None:
         known = tracking.messages(list({hit.token.message_id for hit in hits}))
-        events = [_event(hit, message) for hit in hits if (message := known.get(hit.token.message_id)) is not None]
+        found = ((hit, known.get(hit.token.message_id)) for hit in hits)
+        events = [_event(hit, message, tracking.signer) for hit, message in found if message is not None]
         if events:
             tracking.record_all(events)
+            on_stored(events)
 
     return record
 
 
-def _event(hit: Hit, message: SentMessage) -> Event:
+def _event(hit: Hit, message: SentMessage, signer: Signer) -> Event:
     agent = hit.headers.get("user-agent", "")
-    facts = facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network=hit.network)
+    facts = facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network=signer.network(hit.address))
     age = None if message.sent_at is None else (hit.at - message.sent_at).total_seconds()
     found = judge_facts(hit.type, facts, age=age, link=hit.token.link)
     return Event(

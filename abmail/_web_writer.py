@@ -40,6 +40,8 @@ class EventWriter:
         capacity: Most hits that wait.
         group: Most hits in one transaction.
         wait: Seconds that the first hit of a group waits for others.
+        on_dropped: Told the type of each hit for which there was no room.
+        on_settled: Told after each group, with the number of hits in it that could not be stored.
     """
 
     def __init__(
@@ -49,8 +51,11 @@ class EventWriter:
         capacity: int = CAPACITY,
         group: int = GROUP,
         wait: float = WAIT_SECONDS,
+        on_dropped: Callable[[EventType], None] = lambda _: None,
+        on_settled: Callable[[EventWriter, int], None] = lambda *_: None,
     ) -> None:
         self._record, self._capacity, self._group, self._wait = record, capacity, group, wait
+        self._on_dropped, self._on_settled = on_dropped, on_settled
         self._clicks: deque[Hit] = deque()
         self._opens: deque[Hit] = deque()
         self._in_hand = 0
@@ -80,7 +85,7 @@ class EventWriter:
         """Let a hit be stored soon; returns False where there was no room for it. Never waits."""
         with self._changed:
             if self._closing or not self._has_room(hit):
-                self.dropped[hit.type] += 1
+                self._drop(hit)
                 return False
             (self._clicks if hit.type is EventType.CLICKED else self._opens).append(hit)
             if self._thread is None:
@@ -96,8 +101,12 @@ class EventWriter:
             return True
         if hit.type is not EventType.CLICKED or not self._opens:
             return False
-        self.dropped[self._opens.pop().type] += 1
+        self._drop(self._opens.pop())
         return True
+
+    def _drop(self, hit: Hit) -> None:
+        self.dropped[hit.type] += 1
+        self._on_dropped(hit.type)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was put in is settled; returns False where that took longer than ``timeout`` seconds."""
@@ -107,6 +116,12 @@ class EventWriter:
             done = self._changed.wait_for(lambda: not self.waiting, timeout)
             self._hurrying -= 1
             return done
+
+    def open(self) -> None:
+        """Take hits in again after `close`."""
+        with self._changed:
+            if self._closing:
+                self._closing, self._thread, self._lost = False, None, 0
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Store what waits, and end the thread; what cannot be stored within ``timeout`` seconds is lost and said."""
@@ -120,10 +135,12 @@ class EventWriter:
 
     def _run(self) -> None:
         while group := self._next_group():
+            failed = self.failed
             self._settle(group)
             with self._changed:
                 self._in_hand = 0
                 self._changed.notify_all()
+            self._on_settled(self, self.failed - failed)
 
     def _next_group(self) -> list[Hit]:
         """Wait for a full group, or for what comes within the wait; empty once there is nothing left to do."""

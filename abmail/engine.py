@@ -462,6 +462,14 @@ class Engine:
             self._languages[message.experiment] = definition.message.language or "en"
         return self._languages[message.experiment]
 
+    def ping(self) -> None:
+        """Ask the database for nothing, to see whether it answers.
+
+        Raises:
+            StoreError: It does not.
+        """
+        self.store.ping()
+
     def hosted(self, message_id: str) -> str | None:
         """A sent mail as a page for a browser; None where there is no such mail.
 

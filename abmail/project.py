@@ -36,6 +36,12 @@ db = "sqlite:///abmail.db"
 # Public address of the tracker (abmail serve); it is part of every mail, so set it before the first one goes out.
 # tracker_url = "https://t.example.com"
 
+# Proxies before the tracker whose word on the reader's address is taken, as networks; unix for who comes over a socket.
+# tracker_proxies = "127.0.0.1, 10.0.0.0/8"
+
+# Requests a second that the tracker answers to one address; 0 for as many as come.
+# tracker_rate = "200"
+
 # Mail server: smtp://, smtp+starttls:// or smtps://user@host:port. Better in ABMAIL_SMTP_URL, as it holds a password.
 # Without one, mails are written to outbox/ as .eml files.
 # smtp_url = "smtp+starttls://user:password@smtp.example.com:587"
@@ -68,6 +74,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "ehlo_name": "",
     "transport": "",
     "tracker_url": "http://127.0.0.1:8025",
+    "tracker_proxies": "",
+    "tracker_rate": "200",
     "secret": "",
     "dkim_key": "",
     "dkim_selector": "",

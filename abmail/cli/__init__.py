@@ -19,6 +19,7 @@ from abmail.cli import (
     _results,
     _sending,
     _sendtime,
+    _serve,
     _simulation,
     _upkeep,
 )
@@ -89,7 +90,7 @@ def cli() -> None:
 
 
 for _module in (
-    _definitions, _people, _power, _simulation, _sendtime, _sending, _outbox, _events, _results, _upkeep,
+    _definitions, _people, _power, _simulation, _sendtime, _sending, _outbox, _serve, _events, _results, _upkeep,
 ):  # fmt: skip
     for _command in _module.COMMANDS:
         cli.add_command(_command)

@@ -25,25 +25,6 @@ _SHOWN: Final = 20
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65535), default=8025, show_default=True)
-def serve(host: str, port: int) -> None:
-    """Run the tracker: open pixel, click redirect, unsubscribe.
-
-    Example: abmail serve --host 0.0.0.0 --port 8025
-    """
-    from abmail.web import create_app, run
-
-    project = shared.project()
-    with project.engine() as engine:
-        click.echo(
-            f"the tracker listens on http://{host}:{port}; mails point to {project.settings['tracker_url'].value}",
-            err=True,
-        )
-        run(create_app(engine, clock=lambda: datetime.now(UTC)), host=host, port=port)
-
-
-@click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--provider", default="", metavar="NAME", help="Whose export it is; found from its columns by default.")
 @click.option(
@@ -197,4 +178,4 @@ def _count(outcome: dict[str, int], recorded: Sequence[str]) -> None:
         outcome[str(each)] = outcome.get(str(each), 0) + 1
 
 
-COMMANDS = (serve, ingest)
+COMMANDS = (ingest,)
