@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail._by_company import clusters_of, clusters_within
+from abmail._by_company import clusters_of, clusters_within, thinning
 from abmail._evidence import Evidence, curve_of, policy_counts
 from abmail._known import factorial_of
-from abmail.bandit import Thompson
+from abmail.bandit import Thompson, faded
 from abmail.render import readable_text
 from abmail.report import (
     ArmReport,
@@ -447,11 +447,14 @@ def _guardrails(evidence: Evidence) -> Iterator[GuardrailReport]:
     names = [cell.name for cell in experiment.cells]
     for metric, limit in limits.items():
         counts = Counts(evidence.sent, np.minimum(evidence.tally.matrix(metric), evidence.sent))
+        said = faded(counts, np.full(len(counts.n), thinning(evidence, metric))) if evidence.companies else counts
         found = check_guardrails(
-            {metric: counts}, {metric: limit}, experiment.control_cell.index, experiment.analysis.alpha, names=names
+            {metric: said}, {metric: limit}, experiment.control_cell.index, experiment.analysis.alpha, names=names
         )
         english, japanese = _GUARDED[metric]
-        for one in found:
+        totals = zip(counts.n.sum(axis=0).tolist(), counts.successes.sum(axis=0).tolist(), strict=True)
+        for arm, (n, k) in zip(found, totals, strict=True):
+            one = replace(arm, n=n, k=k, rate=k / n if n else None)
             yield GuardrailReport(
                 metric=metric, limit=limit, arm=one.arm, rate=one.rate, ok=one.ok, verdict=one.verdict,
                 upper=one.upper, sentence=replace(one, metric=english).sentence_in("en"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from abmail._records import CompanyMails
     from abmail.stats import Counts
 
-__all__ = ["clusters_of", "clusters_within"]
+__all__ = ["clusters_of", "clusters_within", "thinning"]
 
 
 def clusters_of(evidence: Evidence, counts: Counts, chosen: Sequence[int] | NDArray[np.int64]) -> Clusters | None:
@@ -63,12 +63,30 @@ def clusters_within(evidence: Evidence, axis: int, kept: NDArray[np.bool_]) -> C
     return _clusters(evidence, place)
 
 
-def _clusters(evidence: Evidence, place: Callable[[CompanyMails], tuple[int | None, int]]) -> Clusters | None:
+def thinning(evidence: Evidence, outcome: str | None = None) -> float:
+    """What part of a mail to a stranger a mail says, by all epochs: 1 where recipients are assigned one by one.
+
+    Args:
+        evidence: What is known.
+        outcome: The outcome that is counted; the primary one by default.
+    """
+    found = _clusters(evidence, lambda mails: (mails.epoch, mails.cell), outcome)
+    return 1.0 if found is None else 1 / found.design_effect()
+
+
+def _clusters(
+    evidence: Evidence, place: Callable[[CompanyMails], tuple[int | None, int]], outcome: str | None = None
+) -> Clusters | None:
     if not evidence.companies:
         return None
     codes: dict[str, int] = {}
     entries = [
-        (*placed, codes.setdefault(mails.company, len(codes)), mails.n, mails.answered.get(evidence.outcome, 0))
+        (
+            *placed,
+            codes.setdefault(mails.company, len(codes)),
+            mails.n,
+            mails.answered.get(outcome or evidence.outcome, 0),
+        )
         for mails in evidence.companies
         if (placed := place(mails))[0] is not None
     ]

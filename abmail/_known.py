@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abmail import _planning as planning
+from abmail._by_company import thinning
 from abmail._evidence import Evidence, curve_of, policy_counts, stacked
 from abmail.bandit import (
     ArmCurves,
@@ -129,6 +130,8 @@ def known(evidence: Evidence) -> Known:
 
     counts, pictures = stacked(evidence, [learning_segments(evidence)] * n_epochs, exposures)
     found = Known(counts=counts, exposures=pictures, chances=curves.chances)
+    if evidence.companies:
+        found = found.fading(np.full(len(counts.n), thinning(evidence)))
     half_life = evidence.experiment.allocation.half_life
     if half_life is None:
         return found

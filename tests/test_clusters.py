@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -306,3 +307,57 @@ def test_segments_factors_and_values_know_of_companies(engine: Engine) -> None:
     assert (sum(arm.n for arm in value.arms), sum(arm.total for arm in value.arms)) == (400, 100 * 80.0)
     sent = sum(arm.n * (arm.mean or 0) for arm in value.arms)
     assert sent == pytest.approx(100 * 50.0)
+
+
+def test_one_dead_domain_breaks_no_guardrail_and_as_many_strangers_do(engine: Engine) -> None:
+    for unit, verdict in (("recipient", "broken"), ("company", "too_few")):
+        guarded = Experiment.from_dict({
+            "spec": 1, "name": unit, "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
+            "control": {"subject": "plain"}, "message": {"template": "x.html.j2", "from": "News <news@example.com>"},
+            "allocation": {"policy": "uniform"}, "audience": {"unit": unit},
+            "metrics": {"guardrails": {"bounced": 0.05}},
+        })  # fmt: skip
+        people = [Recipient(id=f"{unit}{i}", email=f"{unit}{i}@firm{min(i // 3, 100)}.example") for i in range(400)]
+        engine.apply(engine.plan(guarded, people, template=TEMPLATE))
+        engine.tick()
+        for i in range(300, 400):
+            mail = engine.signer.message_id(unit, f"{unit}{i}")
+            engine.record(Event(type=EventType.BOUNCED, at=NOW + timedelta(hours=1), message_id=mail), now=LATER)
+        found = engine.analyze(unit, now=NOW + timedelta(days=8)).guardrails
+        worst = max(found, key=lambda one: one.rate or 0)
+        assert (unit, worst.verdict) == (unit, verdict)
+        arms = engine.analyze(unit).arms
+        assert sum(round((one.rate or 0) * arm.n) for one, arm in zip(found, arms, strict=True)) == 100
+
+
+def second_wave(path: Path) -> dict[str, float]:
+    """Weights of the second wave after whole companies clicked one variant more often."""
+    transport = Memory()
+    exp = Experiment.from_dict({
+        "spec": 1, "name": "spring", "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
+        "control": {"subject": "plain"}, "message": {"template": "x.html.j2", "from": "News <news@example.com>"},
+        "audience": {"unit": "company"}, "allocation": {"waves": 2, "every": "1d", "first_wave": 0.5},
+    })  # fmt: skip
+    people = [Recipient(id=f"r{i}", email=f"r{i}@firm{i // 10}.example") for i in range(1_200)]
+    with Engine(f"sqlite:///{path}", transport=transport, secret=b"0123456789abcdef", clock=lambda: NOW) as opened:
+        opened.apply(opened.plan(exp, people, template=TEMPLATE))
+        opened.tick()
+        firms: dict[str, list[str]] = {}
+        for mail in transport.messages:
+            firms.setdefault(mail.subject + mail.recipient.partition("@")[2], []).append(mail.message_id)
+        for share, subject in ((5, "Hello"), (4, "3 ways")):
+            for firm in [mails for key, mails in sorted(firms.items()) if key.startswith(subject)][::share]:
+                for i, one in enumerate(firm):  # hours apart: colleagues, no scanner
+                    click = Event(type=EventType.CLICKED, at=NOW + timedelta(hours=i + 1), message_id=one)
+                    opened.record(click, now=NOW + timedelta(hours=i + 1))
+        opened.tick(now=NOW + timedelta(days=2))
+        return dict(opened.analyze("spring", now=NOW + timedelta(days=2)).epochs[1].weights)
+
+
+def test_shares_follow_companies_more_slowly_than_as_many_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = second_wave(tmp_path / "companies.db")
+    monkeypatch.setattr("abmail._known.thinning", lambda _: 1.0)
+    fast = second_wave(tmp_path / "strangers.db")
+    assert 0.5 < slow["number"] < fast["number"] - 0.1
