@@ -41,7 +41,7 @@ _CANDIDATES: Final = (
         sa.exists().where(_known).label("known"),
     )
     .select_from(t.recipients.outerjoin(t.suppressions, t.suppressions.c.email == t.recipients.c.email))
-    .where(t.recipients.c.id > sa.bindparam("after"))
+    .where(t.recipients.c.id > sa.bindparam("after"), t.recipients.c.erased_at.is_(None))
     .order_by(t.recipients.c.id)
     .limit(_PAGE)
 )

@@ -88,7 +88,8 @@ class Planner:
         planning.require_applicable(plan, stored)
         barred: frozenset[str] = frozenset()
         if plan.recipients is not None:
-            barred = frozenset(self._store.import_recipients(plan.recipients, now=now).conflicts)
+            imported = self._store.import_recipients(plan.recipients, now=now)
+            barred = frozenset((*imported.conflicts, *imported.forgotten))
         known = None if plan.recipients is None else {r.id: r for r in plan.recipients if r.id not in barred}
         given = None if known is None else list(known.values())
         chosen = None if given is None else list(self._everybody(experiment.name, given))

@@ -57,12 +57,16 @@ class Recorded(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What an import changed: numbers of rows, and the addresses that another recipient already has (as ids)."""
+    """What an import changed: numbers of rows.
+
+    Left out were, as ids: those whose address another recipient already has, and those who were forgotten.
+    """
 
     new: int
     updated: int
     unchanged: int
     conflicts: tuple[str, ...]
+    forgotten: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

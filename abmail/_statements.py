@@ -60,8 +60,9 @@ __all__ = [
 
 _m: sa.BindParameter[str] = sa.bindparam("m")
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_suppressed = sa.exists().where(
-    t.recipients.c.id == t.messages.c.recipient, t.suppressions.c.email == t.recipients.c.email
+_suppressed = sa.or_(
+    sa.exists().where(t.recipients.c.id == t.messages.c.recipient, t.suppressions.c.email == t.recipients.c.email),
+    sa.exists().where(t.recipients.c.id == t.messages.c.recipient, t.recipients.c.erased_at.is_not(None)),
 )
 _sends = sa.exists().where(
     t.experiments.c.name == t.messages.c.experiment,

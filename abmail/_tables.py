@@ -15,6 +15,7 @@ __all__ = [
     "event_sources",
     "events",
     "experiments",
+    "forgotten",
     "messages",
     "metadata",
     "outcomes",
@@ -27,7 +28,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -71,6 +72,7 @@ recipients = sa.Table(
     sa.Column("zone", sa.Text),
     sa.Column("imported_at", UTCDateTime, nullable=False),
     sa.Column("domain", sa.Text, nullable=False, server_default="", index=True),  # of the address
+    sa.Column("erased_at", UTCDateTime),  # a stand-in for somebody who was erased: without address and attributes
 )
 
 suppressions = sa.Table(
@@ -78,6 +80,13 @@ suppressions = sa.Table(
     metadata,
     sa.Column("email", sa.Text, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", UTCDateTime, nullable=False),
+)
+
+forgotten = sa.Table(
+    "forgotten",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),  # of the address, under a key that is not in the database
     sa.Column("at", UTCDateTime, nullable=False),
 )
 

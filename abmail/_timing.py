@@ -143,6 +143,16 @@ class Timing:
         own = list(self._store.slot_mails(before=evidence.now, name=name))
         return timing_report(evidence, self._store.releases(name), own, gain)
 
+    @property
+    def file(self) -> Path | None:
+        """The file of the model; None where it is learned from the ledger alone."""
+        return self._file
+
+    def forget(self, recipient: str, *, dry_run: bool) -> bool:
+        """Take a recipient out of the model's file; returns whether it knew them."""
+        self._learned = None
+        return erase_from_model(recipient, self._file, dry_run=dry_run)
+
     def _model(self, now: datetime) -> tuple[SendTime, str]:
         """The model, and in words where it is from."""
         if self._file is not None and self._file.is_file():
@@ -271,3 +281,17 @@ def _reason(settings: SendTimes, source: str, weights: Mapping[int, float]) -> s
     best = max(weights, key=lambda hour: weights[hour])
     even = len(set(weights.values())) == 1
     return "hours are compared, evenly so far" if even else f"hours are compared; most go out from {best:02d}:00"
+
+
+def erase_from_model(recipient: str, model: Path | None, *, dry_run: bool = False) -> bool:
+    """Take a recipient out of the send-time model; returns whether it was in there."""
+    if model is None or not model.is_file():
+        return False
+    before = SendTime.load(model)
+    after = before.without(recipient)
+    if len(after) == len(before) or dry_run:
+        return len(after) < len(before)
+    unfinished = model.with_name(f"{model.name}.new")
+    after.save(unfinished)
+    unfinished.replace(model)
+    return True

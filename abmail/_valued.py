@@ -58,7 +58,12 @@ def values_of(db: sa.Connection, name: str, event: str, *, window: float) -> tup
         if (row.at - row.attempted_at).total_seconds() < window:
             total[row.id] += _value(row.body)
             place[row.id] = row.epoch, row.cell, email_domain(row.email)
-    return tuple(ValuedMail(*place[mail], total[mail]) for mail in sorted(total))
+    # By what they are, not by their ids: sums stay the same to the last bit when a mail gets a new one.
+    return tuple(sorted((ValuedMail(*place[mail], total[mail]) for mail in total), key=_in_order))
+
+
+def _in_order(mail: ValuedMail) -> tuple[int, int, float, str]:
+    return mail.epoch, mail.cell, mail.value, mail.company
 
 
 def _value(body: Mapping[str, object]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, overload
@@ -24,6 +24,7 @@ from abmail._intake import Ingested, take_in
 from abmail._opening import next_opening
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
+from abmail._person import person_data
 from abmail._planner import Planner
 from abmail._planning import Change, Plan
 from abmail._power_report import PowerReport, ReadOff
@@ -44,7 +45,18 @@ from abmail.sendtime import History
 from abmail.simulate import Map, Progress, Simulation, Truth, simulate
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts, PlanMethod
-from abmail.store import Epoch, Recorded, Release, State, StoppedArm, Store, StoredExperiment, StoredMessage
+from abmail.store import (
+    Epoch,
+    Forgotten,
+    Recorded,
+    Release,
+    Retired,
+    State,
+    StoppedArm,
+    Store,
+    StoredExperiment,
+    StoredMessage,
+)
 
 __all__ = [
     "Applied",
@@ -105,6 +117,7 @@ class Engine:
     ) -> None:
         self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
         self.store = Store(store) if isinstance(store, str) else store
+        self.store.fingerprints = self.signer.fingerprints
         self._clock = clock
         self._definitions = Definitions(self.store)
         self._delivery = Delivery(
@@ -445,6 +458,47 @@ class Engine:
             now: When the events reached us.
         """
         return take_in(self.store, export, refused=refused, told=told, now=now or self._clock())
+
+    # -- people -----------------------------------------------------------------------------------------------------
+
+    def forget(self, email: str, *, now: datetime | None = None, dry_run: bool = False) -> Forgotten:
+        """Erase a person everywhere but in the counts, and see to it that no mail goes to them again.
+
+        Harmless when repeated. The address stays known by a keyed hash alone: an import leaves it out.
+
+        Args:
+            email: The address, normalised.
+            now: Time of the deed.
+            dry_run: Only say what would be erased.
+
+        Raises:
+            StoreError: A mail to the person is on its way at this moment.
+        """
+        found = self.store.forget(email, now=now or self._clock(), dry_run=dry_run)
+        known = bool(found.recipient) and self._timing.forget(found.recipient, dry_run=dry_run)
+        return replace(found, in_send_times=known)
+
+    def person(self, email: str) -> dict[str, object]:
+        """All that is kept of a person, JSON-able.
+
+        Args:
+            email: The address, normalised.
+        """
+        return person_data(email, self.store.holdings(email), variant=self._variant, model=self._timing.file)
+
+    def _variant(self, experiment: str, cell: int) -> str:
+        return self._definitions.of(self.store.experiment(experiment)).cells[cell].name
+
+    def retire(self, *, keep: timedelta, now: datetime | None = None, dry_run: bool = False) -> Retired:
+        """Drop what tells of people and is older than a stretch of time; reports stay as they are.
+
+        Args:
+            keep: How long it is kept.
+            now: Time of the deed.
+            dry_run: Only say what would be dropped.
+        """
+        moment = now or self._clock()
+        return self.store.retire(before=moment - keep, now=moment, dry_run=dry_run)
 
     def message(self, message_id: str) -> Tracked | None:
         """What the tracker needs to know of a message; None where there is none."""

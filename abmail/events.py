@@ -457,6 +457,19 @@ class Signer:
 
         return of
 
+    def fingerprints(self, email: str) -> tuple[str, ...]:
+        """Keyed hashes that stand for an address where it must not be kept, the first one under the current secret.
+
+        Args:
+            email: The address, normalised.
+
+        Returns:
+            64 hexadecimal digits for each secret.
+        """
+        return tuple(
+            hashlib.blake2b(email.encode(), key=ring.person, digest_size=32).hexdigest() for ring in self._rings
+        )
+
     def sign(self, kind: TokenKind, message_id: str, *, link: int | None = None, target: str | None = None) -> str:
         """Make a token.
 
@@ -557,6 +570,7 @@ class _KeyRing:
     number: int
     message: bytes = field(repr=False)
     network: bytes = field(repr=False)
+    person: bytes = field(repr=False)
     tokens: dict[str, bytes] = field(repr=False)
 
     @classmethod
@@ -569,7 +583,11 @@ class _KeyRing:
             return hashlib.blake2b(purpose.encode(), key=master, digest_size=32).digest()
 
         return cls(
-            key("key id")[0], key("message id"), key("network"), {kind: key(f"token {kind}") for kind in _LENGTHS}
+            key("key id")[0],
+            key("message id"),
+            key("network"),
+            key("person"),
+            {kind: key(f"token {kind}") for kind in _LENGTHS},
         )
 
     def tag(self, kind: TokenKind, body: bytes, covered: bytes) -> bytes:

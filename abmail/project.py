@@ -10,11 +10,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
+from abmail._values import parse_duration
 from abmail.check import project_root
 from abmail.dkim import Dkim
 from abmail.engine import Engine, secret_file
@@ -61,6 +63,10 @@ db = "sqlite:///abmail.db"
 # Mailbox that takes bounces, at addresses such as bounces+TOKEN@example.com; read it with: abmail ingest --bounces
 # bounce_mailbox = "bounces@example.com"
 
+# How long what tells of people is kept; `abmail retention run` drops what is older, and reports stay as they are.
+# [privacy]
+# keep = "400d"
+
 # Which rules `abmail check` asks, by code, beginning of a code or name (abmail explain --all), and what fails a run.
 # [check]
 # ignore = ["AB413"]
@@ -81,6 +87,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "dkim_selector": "",
     "dkim_domain": "",
     "bounce_mailbox": "",
+    "privacy.keep": "",
 }
 """Every setting with its default."""
 
@@ -229,6 +236,26 @@ class Project:
         return self.root / "sendtime.npz"
 
     @property
+    def keep(self) -> timedelta | None:
+        """How long what tells of people is kept; None for ever.
+
+        Raises:
+            ConfigError: The setting is no length of time.
+        """
+        setting = self.settings["privacy.keep"]
+        try:
+            return parse_duration(setting.value) if setting.value else None
+        except ValueError as error:
+            raise ConfigError(f"privacy.keep ({setting.source}): {error}", hint='write for instance "400d"') from error
+
+    def erase_mails(self, messages: Iterable[str]) -> int:
+        """Delete the files of some mails from `outbox`; returns how many there were."""
+        found = [path for each in messages for path in self.outbox.glob(f"*-{each}.eml")]
+        for path in found:
+            path.unlink()
+        return len(found)
+
+    @property
     def database(self) -> str:
         """URL of the database; a relative SQLite path is taken from the project's folder."""
         url = self.settings["db"].value
@@ -305,7 +332,7 @@ class Project:
 
 
 def _setting(name: str, root: Path, environ: Mapping[str, str]) -> Setting:
-    variable = f"ABMAIL_{name.upper()}"
+    variable = f"ABMAIL_{name.upper().replace('.', '_')}"
     if environ.get(variable):
         return Setting(name=name, value=environ[variable], source=f"environment variable {variable}")
     file = root / "abmail.toml"
@@ -323,6 +350,8 @@ def _read_toml(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     written.pop("check", None)  # a table of its own, see `abmail._check_settings`
+    if isinstance(privacy := written.get("privacy"), dict):
+        written = {n: v for n, v in written.items() if n != "privacy"} | {f"privacy.{n}": v for n, v in privacy.items()}
     for name, value in written.items():
         if name not in SETTINGS or name == "secret":
             known = ", ".join(n for n in SETTINGS if n != "secret")

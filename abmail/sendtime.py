@@ -329,6 +329,17 @@ class SendTime:
         present = np.bincount(self.segment, minlength=len(self.segments)) if len(self) else np.ones(len(self.segments))
         return np.asarray(present @ classes.shares / present.sum() @ classes.shapes)
 
+    def without(self, recipient: Any) -> SendTime:
+        """The model without what it remembers of one recipient; what the account's people have in common stays."""
+        gone = int(self.people.find(np.array([recipient]))[0])
+        if gone < 0:
+            return self
+        kept = np.delete(np.arange(len(self)), gone)
+        return replace(
+            self, people=Labels(self.people.keys[kept], self.people.ids[kept]), memory=self.memory.take(kept),
+            segment=self.segment[kept], proxied=self.proxied[kept],
+        )  # fmt: skip
+
     def save(self, target: Path | str | BinaryIO) -> None:
         """Write the model as an ``npz`` file of plain arrays, with the version of its format.
 

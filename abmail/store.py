@@ -35,6 +35,7 @@ from abmail._companies import companies_of
 from abmail._connection import BATCH as _BATCH
 from abmail._connection import batches
 from abmail._database import is_dead, upgrade, worker_name
+from abmail._erasure import Erasing, Forgotten, Retired
 from abmail._event_sources import Sources
 from abmail._matching import known_messages, messages_to
 from abmail._outcomes import Outcomes
@@ -72,7 +73,6 @@ from abmail._records import (
     to_stopped,
     to_tally,
 )
-from abmail._releases import Releases
 from abmail._strata import tallies_by
 from abmail._valued import values_of
 from abmail.errors import StalePlan, StoreError, UnknownExperiment
@@ -85,12 +85,14 @@ __all__ = [
     "Claimed",
     "CompanyMails",
     "Epoch",
+    "Forgotten",
     "Imported",
     "Outcome",
     "PastMail",
     "Placed",
     "Recorded",
     "Release",
+    "Retired",
     "Slot",
     "SlotMail",
     "Snapshot",
@@ -113,7 +115,7 @@ _T = TypeVar("_T")
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 
 
-class Store(Releases):
+class Store(Erasing):
     """A database of abmail.
 
     Args:

@@ -16,6 +16,7 @@ from abmail.cli import (
     _outbox,
     _people,
     _power,
+    _privacy,
     _results,
     _sending,
     _sendtime,
@@ -90,7 +91,8 @@ def cli() -> None:
 
 
 for _module in (
-    _definitions, _people, _power, _simulation, _sendtime, _sending, _outbox, _serve, _events, _results, _upkeep,
+    _definitions, _people, _power, _simulation, _sendtime, _sending, _outbox, _serve, _events, _privacy, _results,
+    _upkeep,
 ):  # fmt: skip
     for _command in _module.COMMANDS:
         cli.add_command(_command)

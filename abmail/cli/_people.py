@@ -42,6 +42,7 @@ def audience_import(file: Path, encoding: str | None, delimiter: str | None, pro
     with shared.engine() as engine:
         imported = engine.store.import_recipients(read.recipients, now=datetime.now(UTC))
     conflicts = [f"recipient {i}: another recipient already has this address" for i in imported.conflicts]
+    conflicts += [f"recipient {i}: asked to be forgotten" for i in imported.forgotten]
     if problems is not None:
         _write_problems(read.problems, problems)
     if form == "json":
