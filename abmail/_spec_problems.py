@@ -61,6 +61,11 @@ class Origin:
     source: Source | None = None
     root: Node | None = None
 
+    def written(self, location: Location) -> object:
+        """The plain data at a location of the text; None where it is absent."""
+        found = None if self.root is None else _find(self.root, location)
+        return found.node.data if found is not None and found.complete else None
+
     def place(self, location: Location, *, key: bool = False, offset: int | None = None) -> Place:
         """Find a key or value in the text; what is absent is placed at the nearest key around it.
 

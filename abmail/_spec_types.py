@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from abmail._fields import Key, Kind, Refusal, Refused, UnknownKey, WrongType, choice
+from abmail._spec_versions import CURRENT
 from abmail._values import (
     MAILBOX,
     BadValue,
@@ -106,6 +107,8 @@ T = TypeVar("T")
 
 WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
 _GUARDRAILS: Final[tuple[str, ...]] = get_args(Guardrail)
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")  # of ISO 8601's forms the one that everybody reads
+_MOMENT: Final = re.compile(f"{_DAY.pattern}[ T][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}})?")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -168,8 +171,11 @@ def _cap(value: object) -> float:
 
 
 def _version(value: object) -> int:
-    if value != 1 or isinstance(value, bool) or not isinstance(value, int):
-        raise BadValue(f"{shown(value)} is no known version of the file format", hint="write spec: 1")
+    if value != CURRENT or isinstance(value, bool) or not isinstance(value, int):
+        hint = f"write spec: {CURRENT}"
+        if isinstance(value, int) and value > CURRENT:
+            hint = "a newer abmail writes it: update this one"
+        raise BadValue(f"{shown(value)} is no known version of the file format", hint=hint)
     return value
 
 
@@ -235,7 +241,9 @@ def _free_day(value: object) -> str | date:
     if re.fullmatch("[A-Za-z]{2}", text):
         return text.upper()
     try:
-        return date.fromisoformat(text)
+        if _DAY.fullmatch(text):
+            return date.fromisoformat(text)
+        raise ValueError(text)
     except ValueError:
         raise BadValue(
             f"{shown(value)} is neither a country nor a date", hint="write JP for its holidays, or a day as 2026-12-29"
@@ -250,7 +258,7 @@ def _moment(value: object) -> datetime:
     text = value.strip() if isinstance(value, str) else ""
     with suppress(ValueError):
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(text)
-        if moment.tzinfo is None and (isinstance(value, datetime) or len(text) > len("2026-12-04")):
+        if moment.tzinfo is None and (isinstance(value, datetime) or _MOMENT.fullmatch(text)):
             return moment.replace(second=0, microsecond=0)
     raise BadValue(
         f"{shown(value)} is not a date with a time of day",
@@ -437,7 +445,7 @@ _MAILBOX: Final = Kind(
     },
 )
 
-Version = Annotated[int, Kind(_version, {"const": 1})]
+Version = Annotated[int, Kind(_version, {"const": CURRENT})]
 Name = Annotated[
     str,
     Kind(_texts(require_name), {"type": "string", "pattern": f"^{_NAME.pattern}$", "examples": ["spring-webinar"]}),
@@ -489,7 +497,7 @@ _FREE_DAY: Final = Kind(
     _free_day,
     {
         "type": "string",
-        "pattern": "^\\s*([A-Za-z]{2}|[0-9]{4}-[0-9]{2}-[0-9]{2})\\s*$",
+        "pattern": rf"^\s*([A-Za-z]{{2}}|{_DAY.pattern})\s*$",
         "examples": ["JP", "2026-12-29"],
     },
     _free_day_text,
@@ -514,7 +522,7 @@ LocalMoment = Annotated[
         _moment,
         {
             "type": "string",
-            "pattern": r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}",
+            "pattern": rf"^\s*{_MOMENT.pattern}\s*$",
             "examples": ["2026-12-04 12:00"],
         },
         _moment_text,

@@ -65,6 +65,7 @@ from abmail._spec_types import (
     Weekday,
     require_name,
 )
+from abmail._spec_versions import migrate
 from abmail._starter import starter
 from abmail._values import BadValue, FrozenDict, TimeWindow, shown
 from abmail.diagnostics import Diagnostic, Place
@@ -386,6 +387,10 @@ class Experiment:
         """
         return self._origin.comments(mark)
 
+    def written(self, *location: str | int) -> object:
+        """A value as plain data as the file has it, before it is read; None where the file says nothing there."""
+        return self._origin.written(location)
+
     @classmethod
     def from_dict(cls, value: Mapping[str, object]) -> Experiment:
         """Read a definition from plain data, such as that of `resolved`.
@@ -487,6 +492,7 @@ def decode(text: str | bytes, path: str) -> tuple[Experiment | None, tuple[Diagn
 def _decoded(document: Document) -> tuple[Experiment | None, tuple[Diagnostic, ...]]:
     if document.root is None:
         return None, in_order(document.findings)
+    migrate(document.root)
     experiment, invalid = _build(document.root.data, document.origin)
     findings = in_order((*document.findings, *invalid))
     return (None if findings else experiment), findings

@@ -125,6 +125,8 @@ values = st.one_of(words, st.integers(-3, 2000), st.floats(-1, 2, allow_nan=Fals
 @given(st.one_of(values, st.lists(words, max_size=3), st.dictionaries(words, values, min_size=1, max_size=2)))
 @example("100.0 %")
 @example(" 5 ％ ")
+@example(["00121212"])
+@example("2026-12-04T12")
 @example("a@b <c@d.e>")
 def test_the_schema_takes_every_value_that_the_decoder_takes(value: Any) -> None:
     for kind in KINDS:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from abmail._fields import advice
-from abmail._rules import content, drift, reading, statistics, suppressing, times
+from abmail._rules import content, drift, order, reading, statistics, suppressing, times
 from abmail._rules.base import Check
 from abmail._values import shown
 
 __all__ = ["RULES", "find_rule", "require_prefix"]
 
+_FAMILIES: Final = (reading, order, suppressing, statistics, content, times, drift)
+
 RULES: Final[tuple[Check, ...]] = tuple(
     sorted(
-        (*reading.RULES, *suppressing.RULES, *statistics.RULES, *content.RULES, *times.RULES, *drift.RULES),
+        (
+            *reading.RULES,
+            *order.RULES,
+            *suppressing.RULES,
+            *statistics.RULES,
+            *content.RULES,
+            *times.RULES,
+            *drift.RULES,
+        ),
         key=lambda check: check.rule.code,
     )
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from abmail.cli import _findings as findings
+from abmail.cli import _fixing as fixing
 from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def new(name: str, kind: str) -> None:
 @click.option("--select", multiple=True, metavar="CODE", help="Ask these rules alone: AB202, AB2, opens-decide.")
 @click.option("--ignore", multiple=True, metavar="CODE", help="Leave these rules out.")
 @click.option("--fail-on", type=click.Choice(["error", "warning"]), help="Least severity that makes the exit status 1.")
+@click.option("--fix", is_flag=True, help="Mend what has one safe answer, then check.")
+@click.option("--diff", "only_diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @shared.OUTPUT
 def check(
     paths: tuple[Path, ...],
@@ -63,6 +66,8 @@ def check(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     fail_on: Severity | None,
+    fix: bool,
+    only_diff: bool,
     output: str | None,
 ) -> int:
     """Check definition files; every problem is shown at once with its place.
@@ -81,6 +86,10 @@ def check(
     with shared.words():
         chosen = Chosen.of(_codes(select) or settings.select, (*_codes(ignore), *settings.ignore))
     files, refused = definition_files(paths or (Path("experiments"),))
+    if only_diff:
+        return fixing.show(files, output, refused=bool(refused))
+    if fix:
+        fixing.rewrite(files)
     found = sorted({*refused, *check_paths(files, chosen=chosen)}, key=sort_key)
     findings.show(found, targets, output, files=files, fail_on=failing)
     click.echo(summary(found), err=True)
