@@ -23,7 +23,8 @@ body{margin:0;min-height:100vh;display:grid;place-items:center;background:#f4f5f
 font:1.0625rem/1.6 system-ui,-apple-system,"Segoe UI","Hiragino Sans","Noto Sans JP",sans-serif}
 main{box-sizing:border-box;width:min(30rem,100% - 2rem);margin:1rem;padding:2rem 1.75rem;background:#fff;
 border-radius:14px;box-shadow:0 1px 3px rgba(16,24,40,.12),0 8px 24px rgba(16,24,40,.06)}
-h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.3}
+h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.3;text-wrap:balance}
+:lang(ja){word-break:auto-phrase}
 p{margin:0 0 1.5rem}
 p:last-child{margin:0}
 button{width:100%;min-height:3rem;padding:.75rem 1.25rem;border:0;border-radius:10px;background:#1a56db;color:#fff;
@@ -36,11 +37,11 @@ button:focus-visible{outline-color:#93b4ff}}
 
 _WORDS: Final = {
     "en": {
-        "offer": ("Unsubscribe", "Press the button and you will get no more of these e-mails.", "Unsubscribe"),
-        "done": ("You are unsubscribed", "You will get no more of these e-mails. You can close this page.", ""),
+        "offer": ("Unsubscribe", "Press the button and you will get no more of these e‑mails.", "Unsubscribe"),
+        "done": ("You are unsubscribed", "You will get no more of these e‑mails. You can close this page.", ""),
         "bad_link": (
             "This link does not work",
-            "It may have been cut off on its way. Open it once more from the e-mail, or answer the e-mail.",
+            "It may have been cut off on its way. Open it once more from the e‑mail, or answer the e‑mail.",
             "",
         ),
         "away": (
@@ -63,8 +64,8 @@ _WORDS: Final = {
             "",
         ),
         "away": (
-            "しばらくしてからもう一度お開きください",
-            "ただいまこのページを表示できません。しばらくしてから、もう一度リンクを開いてください。",
+            "ただいま表示できません",
+            "しばらくしてから、もう一度リンクを開いてください。",
             "",
         ),
         "try_later": (
