@@ -240,14 +240,12 @@ def _free_day(value: object) -> str | date:
     text = value.strip() if isinstance(value, str) else ""
     if re.fullmatch("[A-Za-z]{2}", text):
         return text.upper()
-    try:
+    with suppress(ValueError):
         if _DAY.fullmatch(text):
             return date.fromisoformat(text)
-        raise ValueError(text)
-    except ValueError:
-        raise BadValue(
-            f"{shown(value)} is neither a country nor a date", hint="write JP for its holidays, or a day as 2026-12-29"
-        ) from None
+    raise BadValue(
+        f"{shown(value)} is neither a country nor a date", hint="write JP for its holidays, or a day as 2026-12-29"
+    )
 
 
 def _free_day_text(day: str | date) -> str:
