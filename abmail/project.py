@@ -16,7 +16,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
+from abmail._fetch import fetch_once
 from abmail._values import parse_duration
+from abmail._webhook_settings import read_webhooks
 from abmail.check import project_root
 from abmail.dkim import Dkim
 from abmail.engine import Engine, secret_file
@@ -25,6 +27,7 @@ from abmail.render import starter_template
 from abmail.send import File, Throttle, Transport, transport_from_url
 from abmail.spec import json_schema, starter
 from abmail.store import Store
+from abmail.webhooks import Adapter
 
 __all__ = ["SETTINGS", "Project", "Setting"]
 
@@ -71,8 +74,13 @@ db = "sqlite:///abmail.db"
 # [check]
 # ignore = ["AB413"]
 # fail_on = "warning"
+
+# Webhooks that a provider sends to <tracker_url>/w/sendgrid; its secret goes into ABMAIL_WEBHOOK_SENDGRID_SECRET, or
+# into a file with one secret a line. docs/webhooks.md tells what each provider needs.
+# [webhooks.sendgrid]
+# secret_file = "sendgrid.secret"
 """
-_GITIGNORE: Final = "abmail.db*\nabmail.secret\n*.pem\noutbox/\n"
+_GITIGNORE: Final = "abmail.db*\nabmail.secret\n*.secret\n*.pem\noutbox/\n"
 
 SETTINGS: Final[Mapping[str, str]] = {
     "db": "sqlite:///abmail.db",
@@ -230,6 +238,14 @@ class Project:
             send_times=self.send_times,
         )
 
+    def webhooks(self, *, environ: Mapping[str, str] = os.environ) -> dict[str, Adapter]:
+        """By their names, the providers whose webhooks are set up.
+
+        Raises:
+            ConfigError: A setting cannot be used, or a provider has no secret.
+        """
+        return read_webhooks(self.root, environ, tracker_url=self.settings["tracker_url"].value, fetch=fetch_once)
+
     @property
     def send_times(self) -> Path:
         """The model of when people read, as `abmail sendtime fit` writes it."""
@@ -349,7 +365,8 @@ def _read_toml(path: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    written.pop("check", None)  # a table of its own, see `abmail._check_settings`
+    for table in ("check", "webhooks"):  # with readers of their own, `abmail._check_settings` and `_webhook_settings`
+        written.pop(table, None)
     if isinstance(privacy := written.get("privacy"), dict):
         written = {n: v for n, v in written.items() if n != "privacy"} | {f"privacy.{n}": v for n, v in privacy.items()}
     for name, value in written.items():

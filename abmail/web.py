@@ -23,6 +23,7 @@ try:
     from abmail._web_hits import Hit, SentMessage, Tracking, recorder
     from abmail._web_limits import MAX_BODY, MAX_URL, MAX_WEBHOOK, Guard, Proxies, TrackerSettings, rate_limit
     from abmail._web_server import BackgroundServer, serve, shared_numbers
+    from abmail._web_webhooks import webhook_routes
     from abmail._web_writer import EventWriter
 except ModuleNotFoundError as error:
     raise MissingExtra("the tracker", "web") from error
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BODY", "MAX_URL", "MAX_WEBHOOK", "PIXEL", "BackgroundServer", "EventWriter", "Hit", "SentMessage",
-    "TrackerSettings", "Tracking", "create_app", "serve", "shared_numbers",
+    "TrackerSettings", "Tracking", "create_app", "serve", "shared_numbers", "webhook_routes",
 ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def create_app(
         tracking: Where messages and events are; an `Engine` fits.
         clock: Tells the time, aware UTC.
         settings: How it is run.
-        routes: Further ones, such as those of webhooks.
+        routes: Further ones, such as those of `webhook_routes`.
         at_end: Called at the end of the lifespan, once everything is stored.
     """
     settings = settings or TrackerSettings()

@@ -89,7 +89,7 @@ PRIVATE: dict[str, str] = {
     "_second_look": "engine", "_breakdown": "engine", "_value_report": "engine", "_habits": "engine",
     "_allocation_report": "engine", "_timing": "engine", "_timing_report": "engine", "_slot_test": "engine",
     "_engine_values": "engine", "_signing": "engine",
-    "_delivery": "engine", "_planner": "engine",
+    "_delivery": "engine", "_fetch": "project", "_webhook_settings": "project", "_planner": "engine",
 }  # fmt: skip
 """Private siblings, and the module whose room they belong to."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--metrics", is_flag=True, help="Numbers for Prometheus at /metrics.")
 @click.option("--access-log", is_flag=True, help="Write a line for each request to stdout, without its URL.")
 def serve(host: str, port: int, socket_path: Path | None, workers: int, metrics: bool, access_log: bool) -> None:
-    """Run the tracker: open pixel, click redirect, unsubscribe.
+    """Run the tracker: open pixel, click redirect, unsubscribe, and the webhooks of mail providers.
 
     Ctrl-C or SIGTERM stops it, once what it has seen is stored. See docs/tracker.md for nginx and systemd.
 
@@ -40,6 +40,8 @@ def serve(host: str, port: int, socket_path: Path | None, workers: int, metrics:
         pass  # what is wrong with the database or the key is better said here than by each worker
     place = f"http://{host}:{port}" if socket_path is None else f"unix:{socket_path}"
     told = f"the tracker listens on {place}; mails point to {project.settings['tracker_url'].value}"
+    if providers := ", ".join(project.webhooks()):
+        told += f"; webhooks are taken from {providers}"
     with web.shared_numbers() if metrics and workers > 1 else nullcontext():
         web.serve(
             partial(_tracker, project, settings), host=host, port=port, socket_path=socket_path, workers=workers,
@@ -63,10 +65,16 @@ def _settings(project: Project, metrics: bool) -> TrackerSettings:
 
 def _tracker(project: Project, settings: TrackerSettings) -> Any:
     """The tracker of a project, with a connection to the database of its own; called in each worker."""
-    from abmail.web import create_app
+    from abmail._fetch import fetch
+    from abmail.web import create_app, webhook_routes
 
     engine = project.engine()
-    return create_app(engine, clock=lambda: datetime.now(UTC), settings=settings, at_end=engine.close)
+    routes = webhook_routes(project.webhooks(), engine, clock=_now, fetch=fetch)
+    return create_app(engine, clock=_now, settings=settings, routes=routes, at_end=engine.close)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 COMMANDS = (serve,)

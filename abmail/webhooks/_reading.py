@@ -6,14 +6,23 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import parse_qsl
 
 from abmail._refusals import reading_of
 from abmail.errors import WebhookError, mask_address
-from abmail.events import Event, EventType, Verdict, judge, unverified
+from abmail.events import (
+    Event,
+    EventType,
+    Judgement,
+    RequestFacts,
+    Verdict,
+    facts_of,
+    judge_facts,
+    unverified,
+)
 from abmail.webhooks._item import Item
 
 __all__ = [
@@ -110,14 +119,15 @@ class Report:
         at = self.at or now
         require_past(at, now)
         kind, told, link = self._followed()
-        verdict, reasons = self._judged()
+        judgement, facts = self._judged(link)
         return Event(
             type=kind,
             at=at,
             message_id=self._message(source, told),
             link=link,
-            verdict=verdict,
-            reasons=reasons,
+            verdict=judgement.verdict,
+            reasons=judgement.reasons,
+            facts=None if kind is EventType.UNKNOWN else facts,
             source=source,
             key=f"{source}:{_short_id(self.id) or _digest(raw)}",
             detail=(_masked(self.detail) or self.url)[:_MAX_DETAIL],
@@ -141,14 +151,16 @@ class Report:
             return self.type, "", None
         return (EventType.CLICKED if token.kind == "c" else EventType.UNKNOWN), token.message_id, token.link
 
-    def _judged(self) -> tuple[Verdict, tuple[str, ...]]:
+    def _judged(self, link: int | None) -> tuple[Judgement, RequestFacts | None]:
+        """Who did it; with the facts, from which the store judges it again among the events around it."""
         noted = (self.note,) if self.note else ()
         if self.machine:
-            return Verdict.MACHINE, (self.machine, *noted)
-        if not self.agent.strip():
-            return Verdict.HUMAN, noted
-        found = judge(type=self.type, method="GET", user_agent=self.agent, headers={}, seconds_since_sent=None)
-        return found.verdict, (*found.reasons, *noted)
+            return Judgement(verdict=Verdict.MACHINE, reasons=(self.machine, *noted)), None
+        if self.type not in (EventType.OPENED, EventType.CLICKED):
+            return Judgement(verdict=Verdict.HUMAN, reasons=noted), None
+        facts = facts_of(user_agent=self.agent.strip() or None)
+        found = judge_facts(self.type, facts, age=None, link=link)
+        return replace(found, reasons=(*found.reasons, *noted)), facts
 
 
 def batch(

@@ -123,12 +123,18 @@ EXPECTED = {
     ],
     "test_open_event": [
         seen(
-            "opened", at="2017-08-09T22:00:19.652000Z", message="7c191be45-e9aedb9a-02f9-4d12-a87d-dd0099a07f8a-000000"
+            "opened",
+            agent="browser",
+            family="/ios",
+            at="2017-08-09T22:00:19.652000Z",
+            message="7c191be45-e9aedb9a-02f9-4d12-a87d-dd0099a07f8a-000000",
         )
     ],
     "test_click_event": [
         seen(
             "clicked",
+            agent="browser",
+            family="safari/windows",
             at="2017-08-09T23:51:25.570000Z",
             message="7c191be45-e9aedb9a-02f9-4d12-a87d-dd0099a07f8a-000000",
             detail="https://docs.aws.amazon.com/ses/latest/DeveloperGuide/",

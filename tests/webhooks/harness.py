@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from abmail.events import Event, EventType, Verdict
+from abmail.events import Agent, Event, EventType, RequestFacts, Verdict
 from abmail.webhooks import Adapter
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 OURS = "0123456789abcdef0123456789abcdef"
 DIGEST = "of the item"
+FLAGS = {
+    "sg_machine_open", "bot_apple", "bot_gmail", "bot_generic", "proxy_open", "is_prefetched", "auto_reply", "challenge",
+}  # fmt: skip
+"""The providers' own words for machines."""
+AGENTS = {"apple_privacy": "apple_privacy", "known_machine": "machine", "image_proxy": "image_proxy"}
+"""Of the reasons that come from the User-Agent: the kind of program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,8 @@ class Seen:
         at: ISO 8601; empty where the payload tells no time, and the event has that of its receipt.
         message: The provider's id of the message.
         ours: Our id of the message, which then is the event's.
+        agent: Kind of program that asked; empty where the payload does not tell its User-Agent.
+        family: Its browser and system.
         key: The provider's id of the event; else a digest of the item stands for it.
     """
 
@@ -35,6 +43,8 @@ class Seen:
     key: str = DIGEST
     verdict: str = "human"
     reasons: Sequence[str] = ()
+    agent: str = ""
+    family: str = ""
     link: int | None = None
     detail: str = ""
     hard: bool = False
@@ -47,12 +57,20 @@ class Seen:
             message_id=self.ours or f"{source}:{self.message}",
             verdict=Verdict(self.verdict),
             reasons=tuple(self.reasons),
+            facts=self._facts(source),
             link=self.link,
             source=source,
             key=key if self.key == DIGEST else f"{source}:{self.key}",
             detail=self.detail,
             hard=self.hard,
         )
+
+    def _facts(self, source: str) -> RequestFacts | None:
+        """What an open or a click goes with, unless its source gave the verdict itself."""
+        if source == "standard" or self.type not in {"opened", "clicked"} or {*self.reasons} & FLAGS:
+            return None
+        told = next((AGENTS[reason] for reason in self.reasons if reason in AGENTS), "unknown")
+        return RequestFacts(agent=Agent(self.agent or told), family=self.family)
 
 
 def seen(type_: str, **fields: Any) -> Seen:

@@ -82,7 +82,13 @@ EXPECTED = {
         )
     ],
     "test_opened_event": [
-        seen("opened", at="2018-08-12T21:33:20.089676Z", message="20180812213139.1.BC6694A917BB7E6A@example.org")
+        seen(
+            "opened",
+            agent="browser",
+            family="/mac",
+            at="2018-08-12T21:33:20.089676Z",
+            message="20180812213139.1.BC6694A917BB7E6A@example.org",
+        )
     ],
     "test_clicked_event": [seen("clicked", at="2018-08-12T21:33:20.089676Z", detail="https://example.com/test")],
     "test_delivery_status_is_none_event": [seen("queued")],
@@ -134,7 +140,10 @@ DOCUMENTED = [
         for event, type_ in (("opened", "opened"), ("clicked", "clicked"))
         for bot in ("apple", "gmail", "generic")
     ),
-    (told(event="opened", **{"client-info": {"bot": "", "user-agent": CHROME}}), [seen("opened", **SEEN)]),
+    (
+        told(event="opened", **{"client-info": {"bot": "", "user-agent": CHROME}}),
+        [seen("opened", agent="browser", family="chrome/linux", **SEEN)],
+    ),
     (
         told(event="opened", **{"client-info": {"user-agent": "Mozilla/5.0"}}),
         [seen("opened", verdict="machine", reasons=["apple_privacy"], **SEEN)],

@@ -29,9 +29,18 @@ EXPECTED = {
         )
     ],
     "test_open_event": [
-        seen("opened", at="2017-06-22T01:05:27Z", message="12345678901234567", verdict="proxy", reasons=["image_proxy"])
+        seen(
+            "opened",
+            agent="image_proxy",
+            at="2017-06-22T01:05:27Z",
+            message="12345678901234567",
+            verdict="proxy",
+            reasons=["image_proxy"],
+        )
     ],
-    "test_click_event": [seen("opened", at="2017-06-22T01:05:27Z", message="12345678901234567")],
+    "test_click_event": [
+        seen("opened", agent="browser", family="chrome/mac", at="2017-06-22T01:05:27Z", message="12345678901234567")
+    ],
     "test_bounce_event": [
         seen(
             "bounced",
@@ -79,7 +88,7 @@ DOCUMENTED: list[tuple[Any, list[Seen]]] = [
                 "agent": "Mozilla/5.0 (X11; Linux x86_64) Chrome/126.0",
             }
         ],
-        [seen("clicked", detail="https://mailjet.com", **SEEN)],
+        [seen("clicked", agent="browser", family="chrome/linux", detail="https://mailjet.com", **SEEN)],
     ),
     *(
         (bounce(about, error, hard=flagged), [seen("bounced", detail=f"{about}: {error}", hard=hard, **SEEN)])

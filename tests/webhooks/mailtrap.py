@@ -31,6 +31,7 @@ EXPECTED = {
     "test_open_event": [
         seen(
             "opened",
+            agent="image_proxy",
             at="2017-06-22T01:05:27Z",
             message="1df37d17-0286-4d8b-8edf-bc4ec5be86e6",
             key="bede7236-2284-43d6-a953-1fdcafd0fdbc",
@@ -41,6 +42,8 @@ EXPECTED = {
     "test_click_event": [
         seen(
             "clicked",
+            agent="browser",
+            family="chrome/mac",
             at="2017-06-22T01:05:27Z",
             message="1df37d17-0286-4d8b-8edf-bc4ec5be86e6",
             key="bede7236-2284-43d6-a953-1fdcafd0fdbc",

@@ -39,7 +39,12 @@ EXPECTED = {
     ],
     "test_click_event": [
         seen(
-            "clicked", at="2016-04-19T19:47:26Z", message="abcdef012345789abcdef012345789", detail="http://example.com"
+            "clicked",
+            agent="browser",
+            family="firefox/windows",
+            at="2016-04-19T19:47:26Z",
+            message="abcdef012345789abcdef012345789",
+            detail="http://example.com",
         )
     ],
     "test_sync_event": [seen("unknown", detail="blacklist: add: manual edit")],

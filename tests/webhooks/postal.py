@@ -103,7 +103,7 @@ DOCUMENTED = [
     ),
     (
         told("MessageLinkClicked", url="https://example.com/", token="t", user_agent="Mozilla/5.0 (X11) Firefox/126.0"),
-        [seen("clicked", detail="https://example.com/", **SEEN)],
+        [seen("clicked", agent="browser", family="firefox/linux", detail="https://example.com/", **SEEN)],
     ),
     (
         told("MessageDeliveryFailed", status="HardFail", details="Refused", output="550 5.1.1 User unknown"),

@@ -38,11 +38,19 @@ EXPECTED = {
         )
     ],
     "test_open_event": [
-        seen("opened", at="2016-04-27T20:21:41.249368Z", message="f4830d10-9c35-4f0c-bca3-3d9b459821f8")
+        seen(
+            "opened",
+            agent="browser",
+            family="firefox/windows",
+            at="2016-04-27T20:21:41.249368Z",
+            message="f4830d10-9c35-4f0c-bca3-3d9b459821f8",
+        )
     ],
     "test_click_event": [
         seen(
             "clicked",
+            agent="browser",
+            family="/mac",
             at="2017-10-25T15:21:11.906561Z",
             message="f4830d10-9c35-4f0c-bca3-3d9b459821f8",
             detail="https://example.com/click/me",
@@ -147,7 +155,16 @@ DOCUMENTED = [
             "ReceivedAt": "2019-11-05T16:33:54Z",
             "UserAgent": "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
         },
-        [seen("opened", at="2019-11-05T16:33:54Z", message="m1", verdict="proxy", reasons=["image_proxy"])],
+        [
+            seen(
+                "opened",
+                at="2019-11-05T16:33:54Z",
+                message="m1",
+                verdict="proxy",
+                reasons=["image_proxy"],
+                family="firefox/windows",
+            )
+        ],
     ),
     (
         {

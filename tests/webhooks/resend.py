@@ -58,6 +58,7 @@ EXPECTED = {
     "test_clicked_event": [
         seen(
             "clicked",
+            agent="browser",
             at="2023-09-28T17:21:35.257000Z",
             message="aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
             detail="https://example.com/test",

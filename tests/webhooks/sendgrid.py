@@ -96,6 +96,8 @@ EXPECTED = {
     "test_open_event": [
         seen(
             "opened",
+            agent="browser",
+            family="firefox/windows",
             at="2016-04-19T19:47:30Z",
             message="wrfRRvF7Q0GgwUo2CvDmEA.filter0425p1mdw1.13037.57168B4A1D.0",
             key="MjIwNDg5NTgtZGE3OC00NDI1LWFiMmMtMDUyZTU2ZmFkOTFm",
@@ -104,6 +106,8 @@ EXPECTED = {
     "test_click_event": [
         seen(
             "clicked",
+            agent="browser",
+            family="safari/mac",
             at="2016-04-19T19:47:30Z",
             message="_fjPjuJfRW-IPs5SuvYotg.filter0590p1mdw1.2098.57168CFC4B.0",
             key="OTdlOGUzYjctYjc5Zi00OWE4LWE4YWUtNjIxNjk2ZTJlNGVi",

@@ -63,10 +63,14 @@ EXPECTED = {
         )
     ],
     "test_bounce_challenge_response": [seen("replied", verdict="machine", reasons=["auto_reply"], detail="class 60")],
-    "test_open_event": [seen("opened")],
-    "test_initial_open_event_as_opened": [seen("opened", reasons=["initial_open"])],
-    "test_initial_open_event_as_unknown": [seen("opened", reasons=["initial_open"])],
-    "test_click_event": [seen("clicked", detail="http://example.com")],
+    "test_open_event": [seen("opened", agent="browser", family="safari/mac")],
+    "test_initial_open_event_as_opened": [
+        seen("opened", agent="browser", family="safari/mac", reasons=["initial_open"])
+    ],
+    "test_initial_open_event_as_unknown": [
+        seen("opened", agent="browser", family="safari/mac", reasons=["initial_open"])
+    ],
+    "test_click_event": [seen("clicked", agent="browser", family="safari/mac", detail="http://example.com")],
     "test_amp_events": [seen("opened"), seen("opened", reasons=["initial_open"]), seen("clicked")],
 }
 AT = {"event_id": "e1", "message_id": "m1", "timestamp": "1454442600", "rcpt_to": "a@example.com"}

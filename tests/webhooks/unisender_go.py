@@ -42,8 +42,8 @@ EXPECTED = {
     ],
     "test_spam_event": [seen("complained", detail="err_spam_rejected: 550 Spam rejected")],
     "test_unsubscribed_event": [seen("unsubscribed", detail="From unsubscribe page 'comment' field")],
-    "test_opened_event": [seen("opened", verdict="proxy", reasons=["image_proxy"])],
-    "test_clicked_event": [seen("clicked", detail="https://example.com")],
+    "test_opened_event": [seen("opened", agent="image_proxy", verdict="proxy", reasons=["image_proxy"])],
+    "test_clicked_event": [seen("clicked", agent="browser", family="safari/", detail="https://example.com")],
     "test_multiple_event_option": [
         seen("sent", at="2024-09-07T19:27:17Z", message="1sn15Z-0007Le-GtVN"),
         seen("delivered", at="2024-09-07T19:27:17Z", message="1sn15Z-0007Le-GtVN"),
