@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from itertools import takewhile
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Any, Final, cast
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2 import Template as Compiled
@@ -18,13 +19,13 @@ from abmail.errors import RenderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-    from types import CodeType
 
     from jinja2 import Environment, TemplateRuntimeError
 
-__all__ = ["Attributes", "Template", "Templates", "loaded_names", "readable_text"]
+__all__ = ["Attributes", "Names", "Template", "Templates", "loaded_names", "names_used", "readable_text"]
 
 _MANY: Final = 12  # names that are listed when none is near
+_GUARDS: Final = frozenset({"default", "d", "defined", "undefined"})
 _SHORTEST_FIXED: Final = 8  # characters; shorter pieces are read as fast as they are looked up
 
 
@@ -44,12 +45,11 @@ class Template:
         self._environment = environment
         self.autoescape = bool(environment.autoescape)
         self.name = name
-        tree = _parsed(environment, source, name)
-        self._constant = _constant(tree)
-        self.variables = _variables(tree, name)
-        self._compiled, code = _compiled(environment, tree, name)
+        prepared = _prepared(source, name, self.autoescape)
+        self._constant, self.variables = prepared.constant, prepared.variables
+        self._compiled = prepared.bound_to(environment)
         loader = environment.loader
-        self.fixed = frozenset(_texts(code)) | (loader.fixed if isinstance(loader, _Files) else frozenset())
+        self.fixed = prepared.fixed | (loader.fixed if isinstance(loader, _Files) else frozenset())
         self._names = frozenset({name, *(loader.files if isinstance(loader, _Files) else ())})
 
     def pieces(self, variables: Mapping[str, object], variant: str) -> list[str]:
@@ -166,7 +166,7 @@ def loaded_names(source: str, name: str) -> dict[str, int]:
     Raises:
         RenderError: It cannot be read, or a name is no fixed text.
     """
-    environment = _environment(autoescape=False, files={})
+    environment = _bare(autoescape=False)
     found: dict[str, int] = {}
     for node in _parsed(environment, source, name).find_all(
         (nodes.Extends, nodes.FromImport, nodes.Import, nodes.Include)
@@ -175,6 +175,62 @@ def loaded_names(source: str, name: str) -> dict[str, int]:
             if each is not None:
                 found.setdefault(each, node.lineno)
     return found
+
+
+class Names(NamedTuple):
+    """What a template asks for without a guard, each name with the line where it stands first.
+
+    Attributes:
+        variables: Names that stand alone.
+        columns: Columns of the recipient.
+    """
+
+    variables: dict[str, int]
+    columns: dict[str, int]
+
+
+@lru_cache(maxsize=256)
+def names_used(source: str, name: str) -> Names:
+    r"""Find the names that have to be there for a template to be filled.
+
+    A name that stands anywhere in a `default` filter or a test `is defined` is guarded; so is what a template sets.
+
+    Args:
+        source: Of a template or of a text that may be one.
+        name: Path of its file, or its place in the definition.
+
+    Raises:
+        RenderError: It cannot be read.
+
+    >>> names_used("{{ cta }}\n{{ recipient.name | default('') }} {{ recipient['会社名'] }}", "a.html").columns
+    {'会社名': 2}
+    """
+    environment = _bare(autoescape=False)
+    tree = _parsed(environment, source, name)
+    free = _variables(tree, name) - environment.globals.keys()
+    guards = (each for each in tree.find_all((nodes.Filter, nodes.Test)) if each.name in _GUARDS)
+    guarded_names = {_dotted(each) for guard in guards for each in (guard.node, *guard.node.find_all(nodes.Expr))}
+    found = Names({}, {})
+    for node in tree.find_all(nodes.Expr):
+        owner, spelled = _dotted(node)
+        if (owner, spelled) in guarded_names or not spelled:
+            continue
+        if owner == "recipient":
+            found.columns.setdefault(spelled, node.lineno)
+        elif not owner and spelled in free:
+            found.variables.setdefault(spelled, node.lineno)
+    return found
+
+
+def _dotted(node: nodes.Node) -> tuple[str, str]:
+    """``("recipient", "name")`` for a column, ``("", "cta")`` for a variable that is read, two empty texts else."""
+    if isinstance(node, nodes.Name) and node.ctx == "load":
+        return "", node.name
+    if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+        return node.node.name, node.attr
+    if isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name) and isinstance(node.arg, nodes.Const):
+        return node.node.name, str(node.arg.value)
+    return "", ""
 
 
 def readable_text(source: str) -> str:
@@ -186,7 +242,7 @@ def readable_text(source: str) -> str:
     '[recipient.name], your seat is kept'
     """
     pieces = [""]
-    tokens = _environment(autoescape=False, files={}).lex(source)
+    tokens = _bare(autoescape=False).lex(source)
     for _, kind, text in tokens:
         if kind == "data":
             pieces[-1] += text
@@ -235,8 +291,9 @@ class _Files(BaseLoader):
     def compile(self, environment: GuardedEnvironment) -> None:
         """Compile all of them, so that a fault is found before the first mail."""
         for name, source in self.files.items():
-            self._compiled[name], code = _compiled(environment, _parsed(environment, source, name), name)
-            self.fixed |= frozenset(_texts(code))
+            prepared = _prepared(source, name, bool(environment.autoescape))
+            self._compiled[name] = prepared.bound_to(environment)
+            self.fixed |= prepared.fixed
 
     def load(self, _: Environment, name: str, __: MutableMapping[str, object] | None = None) -> Compiled:
         """Find one by its name."""
@@ -268,12 +325,18 @@ def _parsed(environment: GuardedEnvironment, source: str, name: str) -> nodes.Te
         _require_fixed_names(tree, name)
     except TemplateSyntaxError as error:
         raise _refused(error, name) from error
+    except RecursionError:
+        raise _too_deep(name) from None
     return tree
 
 
 def _refused(error: TemplateSyntaxError, name: str) -> RenderError:
     message = f"{name}, line {error.lineno}: {error.message}"
     return RenderError(message, template=name, line=error.lineno, hint="correct the template")
+
+
+def _too_deep(name: str) -> RenderError:
+    return RenderError(f"{name}: it is nested too deeply", template=name, hint="take the template apart")
 
 
 def _require_fixed_names(tree: nodes.Template, name: str) -> None:
@@ -286,12 +349,41 @@ def _require_fixed_names(tree: nodes.Template, name: str) -> None:
             raise TemplateSyntaxError("the name of another template must be a text in quotes", node.lineno, name)
 
 
-def _compiled(environment: GuardedEnvironment, tree: nodes.Template, name: str) -> tuple[Compiled, CodeType]:
+class _Prepared(NamedTuple):
+    """What compiling makes of a source, whatever it includes."""
+
+    code: CodeType
+    constant: str | None
+    variables: frozenset[str]
+    fixed: frozenset[str]
+
+    def bound_to(self, environment: GuardedEnvironment) -> Compiled:
+        """The compiled template with the filters and includes of an environment."""
+        return Compiled.from_code(environment, self.code, dict(environment.globals))
+
+
+@lru_cache(maxsize=256)
+def _prepared(source: str, name: str, autoescape: bool) -> _Prepared:
+    """Compile a source once: one template serves many definitions.
+
+    Raises:
+        RenderError: It cannot be compiled.
+    """
+    environment = _bare(autoescape)
+    tree = _parsed(environment, source, name)
     try:
+        constant, variables = _constant(tree), _variables(tree, name)
         code = environment.compile(guarded(tree, environment), name, name)
     except TemplateSyntaxError as error:
         raise _refused(error, name) from error
-    return Compiled.from_code(environment, code, dict(environment.globals)), code
+    except RecursionError:
+        raise _too_deep(name) from None
+    return _Prepared(code, constant, variables, frozenset(_texts(code)))
+
+
+@lru_cache(maxsize=2)
+def _bare(autoescape: bool) -> GuardedEnvironment:
+    return _environment(autoescape=autoescape, files={})
 
 
 def _variables(tree: nodes.Template, name: str) -> frozenset[str]:
@@ -299,6 +391,8 @@ def _variables(tree: nodes.Template, name: str) -> frozenset[str]:
         return frozenset(meta.find_undeclared_variables(tree))
     except TemplateSyntaxError as error:
         raise _refused(error, name) from error
+    except RecursionError:
+        raise _too_deep(name) from None
 
 
 def _constant(tree: nodes.Template) -> str | None:

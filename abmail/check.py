@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from abmail._rules.base import ALONE, Around, Case, Check, Finding, Moves, Page
 from abmail._rules.catalogue import RULES, find_rule, require_prefix
-from abmail._rules.reading import is_file
+from abmail._rules.files import is_file
 from abmail._rules.suppressing import Ignore, ignores, silencing, unused
 from abmail._spec_problems import UNREADABLE_FILE
 from abmail.diagnostics import Diagnostic, Place, sort_key

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from abmail.spec import Cell, Experiment
 
 __all__ = [
-    "MAX_OUTPUT", "Previewed", "RenderedMessage", "Renderer", "preview_page", "read_files", "read_template",
+    "MAX_OUTPUT", "Previewed", "Proof", "RenderedMessage", "Renderer", "preview_page", "read_files", "read_template",
     "readable_text", "starter_template",
 ]  # fmt: skip
 
@@ -85,6 +85,35 @@ class RenderedMessage:
     html: str
     text: str
     raw: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What a mail says, before its links are tracked.
+
+    Attributes:
+        cell: Name of the variant.
+        from_name: Display name of the sender.
+        subject: Subject as people read it.
+        preheader: Text that mail programs show behind the subject; empty where there is none.
+        html: The HTML page, links as written.
+        bare: The same without where its links lead.
+        page_text: What the page says, without where its links lead.
+        text: The text part, links as written.
+        links: Where the page's links lead, those for unsubscribing and viewing the mail in a browser left out.
+        offers_leave: Whether the page shows a link for unsubscribing.
+    """
+
+    cell: str
+    from_name: str
+    subject: str
+    preheader: str
+    html: str
+    bare: str
+    page_text: str
+    text: str
+    links: tuple[str, ...]
+    offers_leave: bool
 
 
 class Renderer:
@@ -229,6 +258,32 @@ class Renderer:
             html=self.hosted(cell=cell, recipient=recipient, message_id=message_id),
             text=mail.text,
             size=len(mail.html.encode()),
+        )
+
+    def proof(self, *, cell: Cell, recipient: Recipient, message_id: str) -> Proof:
+        """Make what the mail of a cell says; see `render`."""
+        links = _Links(self._signer.of(message_id), self._tracker_url)
+        self._templates.start()
+        shared = self._shared(cell, recipient, links)
+        try:
+            variables = {**shared, **self._texts(cell, shared)}
+            page, _ = self._page(cell, variables, links)
+            text = page.text({})
+            if self._text is not None:
+                text = self._text.fill({**variables, **_as_text(variables.get("body"))}, cell.name)
+        except ValueError as error:
+            raise self._failed(cell, error) from error
+        own = (links.unsubscribe_url, links.view_url)
+        nowhere = dict.fromkeys(range(len(page.links)), "")
+        return Proof(
+            cell=cell.name,
+            **{name: str(variables[name]).strip() for name in ("from_name", "subject", "preheader")},
+            html=page.html({}),
+            bare=page.html(nowhere),
+            page_text=page.text(nowhere),
+            text=text,
+            links=tuple(link.href for link in page.links if not link.href.startswith(own)),
+            offers_leave=links.offered,
         )
 
     def _as_data(self, found: re.Match[str]) -> str:

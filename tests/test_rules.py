@@ -27,11 +27,13 @@ KEYS = {
 
 
 def expected_in(text: str) -> list[str]:
-    return sorted(re.findall(r"^# expect: (AB\d+ \d+:\d+)$", text, flags=re.MULTILINE))
+    return sorted(re.findall(r"^# expect: (AB\d+ \d+:\d+(?: \S+)?)$", text, flags=re.MULTILINE))
 
 
-def brief(diagnostic: Diagnostic) -> str:
-    return f"{diagnostic.code} {diagnostic.line}:{diagnostic.column}"
+def brief(diagnostic: Diagnostic, path: Path) -> str:
+    """Code, line and column; and the file where it is another one than the definition's."""
+    other = "" if diagnostic.path == str(path) else f" {Path(diagnostic.path).resolve().relative_to(CASES)}"
+    return f"{diagnostic.code} {diagnostic.line}:{diagnostic.column}{other}"
 
 
 def around(*earlier: Experiment) -> Around:
@@ -50,7 +52,7 @@ def around_case(path: Path) -> Around:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_case_brings_exactly_the_findings_that_it_names(path: Path) -> None:
     expected = expected_in(path.read_text(encoding="utf-8"))
-    assert sorted(map(brief, check_paths([path], around=around_case(path)))) == expected
+    assert sorted(brief(d, path) for d in check_paths([path], around=around_case(path))) == expected
     own = [finding for finding in expected if finding.startswith(path.parent.name)]
     assert bool(own) == path.name.startswith("bad-")
     assert own or not expected
@@ -80,11 +82,11 @@ def findings_of(rule: Check, examples: str, folder: Path, monkeypatch: pytest.Mo
         (folder / name).mkdir()
     (folder / "abmail.toml").touch()
     (folder / "mails" / "example.html.j2").write_text(starter_template(), encoding="utf-8")
+    (folder / "experiments" / "example.yaml").write_text(whole(""), encoding="utf-8")
     paths, known = ["experiments"], around()
     for example in getattr(rule.page, examples):
         if example.language == "sh":
             paths = example.text.split()[2:]
-            (folder / "experiments" / "example.yaml").write_text(whole(""), encoding="utf-8")
         elif example.file == "before":
             known = around(loads(whole(example.text)))
         elif example.file:

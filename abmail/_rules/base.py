@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
 
 from abmail._fields import Location
+from abmail._rules.mail import Mail, read_mail
 from abmail.diagnostics import Place, Rule
 from abmail.spec import Experiment
 
-__all__ = ["ALONE", "Around", "Case", "Check", "Example", "Finding", "Moves", "Page"]
+if TYPE_CHECKING:
+    from abmail.recipient import Recipient
+    from abmail.segment import Segment
+
+__all__ = ["ALONE", "Around", "Case", "Check", "Example", "Finding", "Moves", "Page", "People"]
 
 _PART: Final = re.compile(r"^\*\*(Why|Bad|Good|Fix)\.\*\*", re.MULTILINE)
 _FENCED: Final = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,6 +40,21 @@ class Finding(NamedTuple):
     place: Place | None = None  # in another file than the definition's
 
 
+class People(Protocol):
+    """The list of those who could get the mail."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of what is known of them, beside id and address."""
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it holds some of them only, so that its size says nothing."""
+
+    def within(self, segment: Segment | None) -> Sequence[Recipient]:
+        """Those whom a segment takes in; all of them without one."""
+
+
 class Moves(NamedTuple):
     """How many of the people in an audience a change would give another variant, or none, or one after all."""
 
@@ -46,10 +67,12 @@ class Around:
     """What is known beside a definition. A rule that needs what is None keeps still.
 
     Attributes:
+        people: The list.
         earlier: What runs by a name, as its definition stood when it was applied; None where nothing does.
         moves: How many people another definition would move.
     """
 
+    people: People | None = None
     earlier: Callable[[str], Experiment | None] | None = None
     moves: Callable[[Experiment, Experiment], Moves | None] | None = None
 
@@ -58,7 +81,7 @@ ALONE: Final = Around()
 """Nothing is known beside the definition."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """What a rule looks at.
 
@@ -71,6 +94,16 @@ class Case:
     experiment: Experiment
     folders: tuple[Path, ...] = ()
     around: Around = ALONE
+
+    @cached_property
+    def people(self) -> tuple[Recipient, ...]:
+        """Those on the list whom the segment takes in; nobody where there is no list."""
+        return tuple(self.around.people.within(self.experiment.audience.segment)) if self.around.people else ()
+
+    @cached_property
+    def mail(self) -> Mail | None:
+        """What would be sent; None where a file is missing."""
+        return read_mail(self.experiment, self.folders, self.people)
 
 
 class Example(NamedTuple):

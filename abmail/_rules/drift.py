@@ -234,7 +234,7 @@ class UnitChanged(_Drift):
     **Bad.**
 
     ```yaml before
-    audience: {unit: company}  # abmail: ignore[AB205] few of them are colleagues
+    audience: {unit: company}
     ```
 
     ```yaml

@@ -9,6 +9,7 @@ from typing import Final
 
 from abmail import _spec_problems as reading
 from abmail._rules.base import Case, Check, Finding
+from abmail._rules.files import as_named, is_file
 from abmail.diagnostics import Place, Rule
 
 __all__ = ["RULES"]
@@ -295,17 +296,3 @@ def _loaded(path: Path) -> dict[str, int]:
         return loaded_names(source, path.name)
     except RenderError:
         return {}
-
-
-def as_named(path: Path) -> str:
-    """A path as people name it: from where they are, if it lies below."""
-    absolute, here = path.absolute(), Path.cwd()
-    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; False where nobody can tell."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, a loop of links
-        return False
