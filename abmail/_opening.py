@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from abmail.sendtime import Rules, country_zones, public_holidays
 from abmail.spec import SendTimes
 
-__all__ = ["is_open", "next_opening", "rules_of"]
+__all__ = ["free_days", "is_open", "next_opening", "rules_of"]
 
 _DAY: Final = timedelta(days=1)
 _MINUTE: Final = timedelta(minutes=1)
@@ -37,7 +37,7 @@ def is_open(settings: SendTimes, zone: str, now: datetime) -> bool:
         return False
     if any(local.time() in stretch for stretch in settings.quiet or ()):
         return False
-    return settings.holidays is None or local.date() not in _free_days(settings, zone, local.year)
+    return settings.holidays is None or local.date() not in free_days(settings, zone, local.year)
 
 
 def rules_of(settings: SendTimes, zones: Iterable[str], *, first: datetime, last: datetime) -> Rules:
@@ -53,7 +53,7 @@ def rules_of(settings: SendTimes, zones: Iterable[str], *, first: datetime, last
         last: Its end.
     """
     years = range(first.year, last.year + 2)
-    free = {zone: frozenset().union(*(_free_days(settings, zone, year) for year in years)) for zone in zones}
+    free = {zone: frozenset().union(*(free_days(settings, zone, year) for year in years)) for zone in zones}
     return Rules(
         between=_between(settings),
         days=settings.weekdays,
@@ -69,7 +69,7 @@ def _between(settings: SendTimes) -> tuple[time, time] | None:
     return window if at is None or at <= begin else (at, end)
 
 
-def _free_days(settings: SendTimes, zone: str, year: int) -> frozenset[date]:
+def free_days(settings: SendTimes, zone: str, year: int) -> frozenset[date]:
     """Days without mail in a zone: those of its country, or of all countries that are named where it is in none."""
     own = tuple(country for country in settings.countries if zone in country_zones(country))
     found = (_public(country, year) for country in own or settings.countries)

@@ -82,6 +82,13 @@ class People(Connected):
             for row in result:
                 yield to_recipient(row)
 
+    def arrivals(self, since: datetime) -> Iterator[tuple[Recipient, datetime]]:
+        """Recipients who came onto the list since a moment, and when."""
+        query = sa.select(t.recipients).where(t.recipients.c.imported_at >= since).order_by(t.recipients.c.id)
+        with self._read() as db:
+            for row in db.execution_options(yield_per=BATCH).execute(query):
+                yield to_recipient(row), row.imported_at
+
     def count_recipients(self) -> int:
         """Number of recipients."""
         return self._number(t.recipients, t.recipients.c.erased_at.is_(None))

@@ -13,6 +13,7 @@ from abmail._engine_values import Applied
 from abmail._evidence import Evidence
 from abmail._planning import Plan
 from abmail._power_report import Baseline, PowerReport, ReadOff, past_rate, past_spread, power_report
+from abmail._survey import Survey
 from abmail.errors import StoreError
 from abmail.recipient import Recipient
 from abmail.simulate import Truth, typical_truth
@@ -49,12 +50,13 @@ class Planner:
     def plan(
         self,
         experiment: Experiment,
-        recipients: Iterable[Recipient] | None,
+        recipients: Iterable[Recipient] | None = None,
         *,
-        template: str | None,
-        text_template: str | None,
+        template: str | None = None,
+        text_template: str | None = None,
+        survey: Survey | None = None,
     ) -> Plan:
-        """See `Engine.plan`."""
+        """See `Engine.plan`; ``survey`` counts the audience on the way."""
         message = experiment.message
         if template is None:
             template = self._delivery.template(message.template)
@@ -65,7 +67,8 @@ class Planner:
         given = None if recipients is None else tuple(recipients)
         stored, roll = self.stored(experiment.name), planning.Roll()
         portions = roll.note(planning.audience(experiment, self._everybody(experiment.name, given)))
-        selection = sum((portion.selection for portion in portions), planning.Selection())
+        seen = portions if survey is None else survey.note(portions)
+        selection = sum((portion.selection for portion in seen), planning.Selection())
         before = self._store.files(stored.name, stored.version) if stored else {}
         plan = Plan(
             experiment=experiment,

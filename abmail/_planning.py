@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -198,6 +198,22 @@ class Plan:
         if self.files:
             parts.append({path: _digest(content) for path, content in sorted(self.files.items())})
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def as_shown(self, saved: Mapping[str, Any]) -> Plan:
+        """The same plan, to be applied only where it is still what a saved one showed.
+
+        Args:
+            saved: As `PlanReport.to_dict` made it.
+
+        Raises:
+            StalePlan: Definition, templates or files are others now.
+        """
+        if saved["content_hash"] != self.content_hash:
+            raise StalePlan(
+                f"the definition of {self.experiment.name}, or a file of its mails, changed after the plan was made",
+                hint="make the plan again",
+            )
+        return replace(self, against_version=saved["against_version"], roll=saved["roll"])
 
     @property
     def risky(self) -> tuple[Change, ...]:

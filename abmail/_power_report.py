@@ -34,12 +34,23 @@ from abmail.stats import (
     sample_size,
 )
 
-__all__ = ["Baseline", "Outlook", "PowerReport", "ReadOff", "Setting", "past_rate", "past_spread", "power_report"]
+__all__ = [
+    "TYPICAL",
+    "Baseline",
+    "Outlook",
+    "PowerReport",
+    "ReadOff",
+    "Setting",
+    "options_of",
+    "past_rate",
+    "past_spread",
+    "power_report",
+]
 
 Source = Literal["given", "definition", "past", "typical", "assumed"]
 
 _GOALS: Final[tuple[Goal, ...]] = ("earn", "balance", "learn")
-_TYPICAL: Final = {"opened": (0.15, 0.25, 0.40), "clicked": (0.01, 0.025, 0.05)}
+TYPICAL: Final = {"opened": (0.15, 0.25, 0.40), "clicked": (0.01, 0.025, 0.05)}
 _ASSUMED_LIFT: Final = 0.20
 _FEWEST_PAST: Final = 30  # successes of earlier mailings, below which their rate is no guide
 _ANY_WAY: Final = ("sequential", "anytime", "exact")  # methods that are valid however the mails are shared
@@ -256,7 +267,7 @@ def power_report(
         ValueError: A number is out of range, or the method is not valid for the definition's way to share the mails.
     """
     read = read_off or ReadOff()
-    base = baseline or Baseline(rates=_TYPICAL.get(experiment.metrics.primary, _TYPICAL["clicked"]), source="typical")
+    base = baseline or Baseline(rates=TYPICAL.get(experiment.metrics.primary, TYPICAL["clicked"]), source="typical")
     asked = effect if effect is not None else experiment.analysis.mde
     return PowerReport(
         experiment=experiment,
@@ -319,7 +330,7 @@ def _outlook(
     effect = min(_ASSUMED_LIFT * baseline, (1 - baseline) / 2) if asked is None else asked
     if baseline + effect >= 1:
         raise ValueError(f"the rate {baseline:g} and the mde {effect:g} come to 1 or more: no rate is that high")
-    options, wanted = _options(experiment, read), experiment.analysis.power
+    options, wanted = options_of(experiment, read), experiment.analysis.power
     needed = sample_size(baseline=baseline, effect=effect, power=wanted, **options)
     found = smallest = two = None
     settings: tuple[Setting, ...] = ()
@@ -346,13 +357,13 @@ def _outlook(
 def _shown(experiment: Experiment, mails: int, baseline: float, effect: float, read: ReadOff) -> Power:
     """A figure that is shown; simulated less often with many variants, where each test takes long."""
     replications = max(_FEWEST_SHOWN, _SHOWN_REPLICATIONS * 2 // len(experiment.cells))
-    return power(baseline=baseline, effect=effect, n=mails, replications=replications, **_options(experiment, read))
+    return power(baseline=baseline, effect=effect, n=mails, replications=replications, **options_of(experiment, read))
 
 
 def _two_variants(experiment: Experiment, mails: int, baseline: float, effect: float, read: ReadOff) -> Power | None:
     if len(experiment.cells) == 2:
         return None
-    fewer = _options(experiment, read) | {"n_arms": 2}
+    fewer = options_of(experiment, read) | {"n_arms": 2}
     allocation = fewer["allocation"]
     if isinstance(allocation, FixedShares):
         fewer["allocation"] = "even"
@@ -406,7 +417,7 @@ def _least_weight(experiment: Experiment) -> float:
     return min(weights.values()) if weights else experiment.min_weight
 
 
-def _options(experiment: Experiment, read: ReadOff) -> _Options:
+def options_of(experiment: Experiment, read: ReadOff) -> _Options:
     """The definition in the terms of `power`: shares, waves, delays, and how the test is read."""
     settings, options = experiment.allocation, read.options
     options |= _Options(n_arms=len(experiment.cells), alpha=experiment.analysis.alpha, allocation="even", delay=None)

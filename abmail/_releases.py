@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from abmail import _tables as t
-from abmail._connection import BATCH
+from abmail._connection import BATCH, batches
 from abmail._people import People
 from abmail._records import Release, Slot, SlotMail, State, Waiting, to_recipient
 
@@ -44,6 +44,13 @@ _OTHERS: Final = (
     sa.select(t.messages.c.recipient, _moment)
     .where(t.messages.c.experiment != _e, _moment > sa.bindparam("since"))
     .where(t.messages.c.state.in_([State.QUEUED, State.ASSIGNED, State.SENDING, State.SENT, State.UNCERTAIN]))
+)
+_AHEAD: Final = (
+    sa.select(t.messages.c.zone, t.messages.c.due_at, sa.func.count())
+    .where(t.messages.c.experiment == _e)
+    .where(t.messages.c.state.in_([State.QUEUED.value, State.ASSIGNED.value]))
+    .group_by(t.messages.c.zone, t.messages.c.due_at)
+    .order_by(t.messages.c.zone, t.messages.c.due_at)
 )
 _opened, _clicked = (t.outcomes.alias(name) for name in ("opened", "clicked"))
 _ledger = t.send_slots.join(t.messages)
@@ -89,6 +96,26 @@ class Releases(People):
         query = sa.select(t.messages.c.zone, sa.func.min(t.messages.c.due_at)).where(_planned).group_by("zone")
         with self._read() as db:
             return {row.zone: row[1] for row in db.execute(query, {"e": name})}
+
+    def ahead(self, name: str) -> list[tuple[str, datetime | None, int]]:
+        """Mails that are to go out: zone, moment (None for those that wait for a wave), and how many."""
+        with self._read() as db:
+            return [(row[0], row[1], row[2]) for row in db.execute(_AHEAD, {"e": name})]
+
+    def waiting(self, name: str, *, n: int) -> list[Waiting]:
+        """The first mails in the queue that have no moment of their own."""
+        with self._read() as db:
+            rows = db.execute(_NEXT, {"e": name, "n": n}).all()
+        return [Waiting(row.message, row.clock, to_recipient(row)) for row in rows]
+
+    def others(self, name: str, *, since: datetime, recipients: Sequence[str]) -> list[tuple[str, datetime]]:
+        """What other experiments sent to some recipients since a moment, or will send: recipient and moment."""
+        found: list[tuple[str, datetime]] = []
+        with self._read() as db:
+            for batch in batches(recipients, size=500):
+                query = _OTHERS.where(t.messages.c.recipient.in_(batch))
+                found += [(row[0], row[1]) for row in db.execute(query, {"e": name, "since": since})]
+        return found
 
     def schedule(
         self,

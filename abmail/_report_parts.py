@@ -78,7 +78,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A titled part of the page. ``fold``: detail that a terminal leaves out and a page keeps closed."""
+    """A titled part of the page. ``fold``: detail that a terminal leaves out and a page keeps closed.
+
+    ``code`` is a comparison of two texts, line by line.
+    """
 
     key: str
     title: str
@@ -88,6 +91,7 @@ class Section:
     items: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fold: bool = False
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

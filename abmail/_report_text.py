@@ -28,6 +28,7 @@ _NAME = 15
 _WORD, _WIDE_WORD = 12, 8
 """Longest part of a heading that is not cut: of Latin letters, and of Chinese or Japanese ones."""
 _STYLES: dict[Tone, str] = {"plain": "", "good": "green", "warn": "yellow", "bad": "red", "muted": "dim"}
+_CODE = {"+": "green", "-": "red", "@": "dim"}
 _MARKS: dict[Tone, str] = {"plain": "-", "muted": "-", "good": "+", "warn": "!", "bad": "x"}
 _WIDE = "\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _CLOSING = "、。，．：；！？）］｝」』】〉》〕ーぁぃぅぇぉっゃゅょァィゥェォッャュョ々"
@@ -152,6 +153,9 @@ def _print_section(console: Console, section: Section) -> None:
     for table in section.tables:
         _print_table(console, table)
     _print_checks(console, section.checks)
+    for line in section.code.splitlines():
+        for part in chop_cells(line, console.width - 4):
+            console.print(Text(f"    {part}", style=_CODE.get(line[:1], ""), no_wrap=True))
     for item in section.items:
         _paragraph(console, item, mark="-")
     for note in section.notes:
@@ -279,9 +283,16 @@ def _markdown_section(section: Section) -> list[str]:
     for table in section.tables:
         blocks += [f"### {_escape(table.caption)}" if table.caption else "", _markdown_table(table)]
     blocks.append("\n".join(_markdown_check(check) for check in section.checks))
+    blocks.append(_markdown_code(section.code))
     blocks.append("\n".join(f"- {_prose(item)}" for item in section.items))
     blocks.append("\n".join(f"- {_escape(note)}" for note in section.notes))
     return blocks
+
+
+def _markdown_code(code: str) -> str:
+    """A fenced block, its fence longer than any in the text."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
+    return f"{fence}diff\n{code}\n{fence}" if code else ""
 
 
 def _markdown_check(check: Check) -> str:

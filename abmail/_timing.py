@@ -6,9 +6,12 @@ so the hour cannot pass for an effect of the subject line, and the bandit decide
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +20,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from abmail._evidence import Evidence
+from abmail._forecast import Moment, Wave, shared
 from abmail._habits import habits_of, history_of
 from abmail._opening import next_opening, rules_of
+from abmail._planning import zone_of
 from abmail._slot_test import compared_hours, slot_weights
 from abmail._timing_report import account_uplift, plain_report, timing_report
 from abmail.decide import next_release, ships
-from abmail.recipient import email_domain
+from abmail.recipient import Recipient, email_domain
 from abmail.report import SendTimeReport
 from abmail.sendtime import Caps, Other, SendTime, control_group, plan_sends
 from abmail.spec import Experiment, SendTimes
@@ -104,6 +109,52 @@ class Timing:
         pending = self._store.planned(name) + sum(evidence.unsettled.values())
         return next_release(evidence, waiting=waiting, number=len(done), pending=pending)
 
+    def preview(
+        self, experiment: Experiment, people: Sequence[Recipient], sizes: Sequence[int], *, now: datetime
+    ) -> tuple[list[Wave], list[Moment], float]:
+        """When mails would go out that have no moment yet, reckoned on some of their recipients; changes nothing.
+
+        Args:
+            experiment: The definition.
+            people: Some of those who wait, drawn evenly, in the order of the waves.
+            sizes: Mails of each wave.
+            now: When the first wave gets its moments.
+
+        Returns:
+            The waves, the moments, each with the number of mails that it stands for, and the mails for which none is
+            left.
+
+        Raises:
+            ModelError: The model's file cannot be read.
+        """
+        settings, never = experiment.send_time, 0.0
+        waves, moments = list[Wave](), list[Moment]()
+        hours = compared_hours(settings) if settings.mode == "test" else ()
+        others = self._others(experiment, people, now)
+        for number, (size, part) in enumerate(zip(sizes, _parts(people, sizes), strict=True)):
+            stands_for, begin = size / len(part), now + number * experiment.allocation.every
+            if moments and experiment.allocation.policy == "test_then_send":
+                begin = max(each.at for each in moments) + experiment.allocation.every
+            plan = _Plan(
+                experiment=_thinned(experiment, stands_for), model=self._model(now)[0], salt=self._salt, number=number,
+                now=begin, weights=dict.fromkeys(hours, 1 / max(len(hours), 1)),
+            )  # fmt: skip
+            waiting = [Waiting(one.id, zone_of(experiment, one), one) for one in part]
+            found = [(one.zone, slot.due_at) for one, slot in zip(waiting, plan(waiting, others), strict=True)]
+            moments += [Moment(zone, at, stands_for) for zone, at in found if at is not None]
+            never += stands_for * sum(at is None for _, at in found)
+            zones = Counter(zone for zone, _ in found)
+            waves.append(Wave(number=number, at=begin, zones=shared(zones, size)))
+        return waves, moments, never
+
+    def _others(self, experiment: Experiment, people: Sequence[Recipient], now: datetime) -> list[tuple[str, datetime]]:
+        """What caps count for some recipients."""
+        caps = experiment.send_time.caps
+        if caps is None:
+            return []
+        since = now - max(_WEEK, caps.gap or _WEEK)
+        return self._store.others(experiment.name, since=since, recipients=[one.id for one in people])
+
     def ready(self, name: str, *, zones: Sequence[str], now: datetime) -> tuple[int, datetime]:
         """Mails whose moment has come and that need a variant, with those of the hour that begins; and its end.
 
@@ -165,6 +216,20 @@ class Timing:
             words = f"{len(history):,} mails sent here" if len(history) else "the shipped profiles"
             self._learned = now, SendTime.fit(history, now=now.timestamp(), default_zone="UTC"), words
         return self._learned[1:]
+
+
+def _parts(people: Sequence[Recipient], sizes: Sequence[int]) -> list[Sequence[Recipient]]:
+    """People for each wave in proportion to its mails, at least one."""
+    edges = [round(len(people) * sum(sizes[:i]) / sum(sizes)) for i in range(len(sizes) + 1)]
+    return [people[i:j] or people[min(i, len(people) - 1) :][:1] for i, j in itertools.pairwise(edges)]
+
+
+def _thinned(experiment: Experiment, stands_for: float) -> Experiment:
+    """The same definition for a part of the people, who get that part of the throughput."""
+    limit = experiment.send_time.per_hour
+    if limit is None:
+        return experiment
+    return replace(experiment, send_time=replace(experiment.send_time, per_hour=max(1, round(limit / stands_for))))
 
 
 def _whole_plans(mails: Iterable[SlotMail], *, before: datetime) -> list[SlotMail]:

@@ -26,6 +26,7 @@ __all__ = [
     "next_epoch",
     "next_release",
     "policy_of",
+    "shares_of",
     "ships",
     "verdict_due",
 ]

@@ -25,9 +25,11 @@ from abmail._opening import next_opening
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
 from abmail._person import person_data
+from abmail._plan_report import PlanReport
 from abmail._planner import Planner
 from abmail._planning import Change, Plan
 from abmail._power_report import PowerReport, ReadOff
+from abmail._reviewer import Reviewer
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, secret_file, signer_of
 from abmail._timing import OPEN_FOR, Timing
@@ -65,6 +67,7 @@ __all__ = [
     "Ingested",
     "Opened",
     "Plan",
+    "PlanReport",
     "PowerReport",
     "Scheduled",
     "Status",
@@ -132,6 +135,7 @@ class Engine:
         self._planner = Planner(
             self.store, self._delivery, earlier=self._evidence_alone, message_ids=self.signer.message_ids
         )
+        self._reviewer = Reviewer(self.store, self._planner, self._timing, evidence=self._evidence)
         self._languages: dict[str, str] = {}
         self._pasts: dict[str, Past] = {}
 
@@ -168,6 +172,25 @@ class Engine:
             RenderError: A template cannot be read or compiled.
         """
         return self._planner.plan(experiment, recipients, template=template, text_template=text_template)
+
+    def review(self, experiment: Experiment, *, now: datetime | None = None, power: bool = True) -> PlanReport:
+        """Say all that is worth knowing before a definition is applied; reads only.
+
+        Who would get which variant, when and where; who gets nothing, and why; what the list can show, and what the
+        shares gain; and what differs from the version in force, with what each change means for the running test.
+
+        Args:
+            experiment: The definition.
+            now: When sending would begin or go on, aware UTC.
+            power: Whether to work out what the list can show, which may take some seconds.
+
+        Returns:
+            The report; its ``plan`` is for `apply`.
+
+        Raises:
+            RenderError: A template cannot be read or compiled.
+        """
+        return self._reviewer.review(experiment, now=now or self._clock(), power=power)
 
     def apply(self, plan: Plan, *, now: datetime | None = None) -> Applied:
         """Store the definition's version and an outbox row for each recipient; the same plan twice is a no-op.

@@ -202,6 +202,10 @@ class Project:
                 return path
         raise ConfigError(f"there is no experiment '{experiment}' in {folder}", hint=self._nearest(experiment, folder))
 
+    def definitions(self) -> tuple[Path, ...]:
+        """The files of all experiments, by name."""
+        return tuple(sorted((self.root / "experiments").glob("*.y*ml")))
+
     def _nearest(self, experiment: str, folder: Path) -> str:
         import difflib
 

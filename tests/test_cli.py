@@ -209,11 +209,11 @@ def test_check_writes_annotations_for_github(project: Path) -> None:
 
 
 def test_plan_shows_what_would_happen_and_with_check_fails_on_a_risky_change(applied: Path) -> None:
-    assert "nothing would change" in run(applied, "plan", "subjects").stdout
+    assert "Nothing would change" in run(applied, "plan", "subjects").stdout
     file = applied / "experiments" / "subjects.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text + "\nsalt: other\n", encoding="utf-8")
-    assert "! salt" in run(applied, "plan", "subjects", "--check", status=1).stdout
+    assert "x salt: deals the cards anew" in run(applied, "plan", "subjects", "--check", status=1).stdout
     assert "worthless" in run(applied, "apply", "subjects", status=2).stderr
 
 

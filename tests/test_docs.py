@@ -74,6 +74,38 @@ def test_the_errors_that_the_readme_shows_are_what_check_says(tmp_path: Path) ->
     assert shown == f"$ abmail check experiments/bad.yaml\n{ran.stdout}{ran.stderr}"
 
 
+def test_the_plans_that_a_page_shows_are_what_abmail_prints(tmp_path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from abmail.engine import Engine
+    from abmail.recipient import Recipient
+
+    page = ROOT / "docs" / "plan.md"
+    (tmp_path / "mails").mkdir()
+    (tmp_path / "mails" / "webinar.html.j2").write_text("<p>{{ cta }}</p>", encoding="utf-8")
+    zones = ("Europe/Berlin", "America/New_York", "Asia/Tokyo")
+    stages = ("hot", "cold", "cold", "cold", "cold")
+    people = [
+        Recipient(id=f"r{i}", email=f"r{i}@example.com", zone=zones[i % 3], attributes={"stage": stages[i % 5]})
+        for i in range(10_000)
+    ]
+    now = datetime(2026, 10, 23, 6, 30, tzinfo=UTC)
+    definitions, shown = blocks(page, "yaml"), blocks(page, "console")
+    assert len(definitions) == len(shown) == 2
+    with Engine(f"sqlite:///{tmp_path / 'mail.db'}", secret=b"0123456789abcdef", project=tmp_path) as engine:
+        engine.store.import_recipients(people, now=now)
+        engine.store.suppress(["r0@example.com", "r5@example.com"], reason="bounced", now=now)
+        engine.store.suppress(["r10@example.com"], reason="unsubscribed", now=now)
+        for i, (definition, text) in enumerate(zip(definitions, shown, strict=True)):
+            found = engine.review(abmail.loads(definition), now=now, power=not i)
+            command = "$ abmail plan webinar" + " --check" * i
+            assert text == f"{command}\n{found.to_text(width=100)}"
+            if not i:
+                engine.apply(found.plan, now=now)
+        fields = re.findall(r"^\| `(\w+)`", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(fields) == set(found.to_dict())
+
+
 def modules() -> list[str]:
     found = [m.name for m in pkgutil.walk_packages(abmail.__path__, "abmail.") if ".migrations" not in m.name]
     return [name for name in found if name != "abmail.__main__"]

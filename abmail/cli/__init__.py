@@ -15,6 +15,7 @@ from abmail.cli import (
     _events,
     _outbox,
     _people,
+    _plan,
     _power,
     _privacy,
     _results,
@@ -91,8 +92,8 @@ def cli() -> None:
 
 
 for _module in (
-    _definitions, _people, _power, _simulation, _sendtime, _sending, _outbox, _serve, _events, _privacy, _results,
-    _upkeep,
+    _definitions, _people, _power, _simulation, _sendtime, _plan, _sending, _outbox, _serve, _events, _privacy,
+    _results, _upkeep,
 ):  # fmt: skip
     for _command in _module.COMMANDS:
         cli.add_command(_command)

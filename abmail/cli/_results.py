@@ -97,10 +97,7 @@ def _rendered(result: Report, form: str, language: Any, output: str | None) -> s
         return result.to_markdown(language=language)
     if form == "html":
         return result.to_html(language=language)
-    import shutil
-
-    width = max(shutil.get_terminal_size((100, 24)).columns, 60)
-    return result.to_text(width=min(width, 140), color=shared.colour(output), language=language)
+    return result.to_text(width=shared.width(), color=shared.colour(output), language=language)
 
 
 @click.command()

@@ -1,8 +1,7 @@
-"""Commands that send: preview, plan, apply, send."""
+"""Commands about mails themselves: preview, send."""
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import sys
@@ -20,54 +19,11 @@ from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
     from abmail._outbox import Sent
-    from abmail.engine import Engine, Plan, Tick
+    from abmail.engine import Engine, Tick
     from abmail.project import Project
     from abmail.render import RenderedMessage
 
 _LOOK_AGAIN: Final = 1.0  # seconds until the next tick where one found nothing to do although something is due
-
-
-@click.command()
-@click.argument("experiment")
-@click.option("--check", "checking", is_flag=True, help="Exit 1 on a change that would break a running test.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@shared.OUTPUT
-def plan(experiment: str, checking: bool, form: str, output: str | None) -> int:
-    """Show what applying EXPERIMENT would send, and what differs from the stored version; changes nothing.
-
-    Example: abmail plan subjects
-    """
-    project = shared.project()
-    with project.engine() as engine:
-        made = engine.plan(shared.load(project, experiment))
-    shared.write(
-        json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n" if form == "json" else _plan_text(made), output
-    )
-    return int(checking and bool(made.risky))
-
-
-def _plan_text(made: Plan) -> str:
-    chosen = made.selection
-    lines = [
-        f"{made.experiment.name}: {chosen.chosen} mails in {len(made.waves)} wave(s)"
-        + (f" of {', '.join(map(str, made.waves))}" if len(made.waves) > 1 else ""),
-        f"  held out {chosen.held_out}, suppressed {chosen.suppressed}, outside the segment {chosen.outside}",
-        f"  variants: {', '.join(c.name for c in made.experiment.cells)} (control {made.experiment.control_cell.name})",
-    ]
-    for change in made.changes:
-        mark = "!" if change.risky else "~"
-        lines.append(f"  {mark} {change.path}: {_shown(change.before)} -> {_shown(change.after)}")
-    lines += [f"  warning: {warning}" for warning in made.warnings]
-    if not made.against_version:
-        lines.append(f"next: abmail apply {made.experiment.name}")
-    elif not made.changes and not made.new:
-        lines.append(f"  applied as version {made.against_version}; nothing would change")
-    return "\n".join(lines) + "\n"
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @click.command()
@@ -113,30 +69,6 @@ def _write_preview(folder: Path, page: str, mails: Mapping[str, RenderedMessage]
         shared.write_file(folder / f"{file}.html", mail.html)
     shared.write_file(folder / "index.html", page)
     click.echo(f"wrote {2 * len(mails) + 1} files to {folder}; index.html shows all variants side by side", err=True)
-
-
-@click.command()
-@click.argument("experiment")
-def apply(experiment: str) -> None:
-    """Store EXPERIMENT and write its outbox; sends nothing, and does nothing the second time.
-
-    Example: abmail apply subjects
-    """
-    project = shared.project()
-    with project.engine() as engine:
-        made = engine.plan(shared.load(project, experiment))
-        for warning in made.warnings:
-            click.echo(f"warning: {warning}", err=True)
-        applied = engine.apply(made)
-    if not applied.added and not applied.new_version:
-        click.echo(f"{applied.experiment}: version {applied.version} is in force already, nothing to do")
-        return
-    held = made.selection.held_out
-    click.echo(
-        f"{applied.experiment}: version {applied.version}, {applied.added} new recipients"
-        + (f" ({held} of the audience held out)" if held else "")
-    )
-    click.echo(f"next: abmail send {applied.experiment} --until-done", err=True)
 
 
 @click.command()
@@ -300,4 +232,4 @@ def _progress(title: str) -> Iterator[Callable[[Sent], None]]:
         yield lambda sent: bar.update(task, completed=sent.total)
 
 
-COMMANDS = (preview, plan, apply, send)
+COMMANDS = (preview, send)

@@ -27,6 +27,7 @@ __all__ = [
     "name",
     "project",
     "require_writable",
+    "width",
     "words",
     "write",
     "write_file",
@@ -102,6 +103,13 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+def width() -> int:
+    """Columns of the terminal, within what can be read well; 100 where there is none."""
+    import shutil
+
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 60), 140)
 
 
 def colour(output: str | None) -> bool:
