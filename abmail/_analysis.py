@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final, Literal
@@ -327,7 +327,7 @@ def report_on(evidence: Evidence) -> Report:
         arms=arms,
         control=experiment.control_cell.name,
         srm=_srm_report(evidence, comparison),
-        decision=decision_report(comparison.decision, noted=evidence.stored.verdict is not None),
+        decision=decision_report(comparison.decision, evidence.stored.verdict),
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
         factors=tuple(_factors(evidence, young=found.young)),
@@ -373,10 +373,14 @@ _REASONS_JA: Final = {
 }
 
 
-def decision_report(decision: Decision, *, noted: bool) -> DecisionReport:
-    """The decision for the page; what was noted with a verdict stays in the words that were given."""
-    reason = decision.reason if noted else decision.reason[:1].upper() + decision.reason[1:]
-    return DecisionReport(state=decision.state, arm=decision.arm, reason=reason, reason_ja=_REASONS_JA[decision.state])
+def decision_report(decision: Decision, verdict: Mapping[str, Any] | None = None) -> DecisionReport:
+    """The decision for the page; what somebody noted with a verdict stays in the words that were given."""
+    japanese = (verdict or {}).get("reason_ja", "")
+    ours = verdict is None or japanese != decision.reason
+    reason = decision.reason[:1].upper() + decision.reason[1:] if ours else decision.reason
+    return DecisionReport(
+        state=decision.state, arm=decision.arm, reason=reason, reason_ja=japanese or _REASONS_JA[decision.state]
+    )
 
 
 def _state(evidence: Evidence, found: Findings) -> Literal["draft", "running", "finished", "stopped"]:

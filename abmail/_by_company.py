@@ -29,6 +29,8 @@ def clusters_of(evidence: Evidence, counts: Counts, chosen: Sequence[int] | NDAr
         counts: Some epochs of it, with a row for each or for each of its strata.
         chosen: Index of the epoch that each epoch of the counts is.
     """
+    if not evidence.companies or not len(chosen):
+        return None
     strata = counts.strata or ("",) * len(counts.n)
     rows = {
         (int(chosen[epoch]), name): row for row, (epoch, name) in enumerate(zip(counts.epochs, strata, strict=True))

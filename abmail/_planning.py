@@ -426,8 +426,9 @@ def too_few(experiment: Experiment, n: int) -> str:
 
 def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
     """What the definition wants done with a list that could never name a winner; None to go on."""
-    reason = too_few(experiment, n)
-    return _verdict(experiment, "too_early", None, reason, experiment.stop.too_small) if reason else None
+    english = too_few(experiment, n)
+    reason = (english, f"配信先{n:,}件では、勝者を判定するのに必要な成果の数に届きません。")
+    return _verdict(experiment, "too_early", None, reason, experiment.stop.too_small) if english else None
 
 
 def verdict_on(
@@ -445,24 +446,29 @@ def verdict_on(
     """
     rule = experiment.stop
     if decision is not None and decision.state == "winner" and (why := (stopped or {}).get(decision.arm or "")):
-        reason = f"{decision.arm} won, but was stopped: {why}"
+        reason = (f"{decision.arm} won, but was stopped: {why}", f"{decision.arm}が勝ちましたが、停止済みでした：{why}")
         return _verdict(experiment, "stopped", None, reason, rule.inconclusive)
     if decision is not None and decision.state == "winner" and "winner" in rule.when:
-        return _verdict(experiment, "winner", decision.arm, decision.reason, rule.then)
+        return _verdict(experiment, "winner", decision.arm, (decision.reason, ""), rule.then)
     if decision is not None and decision.state == "no_difference" and "futile" in rule.when:
-        return _verdict(experiment, "no_difference", None, decision.reason, rule.inconclusive)
+        return _verdict(experiment, "no_difference", None, (decision.reason, ""), rule.inconclusive)
     if futility is not None and futility.stop and "futile" in rule.when:
-        return _verdict(experiment, "stopped", None, futility.sentence, rule.inconclusive)
+        return _verdict(experiment, "stopped", None, (futility.sentence, futility.sentence_in("ja")), rule.inconclusive)
     if age >= rule.after:
-        return _verdict(experiment, "stopped", None, "the time that the definition allows is over", rule.inconclusive)
+        reason = ("the time that the definition allows is over", "定義で定めた期間が終わりました。")
+        return _verdict(experiment, "stopped", None, reason, rule.inconclusive)
     return None
 
 
-def _verdict(experiment: Experiment, state: str, arm: str | None, reason: str, then: str) -> dict[str, Any] | None:
+def _verdict(
+    experiment: Experiment, state: str, arm: str | None, reason: tuple[str, str], then: str
+) -> dict[str, Any] | None:
+    """A verdict with why, in English and, where the state does not say it all, in Japanese."""
     if then == "keep_going":
         return None
     arm = experiment.control_cell.name if then == "send_control" else arm
-    return {"state": state, "arm": arm, "reason": reason, "then": then}
+    english, japanese = reason
+    return {"state": state, "arm": arm, "reason": english, "reason_ja": japanese, "then": then}
 
 
 def warnings(plan: Plan) -> Iterator[str]:

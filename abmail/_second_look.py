@@ -98,7 +98,7 @@ def _opinion(found: Findings, verdicts: Verdicts, n_epochs: int) -> SecondOpinio
         alpha=comparison.method.alpha,
         verdicts=verdicts,
         arms=tuple(_arms(found)),
-        decision=decision_report(comparison.decision, noted=False),
+        decision=decision_report(comparison.decision),
         sentence=comparison.sentence,
         sentence_ja=comparison.sentence_in("ja"),
         note="; ".join(english for english, _ in notes),

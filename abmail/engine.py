@@ -771,12 +771,16 @@ class Engine:
         """
         now = now or self._clock()
         stored = self.store.experiment(name)
-        reason = why or "stopped by hand"
+        reason = (
+            {"reason": why, "reason_ja": why}
+            if why
+            else {"reason": "stopped by hand", "reason_ja": "手動で停止しました。"}
+        )
         if ship is not None:
             arm = self._definitions.of(stored).cell(ship).name
-            verdict = {"state": "stopped", "arm": arm, "reason": reason, "then": "send_winner"}
+            verdict = {"state": "stopped", "arm": arm, **reason, "then": "send_winner"}
             self.store.end_experiment(name, state="running", verdict=verdict, now=now)
             return 0
-        verdict = dict(stored.verdict or {"state": "stopped", "arm": None, "reason": reason, "then": "stop"})
+        verdict = dict(stored.verdict or {"state": "stopped", "arm": None, **reason, "then": "stop"})
         self.store.end_experiment(name, state="stopped", verdict=verdict, now=now)
         return self.store.cancel_queued(name)

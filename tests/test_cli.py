@@ -257,6 +257,7 @@ def test_stop_needs_a_yes_and_cancels_what_waits(applied: Path) -> None:
     assert "--yes" in run(applied, "stop", "subjects", status=2).stderr
     assert "40 cancelled" in run(applied, "stop", "subjects", "--why", "too late", "--yes").stdout
     assert "0 sent" in run(applied, "send", "subjects", "--yes").stdout
+    assert "would let it end: no mail waits" in run(applied, "stop", "subjects", status=2).stderr
 
 
 def test_mails_that_have_their_variant_and_wait_are_counted_too(applied: Path) -> None:

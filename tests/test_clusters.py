@@ -276,6 +276,18 @@ def test_a_report_on_recipients_says_nothing_of_companies(engine: Engine) -> Non
     assert "companies" not in report.method.why
 
 
+def test_before_the_first_mail_and_where_nothing_is_tested_a_report_is_made(engine: Engine) -> None:
+    send(engine, allocation={"policy": "fixed", "weights": {"plain": 1.0, "number": 0.0}})
+    assert engine.analyze("spring", now=NOW + timedelta(days=8)).sent == 400
+    exp = Experiment.from_dict({
+        "spec": 1, "name": "later", "factors": {"subject": {"plain": "Hello", "number": "3 ways"}},
+        "control": {"subject": "plain"}, "message": {"template": "x.html.j2", "from": "News <news@example.com>"},
+        "audience": {"unit": "company"},
+    })  # fmt: skip
+    engine.apply(engine.plan(exp, [Recipient(id="x", email="x@firm.example")], template=TEMPLATE))
+    assert engine.analyze("later").sent == 0
+
+
 def test_clicks_after_the_window_are_no_part_of_a_companys_answers(engine: Engine) -> None:
     firms = send(engine, metrics={"window": "1h"})
     whole_companies_click(engine, firms)  # at one hour sharp

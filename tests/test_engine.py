@@ -573,6 +573,20 @@ def test_a_look_at_a_test_that_its_time_limit_stops_shows_nothing_to_send(
     assert engine.due("spring").outbox.sent == 0
     assert engine.tick().outbox.sent == 0
     assert engine.store.experiment("spring").state == "stopped"
+    decision = engine.analyze("spring").decision
+    assert decision.reason == "The time that the definition allows is over"
+    assert decision.reason_ja == "定義で定めた期間が終わりました。"
+
+
+def test_a_stop_without_words_says_in_the_readers_language_that_it_was_by_hand(
+    engine: Engine, transport: Moody
+) -> None:
+    apply(engine, definition(), people(100))
+    engine.tick()
+    engine.stop("spring")
+    report = engine.analyze("spring")
+    assert (report.decision.reason, report.decision.reason_ja) == ("Stopped by hand", "手動で停止しました。")
+    assert "手動で停止しました。" in report.to_text(language="ja")
 
 
 def test_a_look_counts_no_mail_that_is_put_off_or_whose_zone_is_closed(
@@ -605,7 +619,7 @@ def test_a_stop_cancels_what_waits(engine: Engine, transport: Moody) -> None:
     assert engine.tick().outbox.total == 0
     report = engine.analyze("spring")
     assert report.state == "stopped"
-    assert report.decision.reason == "webinar full"
+    assert (report.decision.reason, report.decision.reason_ja) == ("webinar full", "webinar full")
     assert report.sentence == "The test was stopped before anything was proved."
     assert report.sentence_ja == "何かが証明される前に実験を停止しました。"
     with pytest.raises(StoreError, match="has ended"):
@@ -717,6 +731,7 @@ def test_a_test_with_nothing_left_to_gain_ends_when_the_stop_rule_says_so() -> N
     assert verdict is not None
     assert (verdict["state"], verdict["arm"], verdict["then"]) == ("stopped", "plain", "send_control")
     assert "chance of still proving a winner is 2 %" in verdict["reason"]
+    assert verdict["reason_ja"] == hopeless.sentence_in("ja")
     going = replace(hopeless, stop=False, reason="go_on")
     assert planning.verdict_on(exp, leading, age=timedelta(hours=1), futility=going) is None
     patient = definition(stop={"when": ["winner"]})

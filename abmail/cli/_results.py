@@ -120,6 +120,8 @@ def stop(experiment: str, ship: str | None, arm: str | None, why: str, yes: bool
         name = shared.name(project, experiment)
         waiting = engine.waiting(name)
         deed = f"send {ship} to the {waiting} who wait" if ship else f"cancel the {waiting} mails that wait"
+        if not ship and not waiting:
+            deed = "let it end: no mail waits"
         if arm:
             deed = f"send no more {arm}"
         if not yes:
