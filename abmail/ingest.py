@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from abmail._export_mapping import load_mapping
 from abmail._export_rows import REASON, Draft, Reader, Refused, Row, exploded, flat, own_event, spelled
 from abmail._export_shapes import SHAPES, Shape, recognised
+from abmail._export_webhooks import are_webhooks, read_webhook
 from abmail._json_items import JsonProblem, items
 from abmail._table import DELIMITERS, MAX_CELL, NoHeaderError, RowProblem, control_problem, header, streamed
 from abmail._text_file import TextFile
 from abmail.errors import AudienceError
+from abmail.webhooks import providers as webhook_providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +38,8 @@ _TOTALS: Final = frozenset({
 
 
 def providers() -> tuple[str, ...]:
-    """The providers whose exports are known."""
-    return tuple(sorted({shape.source for shape in SHAPES if shape.source != "file"}))
+    """The providers whose exports, or the bodies of whose webhooks, are known."""
+    return tuple(sorted({*(shape.source for shape in SHAPES if shape.source != "file"), *webhook_providers()}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Export:
         delimiter: The character between cells.
         line: Where the header stands.
         by_lines: Whether each line is an item of JSON, whatever the first one looks like.
+        webhook: The provider whose webhooks posted what the file holds; empty for a report.
     """
 
     file: TextFile
@@ -59,6 +62,7 @@ class Export:
     delimiter: str = ""
     line: int = 0
     by_lines: bool = False
+    webhook: str = ""
 
     @classmethod
     def open(
@@ -89,8 +93,9 @@ class Export:
         given = None if mapping is None else load_mapping(mapping)
         file = TextFile.open(path, encoding)
         head = _head(file)
-        if head.lstrip("\ufeff \t\r\n")[:1] in {"{", "["}:
-            by_lines = bool({suffix.lower() for suffix in path.suffixes} & {".jsonl", ".ndjson"})
+        if (sign := head.lstrip("\ufeff \t\r\n")[:1]) in {"{", "["}:
+            named_so = bool({suffix.lower() for suffix in path.suffixes} & {".jsonl", ".ndjson"})
+            by_lines = named_so and sign == "{"  # where a line is a list, its elements are the items
             opened = cls(file, by_lines=by_lines)
         else:
             opened = cls._table(file, head)
@@ -117,6 +122,9 @@ class Export:
         each = "" if given is None else given.each
         columns = frozenset(map(spelled, self.header) if self.header else _names_of(first or {}, each))
         shape = given or recognised(columns, provider)
+        # Only a report is searched for the people of an experiment; a webhook names its message itself.
+        if given is None and not (shape and experiment) and are_webhooks(provider, first):
+            return replace(self, shape=None, webhook=provider)
         if shape is None:
             message, hint = _not_understood(self, columns, provider)
             raise AudienceError(message, hint=hint)
@@ -147,7 +155,14 @@ class Export:
         Yields:
             What each row is, in order; None where it says nothing of a mail.
         """
-        if self.shape is None:
+        if self.webhook:
+            for line, item in self._items(told):
+                yield from (
+                    [_broken(item)]
+                    if isinstance(item, JsonProblem)
+                    else read_webhook(self.webhook, line, item, now=now)
+                )
+        elif self.shape is None:
             for line, item in self._items(told):
                 yield own_event(line, item, now) if isinstance(item, dict) else _broken(item)
         elif self.header:

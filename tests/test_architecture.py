@@ -77,6 +77,7 @@ PRIVATE: dict[str, str] = {
     "_refusals": "events", "_mailboxes": "bounces",
     "_text_file": "recipient",
     "_json_items": "ingest", "_export_shapes": "ingest", "_export_rows": "ingest", "_export_mapping": "ingest",
+    "_export_webhooks": "ingest",
     "_intake": "engine", "_person": "engine",
     "_truth": "simulate", "_world": "simulate", "_mailing": "simulate", "_simulation_words": "simulate",
     "_replay": "simulate",

@@ -340,7 +340,7 @@ def test_a_file_that_holds_no_events_is_refused_with_what_to_do(content: bytes, 
 
 def test_an_unknown_provider_or_one_whose_export_it_is_not_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", TABLE)
-    with pytest.raises(ValueError, match=r"there is no provider 'sendgird'; known are brevo, hubspot"):
+    with pytest.raises(ValueError, match=r"there is no provider 'sendgird'; known are amazon_ses, brevo, hubspot"):
         Export.open(path, provider="sendgird")
     for provider in providers():
         with pytest.raises(AudienceError, match=f"no export of {provider} that is known"):

@@ -26,7 +26,9 @@ _SHOWN: Final = 20
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--provider", default="", metavar="NAME", help="Whose export it is; found from its columns by default.")
+@click.option(
+    "--provider", default="", metavar="NAME", help="Whose export or webhooks; of exports found from the columns."
+)
 @click.option(
     "--map",
     "mapping",
@@ -57,6 +59,7 @@ def ingest(
     Exit 1 where rows or mails were refused.
 
     FILE is JSON lines of abmail's own events, or the export of a provider: CSV, TSV or JSON, packed with gzip or not.
+    With --provider it may also hold what the provider's webhooks posted, in JSON.
     Own events look like {"type": "opened", "at": "2026-03-01T10:00:00Z", "message_id": "..."}, or have "experiment" and
     "recipient" instead of the message's id. Rows of an export belong to the message whose id they hold, else to the
     mail of their experiment to their address.
@@ -112,6 +115,7 @@ def _ingest_rows(export: Export, name: str, rejects: Path | None) -> int:
     if done.refused > _SHOWN and rejects is None:
         click.echo(f"... and {done.refused - _SHOWN} more; --rejects FILE writes them all", err=True)
     kind = "abmail's own events" if export.shape is None else export.shape.name
+    kind = f"webhooks of {export.webhook}" if export.webhook else kind
     click.echo(f"read as {kind}, {export.file.encoding}", err=True)
     if done.foreign and not done.new + done.known:
         click.echo("none of these mails is abmail's; if they are, --experiment says whose", err=True)

@@ -62,6 +62,8 @@ class UnisenderGo:
 def _items(value: object) -> Iterator[tuple[str, object]]:
     """The events of all users, or the only one."""
     users = value.get("events_by_user") if isinstance(value, dict) else None
+    if isinstance(value, dict) and isinstance(value.get("events"), list):  # out of a file, one user's
+        users = [value]
     if not isinstance(users, list):
         yield from listed(value)
         return
