@@ -13,10 +13,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Self
 
+from abmail._ci import Server, ci_file
 from abmail._fetch import fetch_once
+from abmail._fields import advice
 from abmail._values import parse_duration
 from abmail._webhook_settings import read_webhooks
 from abmail.check import project_root
@@ -152,16 +155,21 @@ class Project:
         return cls(root, {name: _setting(name, root, environ) for name in SETTINGS})
 
     @classmethod
-    def init(cls, folder: Path) -> tuple[Self, tuple[Path, ...]]:
+    def init(cls, folder: Path, *, ci: Server | None = None) -> tuple[Self, tuple[Path, ...]]:
         """Make a project folder, keeping what is there; returns it and the files that were made.
 
+        Args:
+            folder: Where.
+            ci: A server of continuous integration that is to check the definitions.
+
         Raises:
-            ConfigError: The folder cannot be written.
+            ConfigError: The folder cannot be written, or the repository tells that server what to do already.
         """
         try:
             for name in ("experiments", "mails"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             made = [path for path, text in _first_files(folder) if _write_new(path, text)]
+            made += [] if ci is None else [_write_ci(ci, folder)]
         except OSError as error:
             raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}") from error
         secret = folder / "abmail.secret"
@@ -375,8 +383,8 @@ def _read_toml(path: Path) -> dict[str, str]:
         written = {n: v for n, v in written.items() if n != "privacy"} | {f"privacy.{n}": v for n, v in privacy.items()}
     for name, value in written.items():
         if name not in SETTINGS or name == "secret":
-            known = ", ".join(n for n in SETTINGS if n != "secret")
-            raise ConfigError(f"{path} holds the unknown setting '{name}'", hint=f"the settings are: {known}")
+            known = tuple(n for n in SETTINGS if n != "secret")
+            raise ConfigError(f"{path} holds the unknown setting '{name}'", hint=advice(name, known))
         if not isinstance(value, str):
             raise ConfigError(f"{path}: {name} is {value!r}, must be a text in quotation marks")
     return written
@@ -386,6 +394,14 @@ def _first_files(folder: Path) -> tuple[tuple[Path, str], ...]:
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"  # definitions name it for the editor
     names = {"abmail.toml": _TOML, ".gitignore": _GITIGNORE, "experiment.schema.json": schema}
     return tuple((folder / name, text) for name, text in names.items())
+
+
+def _write_ci(server: Server, folder: Path) -> Path:
+    path, text = ci_file(server, folder, version=version("abmail"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not _write_new(path, text) and path.read_text(encoding="utf-8") != text:
+        raise ConfigError(f"{path} is there already", hint=f"add this to it:\n\n{text}")
+    return path
 
 
 def _write_new(path: Path, text: str) -> bool:

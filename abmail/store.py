@@ -75,6 +75,7 @@ from abmail._records import (
 )
 from abmail._strata import tallies_by
 from abmail._valued import values_of
+from abmail._values import nearest
 from abmail.errors import StalePlan, StoreError, UnknownExperiment
 from abmail.events import Event
 from abmail.recipient import Recipient
@@ -633,10 +634,9 @@ def _experiment(db: sa.Connection, name: str, version: int | None = None) -> Sto
     number = _version_number(db, name) if version is None else version
     row = db.execute(sql.EXPERIMENT, {"e": name, "v": number}).one_or_none()
     if row is None:
-        raise UnknownExperiment(
-            f"no experiment '{name}' was applied",
-            hint=f"run `abmail apply {name}` first; `abmail status` lists them all",
-        )
+        near = nearest(name, db.execute(sa.select(t.experiments.c.name)).scalars())
+        hint = f"did you mean {near}?" if near else f"run `abmail apply {name}` first; `abmail status` lists them all"
+        raise UnknownExperiment(f"no experiment '{name}' was applied", hint=hint)
     return to_experiment(row)
 
 

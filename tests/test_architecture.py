@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 
 PRIVATE: dict[str, str] = {
-    "_fix": "check", "_fix_files": "check", "_spec_versions": "spec",
+    "_ci": "project", "_fix": "check", "_fix_files": "check", "_spec_versions": "spec",
     "_findings_github": "diagnostics", "_findings_json": "diagnostics", "_findings_junit": "diagnostics",
     "_findings_sarif": "diagnostics", "_findings_text": "diagnostics",
     "_hash": "recipient", "_table": "recipient",

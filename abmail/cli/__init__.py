@@ -5,12 +5,16 @@ Exit status: 0 clean, 1 findings, 2 cannot judge or bad usage, 3 a fault of abma
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
+from abmail._values import nearest
 from abmail.cli import (
+    _complete,
     _definitions,
     _events,
     _outbox,
@@ -28,6 +32,8 @@ from abmail.cli import (
 from abmail.errors import AbmailError, ExpressionError, SpecError
 
 __all__ = ["cli", "main"]
+
+_NONE_OF: Final = re.compile(r"^'(?P<given>.*)' is not one of (?P<known>'.*')\.$")
 
 
 def main() -> None:
@@ -48,6 +54,8 @@ def _run(arguments: Sequence[str]) -> int:
         return 2
     except click.ClickException as error:
         error.show()
+        if meant := _meant(error.message):
+            click.echo(f"  did you mean {meant}?", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; nothing is lost, run the command again to go on", err=True)
@@ -65,6 +73,12 @@ def _run(arguments: Sequence[str]) -> int:
         click.echo("This is a fault of abmail; please report it with the lines above.", err=True)
         return 3
     return status if isinstance(status, int) else 0
+
+
+def _meant(message: str) -> str:
+    """The nearest where a value is none of several; for commands and options click names it itself."""
+    refused = _NONE_OF.search(message)
+    return nearest(refused["given"], re.findall("'([^']*)'", refused["known"])) if refused else ""
 
 
 def _complain(error: AbmailError) -> None:
@@ -92,8 +106,9 @@ def cli() -> None:
 
 
 for _module in (
-    _definitions, _people, _power, _simulation, _sendtime, _plan, _sending, _outbox, _serve, _events, _privacy,
-    _results, _upkeep,
+    _complete, _definitions, _people, _power, _simulation, _sendtime, _plan, _sending, _outbox, _serve, _events,
+    _privacy, _results, _upkeep,
 ):  # fmt: skip
     for _command in _module.COMMANDS:
         cli.add_command(_command)
+_complete.complete_experiments(cli)

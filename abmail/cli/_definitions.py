@@ -13,19 +13,21 @@ from abmail.cli import _fixing as fixing
 from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
+    from abmail._ci import Server
     from abmail.diagnostics import Severity
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
-def init(folder: Path) -> None:
+@click.option("--ci", type=click.Choice(["github", "gitlab"]), help="Also make that server check the definitions.")
+def init(folder: Path, ci: Server | None) -> None:
     """Make a project folder with settings, experiments/ and mails/.
 
-    Example: abmail init mailing
+    Example: abmail init mailing --ci github
     """
     from abmail.project import Project
 
-    project, made = Project.init(folder)
+    project, made = Project.init(folder, ci=ci)
     with project.engine():
         pass
     for path in made:

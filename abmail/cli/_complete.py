@@ -1,0 +1,64 @@
+"""Completion in the shell: the names of experiments, without loading what only commands need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from abmail.cli import _shared as shared
+
+__all__ = ["COMMANDS", "complete_experiments"]
+
+_SHELLS: Final = ("bash", "zsh", "fish")
+_SUFFIXES: Final = (".yaml", ".yml")
+
+
+class _Experiment(click.ParamType[str]):
+    """A name of an experiment, or its file."""
+
+    name = "text"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        del ctx, param
+        if "/" in incomplete:
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(name) for name in _names() if name.startswith(incomplete)]
+
+
+def _names() -> Iterator[str]:
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / "abmail.toml").is_file()), here)
+    yield from sorted(path.stem for path in (root / "experiments").glob("*.y*ml") if path.suffix in _SUFFIXES)
+
+
+def complete_experiments(group: click.Group) -> None:
+    """Let every argument that names an experiment be completed."""
+    for command in group.commands.values():
+        if isinstance(command, click.Group):
+            complete_experiments(command)
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument) and parameter.name == "experiment":
+                parameter.type = _Experiment()
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(_SHELLS))
+@shared.OUTPUT
+def completion(shell: str, output: str | None) -> None:
+    """Print what makes a shell complete commands, options and names of experiments.
+
+    Example: abmail completion bash >> ~/.bashrc
+    """
+    from abmail.cli import cli
+
+    made = get_completion_class(shell)
+    if made is None:  # click knows these three
+        raise click.UsageError(f"{shell} is not known")
+    shared.write(made(cli, {}, "abmail", "_ABMAIL_COMPLETE").source(), output)
+
+
+COMMANDS = (completion,)
