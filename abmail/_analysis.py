@@ -406,12 +406,14 @@ def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
     windows |= dict.fromkeys(("unsubscribed", "complained", "bounced"), float("inf"))  # a late complaint is one too
     totals = {name: evidence.tally.matrix(name, window=span).sum(axis=0) for name, span in windows.items()}
     for cell, arm in zip(evidence.experiment.cells, comparison.arms, strict=True):
-        n, k = int(evidence.sent[:, cell.index].sum()), int(evidence.successes[:, cell.index].sum())
+        n, k = int(evidence.trials[:, cell.index].sum()), int(evidence.successes[:, cell.index].sum())
+        untracked = int(evidence.untracked[:, cell.index].sum())
         yield ArmReport(
             name=cell.name,
             cell={str(factor): level for factor, level in cell.levels.items()},
             content={factor: readable_text(text) for factor, text in cell.content.items()},
-            n=n,
+            n=n + untracked,
+            untracked=untracked,
             successes=k,
             rate=k / n if n else None,
             human_opens=int(totals["opened"][cell.index]),
@@ -473,7 +475,7 @@ def _factors(evidence: Evidence, *, young: bool) -> Iterator[FactorReport]:
         return
     shape = [len(levels) for levels in experiment.factors.values()]
     for axis, (factor, levels) in enumerate(experiment.factors.items()):
-        tables = (evidence.sent, evidence.successes, _shares(evidence))
+        tables = (evidence.trials, evidence.successes, _shares(evidence))
         n, k, w = (_strata(table[:, np.argsort(experiment.order)], shape, axis) for table in tables)
         names, control = list(levels), experiment.control[factor]
         kept = w.sum(axis=1) > 0
@@ -517,7 +519,7 @@ def _strata(matrix: NDArray[np.generic], shape: Sequence[int], axis: int) -> NDA
 def _bot_sensitivity(evidence: Evidence) -> BotSensitivity:
     names = [cell.name for cell in evidence.experiment.cells]
     primary, window = evidence.experiment.metrics.primary, evidence.window
-    n = np.maximum(evidence.sent.sum(axis=0), 1)
+    n = np.maximum(evidence.trials.sum(axis=0), 1)
     human = evidence.successes.sum(axis=0)
     everything = evidence.tally.matrix(f"{primary}_all", window=window).sum(axis=0)
     return BotSensitivity(
@@ -547,6 +549,14 @@ _SAYINGS: Final = {
     "guardrail_control": (
         "{sentence} It is the control, which is not stopped by itself: stop the whole test, or ship another variant.",
         "{sentence}これは基準のパターンのため自動では止まりません。実験全体を止めるか、別のパターンに切り替えてください。",
+    ),
+    "untracked": (
+        "{n} mails are missing: their readers did not agree to be tracked ({arms}). The result is that of the others.",
+        "計測に同意していない受信者への {n} 通は集計に含まれません（{arms}）。比較は同意した受信者についてのものです。",
+    ),
+    "off": (
+        "Opens and clicks are not tracked (privacy: off): the variants cannot be compared by them.",
+        "開封とクリックを計測していないため（privacy: off）、パターンを比較できません。",
     ),
     "uncertain": (
         "{n} mails may or may not have been delivered: settle them with `abmail settle {name}`.",
@@ -593,6 +603,10 @@ def _actions(
         control = broken.arm == evidence.experiment.control_cell.name
         key = "guardrail_control" if control else "guardrail_stopped" if broken.arm in stopped else "guardrail"
         yield say(key, sentence=sentence, name=name, arm=broken.arm)
+    if missing := int(evidence.untracked.sum()):
+        cells = zip(evidence.experiment.cells, evidence.untracked.sum(axis=0).tolist(), strict=True)
+        arms = ", ".join(f"{cell.name}: {n}" for cell, n in cells)
+        yield say("off") if missing == evidence.sent.sum() else say("untracked", n=missing, arms=arms)
     if uncertain := evidence.states.get(State.UNCERTAIN):
         yield say("uncertain", n=uncertain, name=name)
     waiting = sum(evidence.states.get(s, 0) for s in _WAITING)

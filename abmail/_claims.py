@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from abmail import _statements as sql
 from abmail import _tables as t
 from abmail._outcomes import Outcomes, add_to_counts
-from abmail._records import Claimed, Outcome, State, bin_of, to_claimed
+from abmail._records import Claimed, Outcome, State, bin_of, sends_of, to_claimed
 from abmail.bounces import SOFT_BOUNCES, SOFT_DAYS
 
 __all__ = ["LEASE", "Claims"]
@@ -202,4 +202,8 @@ def _is_often_full(db: sa.Connection, row: sa.Row[Any], now: datetime) -> bool:
 
 
 def _sends(rows: Iterable[sa.Row[Any]]) -> Iterator[tuple[str, int, int, str, str, int]]:
-    return ((r.experiment, r.epoch, r.cell, r.stratum, "sent", bin_of(r.opened_at, r.attempted_at)) for r in rows)
+    return (
+        (r.experiment, r.epoch, r.cell, r.stratum, metric, bin_of(r.opened_at, r.attempted_at))
+        for r in rows
+        for metric in sends_of(r)
+    )

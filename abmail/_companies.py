@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from abmail import _tables as t
-from abmail._records import CompanyMails, State
+from abmail._records import CompanyMails, State, Tracking
 from abmail.recipient import email_domain
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _SENT: Final = (
     sa.select(t.messages.c.epoch, t.messages.c.cell, t.messages.c.stratum, t.recipients.c.email)
     .select_from(_MAILS)
     .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.SENT.value)
+    .where(t.messages.c.tracking == Tracking.PERSON)
 )
 _ANSWERED: Final = (
     _SENT.add_columns(t.messages.c.attempted_at, t.outcomes.c.metric, t.outcomes.c.at)
@@ -37,7 +38,7 @@ _Place = tuple[int, int, str, str]
 
 
 def companies_of(db: sa.Connection, name: str, metric: str, *, window: float) -> tuple[CompanyMails, ...]:
-    """Count each company's mails, those that were answered, and those that brought an unwanted event at any time.
+    """Count each company's tracked mails, those that were answered, and those that brought an unwanted event.
 
     Args:
         db: The transaction; what it sees is of one moment.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,12 +19,12 @@ from abmail.assign import assign, assign_array, assign_quota
 from abmail.bounces import return_path
 from abmail.dkim import Dkim
 from abmail.errors import ConfigError
-from abmail.events import Signer
+from abmail.events import NONCE, Signer, crowd_id
 from abmail.recipient import Recipient
 from abmail.render import Previewed, RenderedMessage, Renderer, read_files, read_template
 from abmail.send import Throttle, Transport
 from abmail.spec import Cell, Experiment
-from abmail.store import Claimed, Epoch, Placed, Store, StoredExperiment, worker_name
+from abmail.store import Claimed, Epoch, Placed, Store, StoredExperiment, Tracking, worker_name
 
 __all__ = ["Definitions", "Delivery", "cells_of"]
 
@@ -200,7 +201,9 @@ class Delivery:
             return None
         experiment, renderer = self._renderer(claimed.experiment, claimed.version)
         cell = experiment.cells[claimed.cell]
-        return renderer.hosted(cell=cell, recipient=claimed.recipient, message_id=claimed.id)
+        return renderer.hosted(
+            cell=cell, recipient=claimed.recipient, message_id=claimed.id, tracked=claimed.tracking == Tracking.PERSON
+        )
 
     def _outbox(self) -> Outbox:
         if not self._transports:
@@ -217,7 +220,20 @@ class Delivery:
     def _render(self, claimed: Claimed, now: datetime) -> RenderedMessage:
         experiment, renderer = self._renderer(claimed.experiment, claimed.version)
         cell = experiment.cells[claimed.cell]
-        return renderer.render(cell=cell, recipient=claimed.recipient, message_id=claimed.id, now=now)
+        tracking = claimed.tracking
+        if tracking != Tracking.NONE and not experiment.tracks(claimed.recipient.attributes):
+            tracking = Tracking.NONE  # the reader changed their mind since the mail got its variant
+            self._store.untrack(claimed.id)
+        crowd = None
+        if tracking == Tracking.CROWD:
+            crowd = crowd_id(
+                claimed.experiment, epoch=claimed.epoch, cell=claimed.cell, stratum=claimed.stratum, sent_at=now,
+                nonce=secrets.token_bytes(NONCE),
+            )  # fmt: skip
+        return renderer.render(
+            cell=cell, recipient=claimed.recipient, message_id=claimed.id, now=now, crowd=crowd,
+            tracked=tracking != Tracking.NONE,
+        )  # fmt: skip
 
     def _renderer(self, name: str, version: int) -> tuple[Experiment, Renderer]:
         if (name, version) not in self._renderers:
@@ -266,10 +282,16 @@ def cells_of(experiment: Experiment, epoch: Epoch, taken: Sequence[Recipient]) -
         weights = np.array(epoch.segments.get(name, epoch.weights))
         drawn = _dealt(experiment, [units[i] for i in rows], weights, epoch.number)
         placed |= {
-            i: Placed(cell=cell, propensity=chance, stratum=segments[i])
+            i: Placed(cell=cell, propensity=chance, stratum=segments[i], tracking=_tracking(experiment, taken[i]))
             for i, (cell, chance) in zip(rows, drawn, strict=True)
         }
     return [placed[i] for i in range(len(taken))]
+
+
+def _tracking(experiment: Experiment, recipient: Recipient) -> Tracking:
+    if not experiment.tracks(recipient.attributes):
+        return Tracking.NONE
+    return Tracking.CROWD if experiment.counts_crowds else Tracking.PERSON
 
 
 def _dealt(

@@ -106,10 +106,12 @@ class Tracked:
     Attributes:
         sent_at: When it was handed to the transport, aware UTC; None before.
         language: Language of the experiment's mails, ``en`` or ``ja``.
+        keeps_requests: Whether the addresses and User-Agents of its readers are kept.
     """
 
     sent_at: datetime | None
     language: str
+    keeps_requests: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -260,7 +260,7 @@ def _holdings(db: sa.Connection, email: str) -> dict[str, Any]:
     }
 
 
-def _apart(db: sa.Connection, email: str, recipient: str) -> Iterator[Mapping[str, Any]]:
+def _apart(db: sa.Connection, email: str, recipient: str) -> Iterator[sa.RowMapping]:
     """Events of no known message that name the person."""
     written = json.dumps(email)[1:-1]
     for row in db.execute(_APART, execution_options={"yield_per": BATCH}).mappings():

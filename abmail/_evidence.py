@@ -16,7 +16,17 @@ from abmail._past import NO_PAST, Past
 from abmail.bandit import DelayCurve
 from abmail.spec import Experiment
 from abmail.stats import Counts
-from abmail.store import BIN_SECONDS, CompanyMails, Epoch, State, StoppedArm, StoredExperiment, Tally, ValuedMail
+from abmail.store import (
+    BIN_SECONDS,
+    UNTRACKED,
+    CompanyMails,
+    Epoch,
+    State,
+    StoppedArm,
+    StoredExperiment,
+    Tally,
+    ValuedMail,
+)
 
 __all__ = ["Evidence", "curve_of", "policy_counts", "stacked"]
 
@@ -87,6 +97,16 @@ class Evidence:
         return self.tally.matrix("sent")
 
     @cached_property
+    def untracked(self) -> NDArray[np.int64]:
+        """(n_epochs, n_cells) mails of which no open or click can be known, among those sent."""
+        return self.tally.matrix(UNTRACKED)
+
+    @property
+    def trials(self) -> NDArray[np.int64]:
+        """(n_epochs, n_cells) mails of which it can be known whether they had the primary outcome."""
+        return self.sent - self.untracked
+
+    @cached_property
     def successes(self) -> NDArray[np.int64]:
         """(n_epochs, n_cells) sends with the primary outcome inside the window, by the verdicts that count."""
         return self.tally.matrix(self.outcome, window=self.window)
@@ -95,10 +115,10 @@ class Evidence:
     def weights(self) -> NDArray[np.float64]:
         """(n_epochs, n_cells) shares that each epoch was opened with; those of its segments by their mails."""
         shares = np.zeros((len(self.epochs), len(self.experiment.cells)))
-        sizes = {name: self.segment(name).sent.sum(axis=1) for name in self.strata}
+        sizes = {name: self.segment(name).trials.sum(axis=1) for name in self.strata}
         for index, epoch in enumerate(self.epochs):
             n = {name: int(sizes[name][index]) for name in epoch.segments if name in sizes}
-            rest = max(int(self.sent[index].sum()) - sum(n.values()), 0) if any(n.values()) else 1
+            rest = max(int(self.trials[index].sum()) - sum(n.values()), 0) if any(n.values()) else 1
             parts = [(rest, ""), *((size, name) for name, size in n.items())]
             shares[index] = sum(size * self.weights_of(index, name) for size, name in parts) / sum(s for s, _ in parts)
         return shares
@@ -145,7 +165,7 @@ class Evidence:
     @cached_property
     def ages(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
         """Epoch, cell, seconds since the send (middle of its bin) and number, for each bin of sends."""
-        epoch, cell, where, n = self.tally.rows("sent")
+        epoch, cell, where, n = self.tally.rows("sent", less=UNTRACKED)
         opened = np.array([e.opened_at.timestamp() for e in self.epochs])
         sent_at = opened[epoch] + (where + 0.5) * BIN_SECONDS if len(epoch) else np.zeros(0)
         return epoch, cell, np.maximum(self.now.timestamp() - sent_at, 0.0), n
@@ -159,13 +179,13 @@ class Evidence:
 
 def curve_of(evidence: Evidence) -> DelayCurve:
     """The delay curve of the primary outcome, from this experiment's own delays, the young sends censored."""
-    if not evidence.sent.any():
+    if not evidence.trials.any():
         return evidence.expected_delays.get("prior") or DelayCurve.default(window=evidence.window)
     epoch, _, age, n = evidence.ages
     mean_age = np.bincount(epoch, age * n, len(evidence.epochs)) / np.maximum(np.bincount(epoch, n), 1)
     seen_in, _, where, seen = evidence.tally.rows(evidence.outcome)
     delay = (where + 0.5) * BIN_SECONDS
-    silent = np.maximum(evidence.sent.sum(axis=1) - np.bincount(seen_in, seen, len(evidence.epochs)), 0)
+    silent = np.maximum(evidence.trials.sum(axis=1) - np.bincount(seen_in, seen, len(evidence.epochs)), 0)
     return DelayCurve.fit(
         np.concatenate([delay, np.full(len(silent), np.nan)]),
         np.concatenate([np.maximum(mean_age[seen_in], delay), mean_age]),
@@ -234,7 +254,7 @@ class _Part:
 
     @classmethod
     def of(cls, evidence: Evidence, exposures: Callable[[Evidence], Floats]) -> _Part:
-        return cls(sent=evidence.sent, successes=evidence.successes, exposures=exposures(evidence))
+        return cls(sent=evidence.trials, successes=evidence.successes, exposures=exposures(evidence))
 
     def row(self, index: int) -> _Part:
         return _Part(sent=self.sent[index], successes=self.successes[index], exposures=self.exposures[:, index])
@@ -251,7 +271,7 @@ class _Part:
 
 
 def _exposure(evidence: Evidence, curve: DelayCurve) -> Floats:
-    exposure = np.zeros(evidence.sent.shape)
+    exposure = np.zeros(evidence.trials.shape)
     epoch, cell, age, n = evidence.ages
     np.add.at(exposure, (epoch, cell), n * curve.cdf(age))
     return exposure

@@ -254,7 +254,7 @@ def prior_of(evidence: Evidence) -> tuple[float, float] | None:
     """What is expected of a variant before its first mail: the account's rate, else that of the running variants."""
     if evidence.past.prior.learnt:
         return evidence.past.prior.beta
-    n, k = int(evidence.sent.sum()), int(evidence.successes.sum())
+    n, k = int(evidence.trials.sum()), int(evidence.successes.sum())
     added = len(evidence.epochs) > 0 and evidence.n_arms_at_start < len(evidence.experiment.cells)
     if not added or not 0 < k < n:
         return None

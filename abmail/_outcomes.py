@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from abmail import _statements as sql
 from abmail import _tables as t
 from abmail._judging import judge_around
-from abmail._records import State, bin_of, metrics_of
+from abmail._records import State, Tracking, bin_of, metrics_of
 from abmail.events import EventType, Reason, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["First", "Outcomes", "add_to_counts", "firsts_of", "locked"]
 
 _CHUNK: Final = 5_000
+_FOLLOWED: Final = frozenset({EventType.OPENED, EventType.CLICKED})
 _m: sa.BindParameter[str] = sa.bindparam("m")
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _judged = sa.select(
@@ -34,8 +35,10 @@ _judged = sa.select(
     t.events.c.rules, t.events.c.source,
 )  # fmt: skip
 _EVENTS = _judged.where(t.events.c.message.in_(_ids))
-_ALL_EVENTS = _judged.join(t.messages, t.messages.c.id == t.events.c.message).where(
-    t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.SENT.value
+_ALL_EVENTS = (
+    _judged.add_columns(t.messages.c.tracking)
+    .join(t.messages, t.messages.c.id == t.events.c.message)
+    .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.SENT.value)
 )
 _OUTCOMES = sa.select(t.outcomes).where(t.outcomes.c.message.in_(_ids))
 _mine = (t.outcomes.c.message == _m) & (t.outcomes.c.metric == sa.bindparam("k"))
@@ -50,16 +53,17 @@ class First(NamedTuple):
     seen_at: datetime
 
 
-def firsts_of(rows: Iterable[Any], counts: Mapping[str, str]) -> dict[str, First]:
+def firsts_of(rows: Iterable[Any], counts: Mapping[str, str], *, tracked: bool) -> dict[str, First]:
     """The outcomes of one mail.
 
     Args:
         rows: Its events: type, at, seen_at, verdict, reasons, rules, source.
         counts: Kind of event -> the one source whose reports count; the others' are kept beside.
+        tracked: Whether opens and clicks of it count, whoever reports them.
     """
     found: dict[str, First] = {}
     for row in rows:
-        if counts.get(row.type, row.source) != row.source:
+        if counts.get(row.type, row.source) != row.source or (row.type in _FOLLOWED and not tracked):
             continue
         first = First(row.at, row.seen_at)
         for metric in metrics_of(
@@ -67,6 +71,10 @@ def firsts_of(rows: Iterable[Any], counts: Mapping[str, str]) -> dict[str, First
         ):
             found[metric] = min(first, found.get(metric, first))
     return found
+
+
+def _is_tracked(row: Any) -> bool:
+    return bool(row.tracking == Tracking.PERSON)
 
 
 class Outcomes:
@@ -113,7 +121,7 @@ class Outcomes:
         return {
             (message, metric): first.at
             for message, own in events.items()
-            for metric, first in firsts_of(own, counts).items()
+            for metric, first in firsts_of(own, counts, tracked=_is_tracked(own[0])).items()
         }
 
     def _refresh(self, db: sa.Connection, rows: Mapping[str, sa.Row[Any]]) -> None:
@@ -126,7 +134,9 @@ class Outcomes:
         after = {
             (message, metric): first
             for message, own in events.items()
-            for metric, first in firsts_of(own, counts[rows[message].experiment]).items()
+            for metric, first in firsts_of(
+                own, counts[rows[message].experiment], tracked=_is_tracked(rows[message])
+            ).items()
         }
         self._write(db, before, after)
         add_to_counts(db, self._upserts, _changes(rows, before, after))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from abmail import _tables as t
 from abmail._connection import BATCH
-from abmail._records import PastMail, State
+from abmail._records import PastMail, State, Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,7 @@ _PAST: Final = (
     )
     .select_from(_ledger)
     .where(t.messages.c.state == State.SENT.value, t.messages.c.attempted_at <= sa.bindparam("before"))
+    .where(t.messages.c.tracking == Tracking.PERSON)
     .order_by(t.messages.c.attempted_at, t.messages.c.id)
 )  # fmt: skip
 

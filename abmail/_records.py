@@ -20,6 +20,9 @@ from abmail.recipient import Recipient, email_domain
 BIN_SECONDS: Final = 600
 """Width of a bin of the counts, in seconds."""
 
+UNTRACKED: Final = "untracked"
+"""Metric of the mails without pixel and tracked links: of their opens and clicks nothing can be known."""
+
 _LAST_BIN: Final = 30 * 86_400 // BIN_SECONDS
 _COUNTED: Final = frozenset({
     EventType.OPENED, EventType.CLICKED, EventType.REPLIED, EventType.CONVERTED, EventType.COMPLAINED,
@@ -45,6 +48,14 @@ class State(StrEnum):
     SUPPRESSED = "suppressed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+
+
+class Tracking(StrEnum):
+    """Whose opens and clicks of a mail are counted: a person's, somebody's, or nobody's."""
+
+    PERSON = "person"
+    CROWD = "crowd"
+    NONE = "none"
 
 
 class Recorded(StrEnum):
@@ -158,6 +169,26 @@ class Placed:
     cell: int
     propensity: float
     stratum: str = ""
+    tracking: Tracking = Tracking.PERSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrowdHit:
+    """An open or click of a mail that is counted without a person.
+
+    Attributes:
+        id: As `abmail.events.crowd_id` made it.
+        type: ``opened`` or ``clicked``.
+        at: When, aware UTC.
+        verdict: Who caused it.
+        reasons: Why that verdict; names of rules.
+    """
+
+    id: str
+    type: EventType
+    at: datetime
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
 
 
 class Waiting(NamedTuple):
@@ -254,6 +285,8 @@ class Claimed:
     recipient: Recipient
     first_attempt_at: datetime | None = None
     expires_at: datetime | None = None
+    stratum: str = ""
+    tracking: Tracking = Tracking.PERSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,10 +369,18 @@ class Tally:
         np.add.at(total, (self.epoch[chosen], self.cell[chosen]), self.n[chosen])
         return total
 
-    def rows(self, metric: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """The rows of one metric: epoch, cell, bin, n."""
-        chosen = self.metric == metric
-        return self.epoch[chosen], self.cell[chosen], self.bin[chosen], self.n[chosen]
+    def rows(
+        self, metric: str, *, less: str = ""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of one metric, without those that are in another one too: epoch, cell, bin, n."""
+        chosen, n = self.metric == metric, self.n
+        if less and (away := self.metric == less).any():
+            places = np.stack([self.epoch, self.cell, self.bin])
+            _, place = np.unique(places, axis=1, return_inverse=True)
+            place = place.reshape(-1)
+            n = n - np.bincount(place[away], n[away], place.max() + 1).astype(np.int64)[place]
+            chosen &= n > 0
+        return self.epoch[chosen], self.cell[chosen], self.bin[chosen], n[chosen]
 
 
 class ValuedMail(NamedTuple):
@@ -413,6 +454,11 @@ def bin_of(start: datetime, at: datetime) -> int:
     return min(max(int((at - start).total_seconds() // BIN_SECONDS), 0), _LAST_BIN)
 
 
+def sends_of(row: Any) -> tuple[str, ...]:
+    """The counts that a mail which was sent belongs to; an untracked one tells nothing of opens and clicks."""
+    return ("sent", UNTRACKED) if row.tracking == Tracking.NONE else ("sent",)
+
+
 def metrics_of(type_: EventType, verdict: Verdict, reasons: Reason, *, judged: bool) -> tuple[str, ...]:
     """The counts that an event belongs to: human-likely ones, and for opens and clicks all and the strict ones beside.
 
@@ -471,7 +517,7 @@ def to_claimed(row: sa.Row[Any]) -> Claimed:
     return Claimed(
         id=row.message, experiment=row.experiment, version=row.version, epoch=row.epoch, cell=row.cell,
         attempts=row.attempts, recipient=to_recipient(row), first_attempt_at=row.first_attempt_at,
-        expires_at=row.expires_at,
+        expires_at=row.expires_at, stratum=row.stratum, tracking=Tracking(row.tracking),
     )  # fmt: skip
 
 
@@ -518,7 +564,8 @@ def counted_anew(
     """Rows of the counts from the ledger's sent messages (by id), their outcomes and when each epoch opened."""
     total: Counter[tuple[int, int, str, int]] = Counter()
     for row in ledger.values():
-        total[row.epoch, row.cell, "sent", bin_of(opened[row.epoch], row.attempted_at)] += 1
+        for metric in sends_of(row):
+            total[row.epoch, row.cell, metric, bin_of(opened[row.epoch], row.attempted_at)] += 1
     for (message, metric), at in firsts.items():
         row = ledger[message]
         total[row.epoch, row.cell, metric, bin_of(row.attempted_at, at)] += 1

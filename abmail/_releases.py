@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from abmail import _tables as t
 from abmail._connection import BATCH, batches
 from abmail._people import People
-from abmail._records import Release, Slot, SlotMail, State, Waiting, to_recipient
+from abmail._records import Release, Slot, SlotMail, State, Tracking, Waiting, to_recipient
 
 __all__ = ["Releases"]
 
@@ -65,12 +65,14 @@ _SLOT_MAILS: Final = (
     )
     .select_from(_ledger)
     .where(t.messages.c.state == State.SENT.value, t.messages.c.attempted_at <= sa.bindparam("before"))
+    .where(t.messages.c.tracking == Tracking.PERSON)
     .order_by(t.messages.c.attempted_at, t.messages.c.id)
 )  # fmt: skip
 _BEFORE: Final = (
     sa.select(t.messages.c.recipient, sa.func.count(), sa.func.count(_opened.c.at))
     .select_from(t.messages.outerjoin(_opened, (_opened.c.message == t.messages.c.id) & (_opened.c.metric == "opened")))
     .where(t.messages.c.state == State.SENT.value, t.messages.c.attempted_at < sa.bindparam("start"))
+    .where(t.messages.c.tracking == Tracking.PERSON)
     .group_by(t.messages.c.recipient)
 )
 

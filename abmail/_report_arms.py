@@ -64,7 +64,7 @@ class ArmReport(Part):
         content: Factor -> the text that recipients see, where the caller wants it on the page; may be empty.
         n: Sends.
         successes: Sends with the primary metric inside the window, 0 <= successes <= n.
-        rate: successes / n, or None without sends.
+        rate: successes / (n - untracked), or None without sends.
         human_opens: Sends opened by what is most likely a person.
         clicks: Sends clicked by what is most likely a person.
         unsubscribes: Sends that ended in an unsubscribe.
@@ -79,6 +79,7 @@ class ArmReport(Part):
         expected_loss: Posterior mean of what choosing this variant would lose against the best one, a fraction.
         weight: Current share of a wave, fraction in [0, 1].
         status: "ok", or why there is no effect: "too_few", "zero_variance", "srm_failed".
+        untracked: Sends of which no open or click can be known, 0 <= untracked <= n.
     """
 
     name: str
@@ -101,11 +102,13 @@ class ArmReport(Part):
     expected_loss: float | None = None
     weight: float | None = None
     status: str = "ok"
+    untracked: int = 0
 
     def _check(self) -> None:
-        require_successes(self.name, self.n, self.successes)
+        require_successes(self.name, self.n - self.untracked, self.successes)
         require_counts(
             self.name,
+            untracked=self.untracked,
             human_opens=self.human_opens,
             clicks=self.clicks,
             unsubscribes=self.unsubscribes,

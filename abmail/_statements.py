@@ -215,7 +215,7 @@ LOCKED = MESSAGE.with_for_update(of=t.messages)
 IN_HAND: sa.Select[Any] = (
     sa.select(
         t.messages.c.id, t.messages.c.experiment, t.messages.c.recipient, t.messages.c.epoch, t.messages.c.cell,
-        t.messages.c.stratum, t.messages.c.state, t.messages.c.worker,
+        t.messages.c.stratum, t.messages.c.state, t.messages.c.worker, t.messages.c.tracking,
         t.messages.c.attempted_at, _opened_at.label("opened_at"),
     )
     .where(t.messages.c.id.in_(_ids))
@@ -224,10 +224,12 @@ IN_HAND: sa.Select[Any] = (
 )  # fmt: skip
 """The messages ``ids`` as far as their outcome needs them, locked in one order."""
 
-CLAIMED = (
+CLAIMED: sa.Select[Any] = (
     sa.select(
         t.messages.c.id.label("message"), t.messages.c.experiment, t.messages.c.epoch, t.messages.c.cell,
-        t.messages.c.attempts, t.messages.c.first_attempt_at, t.messages.c.expires_at, t.epochs.c.version, t.recipients,
+        t.messages.c.attempts, t.messages.c.first_attempt_at, t.messages.c.expires_at, t.messages.c.tracking,
+        t.messages.c.stratum,
+        t.epochs.c.version, t.recipients,
     )
     .select_from(
         t.messages.join(t.recipients).join(
@@ -265,7 +267,7 @@ ASSIGN_PLANNED = (
     .where(t.messages.c.id == _m)
     .values(
         state=State.ASSIGNED.value, epoch=sa.bindparam("number"), cell=sa.bindparam("c"),
-        propensity=sa.bindparam("p"), stratum=sa.bindparam("s"),
+        propensity=sa.bindparam("p"), stratum=sa.bindparam("s"), tracking=sa.bindparam("t"),
     )
 )  # fmt: skip
 """A cell for a message that keeps its own moment."""
@@ -276,7 +278,7 @@ ASSIGN = (
     .values(
         state=State.ASSIGNED.value, epoch=sa.bindparam("number"), due_at=sa.bindparam("due"),
         expires_at=sa.bindparam("late"), cell=sa.bindparam("c"), propensity=sa.bindparam("p"),
-        stratum=sa.bindparam("s"),
+        stratum=sa.bindparam("s"), tracking=sa.bindparam("t"),
     )
 )  # fmt: skip
 NEXT_ZONE = sa.select(sa.func.min(t.messages.c.zone)).where(
@@ -350,12 +352,13 @@ class Upserts:
 
     Attributes:
         count: Adds ``n`` to a row of the counts, or makes the row.
+        crowd: Notes that a hit was counted and returns its key, or nothing where it had been.
         event: Appends an event and returns its key, or nothing where it is known.
         source: Notes who reports a kind of event, and since when.
         suppression: As ``event``, for a suppressed address.
     """
 
-    __slots__ = ("count", "event", "source", "suppression")
+    __slots__ = ("count", "crowd", "event", "source", "suppression")
 
     def __init__(self, dialect: str) -> None:
         make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -369,5 +372,6 @@ class Upserts:
             index_elements=list(t.event_sources.primary_key.columns),
             set_={"first_at": sa.case((new < known, new), else_=known)},
         )
+        self.crowd = make(t.crowd_hits).on_conflict_do_nothing().returning(t.crowd_hits.c.id, t.crowd_hits.c.metric)
         self.event = make(t.events).on_conflict_do_nothing().returning(t.events.c.key)
         self.suppression = make(t.suppressions).on_conflict_do_nothing().returning(t.suppressions.c.email)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from abmail import _tables as t
-from abmail._records import State, Tally, bin_of, to_tally
+from abmail._records import State, Tally, bin_of, sends_of, to_tally
 from abmail.recipient import email_domain
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ _place = (
     t.messages.c.epoch, t.messages.c.cell, t.messages.c.attempted_at, t.messages.c.zone, t.recipients.c.email,
     t.recipients.c.attributes,
 )  # fmt: skip
-_SENDS = (
-    sa.select(t.messages.c.state, t.epochs.c.opened_at, *_place)
+_SENDS: sa.Select[Any] = (
+    sa.select(t.messages.c.state, t.messages.c.tracking, t.epochs.c.opened_at, *_place)
     .select_from(_ledger)
     .where(t.messages.c.experiment == _e)
 )
-_OUTCOMES = (
+_OUTCOMES: sa.Select[Any] = (
     sa.select(t.outcomes.c.metric, t.outcomes.c.at, *_place)
     .select_from(t.outcomes.join(t.messages).join(t.recipients))
     .where(t.messages.c.experiment == _e)
@@ -73,7 +73,8 @@ def tallies_by(db: sa.Connection, name: str, by: str, *, n_epochs: int, n_cells:
             continue
         total = totals[_value(row, by)]
         if row.state == State.SENT:
-            total[row.epoch, row.cell, "sent", bin_of(row.opened_at, row.attempted_at)] += 1
+            for metric in sends_of(row):
+                total[row.epoch, row.cell, metric, bin_of(row.opened_at, row.attempted_at)] += 1
     if by not in {DOMAIN, HOUR, *known}:
         raise ValueError(
             f"no recipient of {name} has the attribute '{by}'; there are: {', '.join(sorted({*known, DOMAIN, HOUR}))}"

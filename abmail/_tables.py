@@ -11,6 +11,7 @@ __all__ = [
     "SCHEMA_REVISION",
     "UTCDateTime",
     "counts",
+    "crowd_hits",
     "epochs",
     "event_sources",
     "events",
@@ -28,7 +29,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -188,6 +189,7 @@ messages = sa.Table(
     sa.Column("refusal", sa.Text),  # hard, soft, policy or other, where it was refused for good
     sa.Column("resends", sa.Integer, nullable=False, server_default="0"),  # times it was sent again while uncertain
     sa.Column("links", sa.Integer),  # tracked links in it
+    sa.Column("tracking", sa.Text, nullable=False, server_default="person"),  # person, crowd, none
     sa.UniqueConstraint("experiment", "recipient", "step"),
     sa.Index("ix_messages_due", "experiment", "state", "zone", "due_at", "position"),
     _where("ix_messages_worker", "worker IS NOT NULL", "state", "worker"),
@@ -268,6 +270,14 @@ outcomes = sa.Table(
     sa.Column("at", UTCDateTime, nullable=False),  # the first such event
     sa.Column("seen_at", UTCDateTime, nullable=False, index=True),  # when we learned of it
 )
+
+crowd_hits = sa.Table(
+    "crowd_hits",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),  # of a mail's token, which no table knows beside its recipient
+    sa.Column("metric", sa.Text, primary_key=True),
+)
+"""What was counted once already of mails that are counted without a person."""
 
 counts = sa.Table(
     "counts",

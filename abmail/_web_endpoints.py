@@ -48,7 +48,8 @@ class Pixel:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        token = self.desk.tracking.signer.verify("o", scope["path_params"]["token"])
+        verify, given = self.desk.tracking.signer.verify, scope["path_params"]["token"]
+        token = verify("o", given) or verify("O", given)
         if token is None:
             await PlainTextResponse("Not found", 404, headers=PRIVATE)(scope, receive, send)
             return
@@ -66,7 +67,8 @@ class Redirect:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         target = _target(scope["query_string"])
-        token = target and self.desk.tracking.signer.verify("c", scope["path_params"]["token"], target=target)
+        verify, given = self.desk.tracking.signer.verify, scope["path_params"]["token"]
+        token = target and (verify("c", given, target=target) or verify("C", given, target=target))
         if not token or not _is_web_address(target):
             await page(Request(scope), "bad_link", status=404)(scope, receive, send)
             return

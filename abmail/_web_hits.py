@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from abmail.events import Event, EventType, Signer, Token, facts_of, judge_facts
+from abmail.events import Event, EventType, Signer, Token, crowd_of, facts_of, judge_facts
+from abmail.store import CrowdHit
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+_MOST_AGENT: Final = 500  # characters
 
 __all__ = ["Hit", "SentMessage", "Tracking", "recorder"]
 
@@ -24,6 +27,10 @@ class SentMessage(Protocol):
     @property
     def language(self) -> str:
         """Language of its reader: ``en`` or ``ja``."""
+
+    @property
+    def keeps_requests(self) -> bool:
+        """Whether the address and User-Agent of its reader are kept with the events."""
 
 
 class Tracking(Protocol):
@@ -44,6 +51,9 @@ class Tracking(Protocol):
 
     def record_all(self, events: Iterable[Event], /) -> object:
         """Store events in one transaction; those with a key that was stored before change nothing."""
+
+    def count_crowd(self, hits: Iterable[CrowdHit], /) -> object:
+        """Count opens and clicks of mails that are counted without a person, each once."""
 
     def unsubscribe(self, message_id: str, /, *, at: datetime, reason: str) -> None:
         """Never mail the message's recipient again: idempotent, and committed before it returns."""
@@ -84,6 +94,9 @@ def recorder(
     """
 
     def record(hits: Sequence[Hit]) -> None:
+        if crowd := [_crowd_hit(hit) for hit in hits if hit.token.kind in {"O", "C"}]:
+            tracking.count_crowd(crowd)
+        hits = [hit for hit in hits if hit.token.kind in {"o", "c"}]
         known = tracking.messages(list({hit.token.message_id for hit in hits}))
         found = ((hit, known.get(hit.token.message_id)) for hit in hits)
         events = [_event(hit, message, tracking.signer) for hit, message in found if message is not None]
@@ -107,4 +120,14 @@ def _event(hit: Hit, message: SentMessage, signer: Signer) -> Event:
         verdict=found.verdict,
         reasons=found.reasons,
         facts=facts,
+        detail=f"{hit.address} {agent[:_MOST_AGENT]}".strip() if message.keeps_requests else "",
     )
+
+
+def _crowd_hit(hit: Hit) -> CrowdHit:
+    """Judged by itself: of other hits of its mail or of its network nothing is kept."""
+    agent, ident = hit.headers.get("user-agent", ""), hit.token.message_id
+    facts = facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network="")
+    age = (hit.at - crowd_of(ident).sent_at).total_seconds()
+    found = judge_facts(hit.type, facts, age=age, link=hit.token.link)
+    return CrowdHit(id=ident, type=hit.type, at=hit.at, verdict=found.verdict, reasons=found.reasons)

@@ -48,6 +48,7 @@ from abmail.simulate import Map, Progress, Simulation, Truth, simulate
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts, PlanMethod
 from abmail.store import (
+    CrowdHit,
     Epoch,
     Forgotten,
     Recorded,
@@ -136,7 +137,7 @@ class Engine:
             self.store, self._delivery, earlier=self._evidence_alone, message_ids=self.signer.message_ids
         )
         self._reviewer = Reviewer(self.store, self._planner, self._timing, evidence=self._evidence)
-        self._languages: dict[str, str] = {}
+        self._mails: dict[str, tuple[str, bool]] = {}
         self._pasts: dict[str, Past] = {}
 
     def __enter__(self) -> Self:
@@ -526,18 +527,23 @@ class Engine:
     def message(self, message_id: str) -> Tracked | None:
         """What the tracker needs to know of a message; None where there is none."""
         found = self.store.message(message_id)
-        return None if found is None else Tracked(sent_at=found.attempted_at, language=self._language(found))
+        return None if found is None else self._tracked(found)
+
+    def count_crowd(self, hits: Iterable[CrowdHit]) -> int:
+        """Count opens and clicks of mails that are counted without a person; see `Store.count_crowd`."""
+        return self.store.count_crowd(hits)
 
     def messages(self, message_ids: Sequence[str]) -> dict[str, Tracked]:
         """The same of many messages at once; those that there are not are left out."""
         found = self.store.messages_of(message_ids)
-        return {each.id: Tracked(sent_at=each.attempted_at, language=self._language(each)) for each in found}
+        return {each.id: self._tracked(each) for each in found}
 
-    def _language(self, message: StoredMessage) -> str:
-        if message.experiment not in self._languages:
+    def _tracked(self, message: StoredMessage) -> Tracked:
+        if message.experiment not in self._mails:
             definition = self._definitions.of(self.store.experiment(message.experiment))
-            self._languages[message.experiment] = definition.message.language or "en"
-        return self._languages[message.experiment]
+            self._mails[message.experiment] = (definition.message.language or "en", definition.keeps_requests)
+        language, keeps_requests = self._mails[message.experiment]
+        return Tracked(sent_at=message.attempted_at, language=language, keeps_requests=keeps_requests)
 
     def ping(self) -> None:
         """Ask the database for nothing, to see whether it answers.
@@ -656,6 +662,8 @@ class Engine:
         own = experiment.allocation.shared_by
         if by is not None and own not in {None, by}:
             raise ValueError(f"the mails of {stored.name} were shared by {own}: only that can be compared within")
+        if by is not None and own is None and experiment.counts_crowds:
+            raise ValueError(f"{stored.name} counts opens and clicks without people: nobody knows what a segment did")
         valued = experiment.metrics.value
         found = self.store.snapshot(
             stored.name, n_cells=len(experiment.cells), by=by if own is None else None,

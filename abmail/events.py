@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
+from abmail._crowd import NONCE, Crowd, crowd_id, crowd_of
 from abmail._event_types import HUMAN_LIKELY, EventType, Verdict
 from abmail._verdict_facts import HONEYPOT_LINK, Agent, RequestFacts, facts_of, neighbourhood_of, own_reasons
-from abmail._verdict_reasons import RULES_VERSION, Reason, names_of, verdict_of
+from abmail._verdict_reasons import RULES_VERSION, Reason, given_reasons, names_of, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = [
     "HONEYPOT_LINK",
     "HUMAN_LIKELY",
+    "NONCE",
     "RULES_VERSION",
     "Agent",
+    "Crowd",
     "Event",
     "EventProblem",
     "EventType",
@@ -40,15 +43,21 @@ __all__ = [
     "Token",
     "TokenKind",
     "Verdict",
+    "crowd_id",
+    "crowd_of",
     "facts_of",
+    "given_reasons",
     "judge",
     "judge_facts",
     "read_jsonl",
     "unverified",
 ]
 
-TokenKind = Literal["o", "c", "u", "v", "b"]
-"""What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe, ``v`` hosted copy, ``b`` bounces."""
+TokenKind = Literal["o", "c", "u", "v", "b", "O", "C"]
+"""What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe, ``v`` hosted copy, ``b`` bounces.
+
+``O`` and ``C`` are pixels and redirects that name a variant and no message.
+"""
 
 MAX_LINK: Final = 0xFFFF
 _MOST_VALUE: Final = 1e12
@@ -379,7 +388,8 @@ _quoted = json.encoder.encode_basestring_ascii
 _VERSION = 1
 _TAG = 16
 _HEAD = 19  # version, kind, key id, message id
-_LENGTHS: Final[dict[TokenKind, int]] = {"o": 47, "c": 50, "u": 47, "v": 47, "b": 47}
+_LENGTHS: Final[dict[TokenKind, int]] = {"o": 47, "c": 50, "u": 47, "v": 47, "b": 47, "O": 47, "C": 50}
+_CLICKS: Final = frozenset({"c", "C"})
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _MIN_SECRET = 16
 
@@ -486,17 +496,21 @@ class Signer:
             ValueError: The id is none of ours, or link and target don't fit the kind.
         """
         body = bytes([_VERSION, ord(kind), self._current.number]) + _id_bytes(message_id) + _link_bytes(kind, link)
-        if (target is not None) != (kind == "c"):
-            raise ValueError(f"a token of kind {kind!r} {'needs a' if kind == 'c' else 'takes no'} target")
+        if (target is not None) != (kind in _CLICKS):
+            raise ValueError(f"a token of kind {kind!r} {'needs a' if kind in _CLICKS else 'takes no'} target")
         return _encode(body + self._current.tag(kind, body, _target_bytes(target)))
 
-    def of(self, message_id: str) -> MessageSigner:
+    def of(self, message_id: str, *, crowd: bool = False) -> MessageSigner:
         """Make the tokens of one message: the same as `sign` gives, many at a time.
+
+        Args:
+            message_id: 32 hexadecimal digits; of a message, or what `crowd_id` gives.
+            crowd: Whether it is the latter.
 
         Raises:
             ValueError: The id is none of ours.
         """
-        return MessageSigner(self._current, message_id)
+        return MessageSigner(self._current, message_id, crowd=crowd)
 
     def verify(self, kind: TokenKind, token: str, *, target: str | None = None) -> Token | None:
         """Read a token; None for anything that this signer did not make for this kind and target. Never raises.
@@ -509,17 +523,17 @@ class Signer:
             target: For ``c``: the URL that came with it.
         """
         whole = _decode(kind, token)
-        if whole is None or whole[0] != _VERSION or whole[1] != ord(kind) or (kind == "c" and target is None):
+        if whole is None or whole[0] != _VERSION or whole[1] != ord(kind) or (kind in _CLICKS and target is None):
             return None
         body, tag = whole[:-_TAG], whole[-_TAG:]
         try:
-            covered = _target_bytes(target if kind == "c" else None)
+            covered = _target_bytes(target if kind in _CLICKS else None)
         except ValueError:
             return None
         rings = [ring for ring in self._rings if ring.number == body[2]]
         if not any(hmac.compare_digest(ring.tag(kind, body, covered), tag) for ring in rings):
             return None
-        link = int.from_bytes(body[_HEAD:], "big") if kind == "c" else None
+        link = int.from_bytes(body[_HEAD:], "big") if kind in _CLICKS else None
         return Token(kind=kind, message_id=body[3:_HEAD].hex(), link=link)
 
 
@@ -530,16 +544,21 @@ class MessageSigner:
         message_id: 32 hexadecimal digits.
     """
 
-    __slots__ = ("_click_head", "_clicks", "_id", "_ring", "message_id")
+    __slots__ = ("_click_head", "_clicks", "_crowd", "_id", "_ring", "message_id")
 
-    def __init__(self, ring: _KeyRing, message_id: str) -> None:
+    def __init__(self, ring: _KeyRing, message_id: str, *, crowd: bool = False) -> None:
         self.message_id = message_id
         self._ring = ring
         self._id = _id_bytes(message_id)
-        self._click_head = self._head("c")
-        self._clicks = hashlib.blake2b(self._click_head, key=ring.tokens["c"], digest_size=_TAG)
+        self._crowd = crowd
+        self._click_head = self._head("C" if crowd else "c")
+        self._clicks = hashlib.blake2b(self._click_head, key=ring.tokens["C" if crowd else "c"], digest_size=_TAG)
 
-    def sign(self, kind: Literal["o", "u", "v", "b"]) -> str:
+    def pixel(self) -> str:
+        """Make the token of the open pixel."""
+        return self.sign("O" if self._crowd else "o")
+
+    def sign(self, kind: Literal["o", "u", "v", "b", "O"]) -> str:
         """Make the token of a kind that carries no link."""
         head = self._head(kind)
         return _encode(head + self._ring.tag(kind, head, b""))
@@ -601,7 +620,7 @@ def _id_bytes(message_id: str) -> bytes:
 
 
 def _link_bytes(kind: TokenKind, link: int | None) -> bytes:
-    if kind != "c":
+    if kind not in _CLICKS:
         if link is not None:
             raise ValueError(f"a token of kind {kind!r} takes no link number")
         return b""

@@ -198,7 +198,16 @@ class Renderer:
         """Domain of the sender's address, in ASCII."""
         return email_domain(self._sender)
 
-    def render(self, *, cell: Cell, recipient: Recipient, message_id: str, now: datetime) -> RenderedMessage:
+    def render(
+        self,
+        *,
+        cell: Cell,
+        recipient: Recipient,
+        message_id: str,
+        now: datetime,
+        tracked: bool = True,
+        crowd: str | None = None,
+    ) -> RenderedMessage:
         """Make the mail that a recipient gets.
 
         Args:
@@ -206,6 +215,8 @@ class Renderer:
             recipient: Who gets it.
             message_id: Our id of the message, see `Signer.message_id`.
             now: For the Date header; aware UTC datetime.
+            tracked: Whether it gets a pixel, and links by way of the tracker.
+            crowd: What pixel and links tell instead of the message: see `abmail.events.crowd_id`.
 
         Raises:
             RenderError: A template fails, a link cannot be tracked, or a header would hold a control character.
@@ -213,7 +224,8 @@ class Renderer:
         """
         if now.tzinfo is None:
             raise ValueError("now has no time zone, must be an aware UTC datetime")
-        links = _Links(self._signer.of(message_id), self._tracker_url)
+        followed = None if crowd is None else self._signer.of(crowd, crowd=True)
+        links = _Links(self._signer.of(message_id), self._tracker_url, tracked=tracked, followed=followed)
         self._templates.start()
         shared = self._shared(cell, recipient, links)
         texts = self._texts(cell, shared)
@@ -223,18 +235,19 @@ class Renderer:
         except ValueError as error:
             raise self._failed(cell, error) from error
 
-    def hosted(self, *, cell: Cell, recipient: Recipient, message_id: str) -> str:
+    def hosted(self, *, cell: Cell, recipient: Recipient, message_id: str, tracked: bool = True) -> str:
         """The HTML of a mail for a browser: without the open pixel, its pictures inside.
 
         Args:
             cell: The cell that the recipient got.
             recipient: Who got it.
             message_id: Our id of the message.
+            tracked: Whether its links lead by way of the tracker.
 
         Raises:
             RenderError: A template fails, or a link cannot be tracked.
         """
-        links = _Links(self._signer.of(message_id), self._tracker_url)
+        links = _Links(self._signer.of(message_id), self._tracker_url, tracked=tracked)
         self._templates.start()
         shared = self._shared(cell, recipient, links)
         try:
@@ -402,11 +415,14 @@ def starter_template() -> str:
 class _Links:
     """The addresses in one message: each tracked link is numbered, from 1, in the order of the HTML, then the text."""
 
-    __slots__ = ("_clicks", "_count", "_kept", "_signer", "_tracker_url", "message_id", "offered", "unsubscribe_url",
-                 "view_url")  # fmt: skip
+    __slots__ = ("_clicks", "_count", "_kept", "_signer", "_tracked", "_tracker_url", "message_id", "offered",
+                 "unsubscribe_url", "view_url")  # fmt: skip
 
-    def __init__(self, signer: MessageSigner, tracker_url: str) -> None:
-        self._signer = signer
+    def __init__(
+        self, signer: MessageSigner, tracker_url: str, *, tracked: bool = True, followed: MessageSigner | None = None
+    ) -> None:
+        self._signer = followed or signer
+        self._tracked = tracked
         self._tracker_url = tracker_url
         self._clicks: dict[str, str] = {}
         self._kept: set[str] = set()
@@ -418,7 +434,9 @@ class _Links:
 
     @property
     def pixel(self) -> str:
-        return f'<img src="{self._tracker_url}/o/{self._signer.sign("o")}.gif" width=1 height=1 alt="">'
+        if not self._tracked:
+            return ""
+        return f'<img src="{self._tracker_url}/o/{self._signer.pixel()}.gif" width=1 height=1 alt="">'
 
     def in_page(self, page: Page) -> dict[int, str]:
         """Number of a web link in the HTML -> its tracked address.
@@ -432,7 +450,7 @@ class _Links:
                 self.offered |= link.shown
             elif not link.tracked or link.href.startswith(self.view_url):
                 self._kept.add(link.href)
-            elif found := _target(link.href):
+            elif (found := _target(link.href)) and self._tracked:
                 hrefs[number] = self._click(*found)
         return hrefs
 
@@ -441,6 +459,8 @@ class _Links:
 
         The function raises a ValueError where a link cannot be tracked.
         """
+        if not self._tracked:
+            return str
         clicks, kept, leave, view = self._clicks, self._kept, self.unsubscribe_url, self.view_url
 
         def replaced(url: str) -> str:

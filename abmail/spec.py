@@ -28,6 +28,7 @@ from abmail._spec_cells import (
     count_cells,
     level_names,
 )
+from abmail._spec_privacy import Privacy, bad_privacy
 from abmail._spec_problems import Origin, from_refusals, in_order
 from abmail._spec_times import LATER_DEFAULTS as _LATER_TIMES
 from abmail._spec_times import Caps, SendTimes, bad_caps, bad_times
@@ -265,6 +266,7 @@ class Experiment:
         metrics: What is measured.
         analysis: What is promised of the statistics.
         stop: When the test ends, and what then happens to the rest of the list.
+        privacy: What is learned of single people.
     """
 
     spec: Version
@@ -280,6 +282,7 @@ class Experiment:
     metrics: Metrics = Metrics()
     analysis: Analysis = Analysis()
     stop: Stop = Stop()
+    privacy: Privacy | None = None
     _origin: Origin = field(default=Origin(), init=False, repr=False, compare=False)
     _before: tuple[tuple[str, ...], ...] = field(default=(), init=False, repr=False, compare=False)
 
@@ -339,6 +342,20 @@ class Experiment:
                 return cell
         names = tuple(cell.name for cell in self.cells)
         raise ValueError(f"no cell {shown(name)} in the experiment {self.name}; {advice(name, names)}")
+
+    def tracks(self, attributes: Mapping[str, str]) -> bool:
+        """Whether opens and clicks of a recipient with these attributes may be tracked."""
+        return (self.privacy or Privacy()).tracks(attributes)
+
+    @property
+    def counts_crowds(self) -> bool:
+        """Whether opens and clicks are counted without knowing whose they are."""
+        return self.privacy is not None and self.privacy.mode == "aggregate"
+
+    @property
+    def keeps_requests(self) -> bool:
+        """Whether addresses and User-Agents of readers are kept with their opens and clicks."""
+        return self.privacy is not None and self.privacy.mode == "identified"
 
     @property
     def min_weight(self) -> float:
@@ -417,6 +434,7 @@ def _conflicts(part: type[Any], read: Mapping[str, Any], raw: Mapping[Any, objec
         yield from bad_allocation(read)
     elif part is Experiment:
         yield from _conflicts_of_cells(read, raw)
+        yield from bad_privacy(read)
 
 
 def _conflicts_of_rates(read: Mapping[str, Any]) -> Iterator[Refusal]:

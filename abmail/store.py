@@ -34,6 +34,7 @@ from abmail._claims import LEASE, Claims
 from abmail._companies import companies_of
 from abmail._connection import BATCH as _BATCH
 from abmail._connection import batches
+from abmail._crowd_counts import count_crowd
 from abmail._database import is_dead, upgrade, worker_name
 from abmail._erasure import Erasing, Forgotten, Retired
 from abmail._event_sources import Sources
@@ -43,9 +44,11 @@ from abmail._past_mails import past_mails
 from abmail._recording import Recorder
 from abmail._records import (
     BIN_SECONDS,
+    UNTRACKED,
     Candidate,
     Claimed,
     CompanyMails,
+    CrowdHit,
     Epoch,
     Imported,
     Outcome,
@@ -61,6 +64,7 @@ from abmail._records import (
     StoredExperiment,
     StoredMessage,
     Tally,
+    Tracking,
     ValuedMail,
     Waiting,
     counted_anew,
@@ -82,9 +86,11 @@ from abmail.recipient import Recipient
 
 __all__ = [
     "BIN_SECONDS",
+    "UNTRACKED",
     "Candidate",
     "Claimed",
     "CompanyMails",
+    "CrowdHit",
     "Epoch",
     "Forgotten",
     "Imported",
@@ -103,6 +109,7 @@ __all__ = [
     "StoredExperiment",
     "StoredMessage",
     "Tally",
+    "Tracking",
     "ValuedMail",
     "Waiting",
     "upgrade",
@@ -355,7 +362,10 @@ class Store(Erasing):
             ):
                 cells = assign([to_recipient(row) for row in taken])
                 pairs = zip(taken, cells, strict=True)
-                rows = [{"m": row.message, "c": one.cell, "p": one.propensity, "s": one.stratum} for row, one in pairs]
+                rows = [
+                    {"m": row.message, "c": one.cell, "p": one.propensity, "s": one.stratum, "t": one.tracking}
+                    for row, one in pairs
+                ]
                 assigned = sql.ASSIGN if before is None else sql.ASSIGN_PLANNED
                 db.execute(assigned, [{**row, **due, "number": epoch.number} for row in rows])
                 size += len(taken)
@@ -467,6 +477,12 @@ class Store(Erasing):
                 db.execute(t.messages.update().where(t.messages.c.id == message).values(state=State.FAILED))
             return True
 
+    def untrack(self, message: str) -> None:
+        """Note that a message which waits goes out without pixel and tracked links after all."""
+        with self._write() as db:
+            waiting = (t.messages.c.id == message) & (t.messages.c.state != State.SENT)
+            db.execute(t.messages.update().where(waiting).values(tracking=Tracking.NONE))
+
     def message(self, message: str) -> StoredMessage | None:
         """One row of the ledger; None where there is none."""
         with self._read() as db:
@@ -561,6 +577,14 @@ class Store(Erasing):
         """
         with self._read() as db:
             return messages_to(db, name, recipients=recipients, emails=emails)
+
+    def count_crowd(self, hits: Iterable[CrowdHit]) -> int:
+        """Count opens and clicks of mails that are counted without a person; returns how many hits changed something.
+
+        The first open and click of each mail count, as a person's and as anybody's.
+        """
+        batch = tuple(hits)
+        return self._in_turn(lambda db: count_crowd(db, batch, self._upserts))
 
     def tally(self, name: str, *, n_cells: int) -> Tally:
         """The counts of one experiment."""

@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from starlette.types import Message, Scope
 
 from abmail.events import Event, Signer
+from abmail.store import CrowdHit
 from abmail.web import TrackerSettings, create_app
 
 NOW = datetime(2026, 3, 1, 11, tzinfo=UTC)
@@ -44,6 +45,7 @@ _WORDS = (
 class _Sent:
     language: str = "en"
     sent_at: datetime = NOW - timedelta(hours=1)
+    keeps_requests: bool = False
 
 
 @dataclass
@@ -71,6 +73,10 @@ class Ledger:
         for event in events:
             assert event.message_id == KNOWN
             self.recorded += 1
+
+    def count_crowd(self, hits: Iterable[CrowdHit], /) -> None:
+        """No mail here is counted without a person."""
+        raise AssertionError(list(hits))
 
     def unsubscribe(self, message_id: str, /, *, at: datetime, reason: str) -> None:
         """Note that it was asked for."""

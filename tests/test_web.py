@@ -24,6 +24,7 @@ from starlette.types import Message, Scope
 
 from abmail.errors import ConfigError, MissingExtra
 from abmail.events import Event, EventType, Signer, Verdict
+from abmail.store import CrowdHit
 from abmail.web import MAX_BODY, MAX_URL, PIXEL, BackgroundServer, create_app
 
 SIGNER = Signer(b"0123456789abcdef0123456789abcdef")
@@ -41,6 +42,7 @@ ONE_CLICK = b"List-Unsubscribe=One-Click"
 class Known:
     language: str
     sent_at: datetime | None = SENT_AT
+    keeps_requests: bool = False
 
 
 @dataclass
@@ -71,6 +73,9 @@ class FakeTracking:
 
     def record_all(self, events: Iterable[Event], /) -> None:
         self.events.update({event.key: event for event in events if event.key not in self.events})
+
+    def count_crowd(self, hits: Iterable[CrowdHit], /) -> None:
+        raise AssertionError(f"no mail of these tests is counted without a person: {list(hits)}")
 
     def ping(self) -> None:
         if self.broken:

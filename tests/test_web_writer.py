@@ -160,7 +160,7 @@ def test_a_group_is_judged_with_one_look_at_the_ledger_and_stored_in_one_transac
     calls: list[str] = []
 
     class Sent:
-        sent_at, language = NOW - timedelta(hours=1), "en"
+        sent_at, language, keeps_requests = NOW - timedelta(hours=1), "en", False
 
     class Ledger:
         signer = SIGNER
