@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from abmail._rules.base import ALONE, Around, Case, Check, Finding, Moves, Page
 from abmail._rules.catalogue import RULES, find_rule, require_prefix
@@ -20,6 +20,9 @@ from abmail._rules.suppressing import Ignore, ignores, silencing, unused
 from abmail._spec_problems import UNREADABLE_FILE
 from abmail.diagnostics import Diagnostic, Place, sort_key
 from abmail.spec import Experiment, decode, decode_file
+
+if TYPE_CHECKING:
+    from abmail.diagnostics import RuleHelp
 
 __all__ = [
     "RULES",
@@ -39,6 +42,7 @@ __all__ = [
     "explain",
     "explain_all",
     "project_root",
+    "rule_helps",
 ]
 
 _SETTINGS: Final = "abmail.toml"
@@ -94,6 +98,15 @@ def explain(name: str) -> str:
 def explain_all() -> str:
     """The pages of all rules, by code."""
     return "\n".join(each.page.markdown(each.rule) for each in RULES)
+
+
+def rule_helps(codes: Iterable[str]) -> dict[str, RuleHelp]:
+    """What viewers of findings show about rules, by code; nothing for codes that are no rule's."""
+    from abmail.diagnostics import RuleHelp
+
+    wanted = set(codes)
+    found = (each for each in RULES if each.rule.code in wanted)
+    return {each.rule.code: RuleHelp(each.page.summary, each.page.markdown(each.rule)) for each in found}
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
@@ -182,7 +195,7 @@ def definition_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[tuple[str
     found: list[Diagnostic] = []
     for path in dict.fromkeys(os.fspath(path) for path in paths):
         refused: list[OSError] = []
-        inside = list(_definitions(path, refused)) if Path(path).is_dir() else [path]
+        inside = list(_definitions(path, refused)) if _is_folder(path) else [path]
         found.extend(_unreadable(str(error.filename), error.strerror or "") for error in refused)
         if not inside and not refused:
             found.append(_unreadable(path, "the folder holds no *.yaml file", "`abmail new NAME` writes one"))
@@ -217,6 +230,13 @@ def _checked(
 
 def _unreadable(path: str, message: str, hint: str = "") -> Diagnostic:
     return UNREADABLE_FILE.at(Place(path=path), message, hint=hint)
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):  # a name too long: that it cannot be read is told by reading it
+        return False
 
 
 def _definitions(folder: str, refused: list[OSError]) -> Iterator[str]:

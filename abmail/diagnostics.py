@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from abmail._findings_github import write_github, write_github_log, write_github_summary
     from abmail._findings_json import write_gitlab, write_json
     from abmail._findings_junit import write_junit
-    from abmail._findings_sarif import write_sarif
+    from abmail._findings_sarif import RuleHelp, write_sarif
     from abmail._findings_text import write_text
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Diagnostic",
     "Place",
     "Rule",
+    "RuleHelp",
     "Severity",
     "Source",
     "advised",
@@ -53,7 +54,8 @@ __all__ = [
 Severity = Literal["error", "warning"]
 
 FORMAT_VERSION: Final = 1
-_WRITERS: Final[Mapping[str, str]] = {
+_LATER: Final[Mapping[str, str]] = {
+    "RuleHelp": "_findings_sarif",
     "write_github": "_findings_github",
     "write_github_log": "_findings_github",
     "write_github_summary": "_findings_github",
@@ -248,6 +250,6 @@ def _char_width(char: str) -> int:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WRITERS:
+    if name not in _LATER:
         raise AttributeError(f"module 'abmail.diagnostics' has no attribute '{name}'")
-    return getattr(import_module(f"abmail.{_WRITERS[name]}"), name)
+    return getattr(import_module(f"abmail.{_LATER[name]}"), name)

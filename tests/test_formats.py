@@ -332,6 +332,10 @@ def test_several_formats_go_to_several_files_and_one_to_stdout(repository: Path)
     log = json.loads((repository / "a.sarif").read_text(encoding="utf-8"))
     artifact = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
     assert artifact["uri"] == "marketing/experiments/a.yaml"
+    (rule,) = log["runs"][0]["tool"]["driver"]["rules"]
+    assert rule["fullDescription"]["text"] == "A key that has to be there is not."
+    assert rule["help"]["markdown"] == run(repository, "explain", "AB105").stdout.rstrip("\n") + "\n"
+    assert list(sarif_validator().iter_errors(log)) == []
     assert JUnitXml.fromfile(str(repository / "a.xml")).failures == 1
 
 

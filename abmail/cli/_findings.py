@@ -78,6 +78,7 @@ def _written(
     target: Target, found: Sequence[Diagnostic], files: Sequence[str], fail_on: Severity, environ: Mapping[str, str]
 ) -> str:
     from abmail import diagnostics
+    from abmail.check import rule_helps
 
     if target.form in _FROM_ROOT:
         found = diagnostics.from_root(found, here=Path.cwd(), root=_root(environ))
@@ -86,7 +87,7 @@ def _written(
         "json": lambda: diagnostics.write_json(found),
         "github": lambda: diagnostics.write_github_log(found),
         "junit": lambda: diagnostics.write_junit(found, files=files, fail_on=fail_on),
-        "sarif": lambda: diagnostics.write_sarif(found),
+        "sarif": lambda: diagnostics.write_sarif(found, helps=rule_helps(each.code for each in found)),
         "gitlab": lambda: diagnostics.write_gitlab(found),
     }
     return writers[target.form]()
