@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from abmail._http import Answer, Api, Request
 from abmail.errors import ConfigError, PermanentSendError, TransientSendError, UncertainSendError
+from abmail.webhooks import OUR_KEY
 
 if TYPE_CHECKING:
     from abmail.render import RenderedMessage
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Resend"]
 
 _ENDPOINT: Final = "https://api.resend.com"
-_TAG: Final = "abmail_message"
 # Resend makes these itself, or has a field for them.
 _OWN: Final = frozenset({
     "from", "to", "cc", "bcc", "reply-to", "subject", "date", "mime-version", "content-type",
@@ -102,7 +102,7 @@ class Resend:
             "html": message.html,
             "text": message.text,
             "headers": {name: str(value) for name, value in parsed.items() if name.lower() not in _OWN},
-            "tags": [{"name": _TAG, "value": message.message_id}],
+            "tags": [{"name": OUR_KEY, "value": message.message_id}],
         }
         if parsed["Reply-To"]:
             body["reply_to"] = str(parsed["Reply-To"])

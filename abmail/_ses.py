@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from abmail._http import Answer, Api, Request
 from abmail.errors import ConfigError, PermanentSendError, TransientSendError
+from abmail.webhooks import OUR_KEY
 
 if TYPE_CHECKING:
     from abmail.render import RenderedMessage
@@ -24,7 +25,6 @@ _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _SET: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PATH: Final = "/v2/email/outbound-emails"
-_TAG: Final = "abmail_message"
 _AGAIN: Final = frozenset({"TooManyRequestsException", "LimitExceededException", "ThrottlingException"})
 _SETTINGS: Final = frozenset({
     "AccountSuspendedException", "SendingPausedException", "MailFromDomainNotVerifiedException", "NotFoundException",
@@ -122,7 +122,7 @@ class SES:
         body: dict[str, Any] = {
             "Destination": {"ToAddresses": [message.recipient]},
             "Content": {"Raw": {"Data": b64encode(message.raw).decode("ascii")}},
-            "EmailTags": [{"Name": _TAG, "Value": message.message_id}],
+            "EmailTags": [{"Name": OUR_KEY, "Value": message.message_id}],
         }
         if self._configuration_set is not None:
             body["ConfigurationSetName"] = self._configuration_set

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from abmail._relays import id_header
 from abmail._replies import HungUpError, Reply, Stage, goes_on, refusal, setup_refusal
 from abmail.errors import (
     ConfigError,
@@ -59,6 +60,7 @@ class SMTP:
 
     Use one object for each thread (`another` makes them). Nothing is ever sent unencrypted where `security` asks for
     encryption. Where the server offers DSN (RFC 3461), reports of failure are asked for, under the message's own id.
+    The relays of mail providers get that id in a header of theirs, and give it back with their events.
 
     Args:
         host: Name or address of the server.
@@ -165,7 +167,7 @@ class SMTP:
 
         A connection that the server closed while it was idle is replaced without a word.
         """
-        envelope = _Envelope.of(message)
+        envelope = _Envelope.of(message, head=id_header(self._host, message.message_id))
         session = self._ready()
         try:
             return session.send(envelope)
@@ -233,8 +235,8 @@ class _Envelope(NamedTuple):
     is_utf8: bool
 
     @classmethod
-    def of(cls, message: RenderedMessage) -> Self:
-        raw, address = message.raw, message.recipient
+    def of(cls, message: RenderedMessage, *, head: bytes = b"") -> Self:
+        raw, address = head + message.raw, message.recipient
         for each in (message.sender, address):
             if not _ADDRESS.fullmatch(each):
                 raise PermanentSendError(f"{mask_address(each)!r} cannot stand in an SMTP envelope", recipient=address)

@@ -21,12 +21,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from abmail.errors import ConfigError
+from abmail.webhooks._item import OUR_KEY
 from abmail.webhooks._reading import Batch, Problem
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["Adapter", "Batch", "Problem", "adapter_class", "configure", "parse", "providers"]
+__all__ = ["OUR_KEY", "Adapter", "Batch", "Problem", "adapter_class", "configure", "parse", "providers"]
 
 
 class Adapter(Protocol):
