@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from abmail._planning import tested
@@ -91,7 +91,8 @@ def _gained(experiment: Experiment, mails: int, rate: float, effect: float) -> t
         gain = mails * effect * (shares[best.index] - 1 / len(cells))
         return Estimate(value=gain, se=0.0, n=0), 0
     truth = Truth(rates={cell.name: rate + effect * (cell == best) for cell in cells})
-    found = simulate(experiment, truth=truth, n=_people(experiment, mails), replications=_MAILINGS, rng=0)
+    one_by_one = replace(experiment, audience=replace(experiment.audience, unit="recipient"))  # companies take long
+    found = simulate(one_by_one, truth=truth, n=_people(experiment, mails), replications=_MAILINGS, rng=0)
     return found.over_even, _MAILINGS
 
 

@@ -332,6 +332,8 @@ class _Page:
         yield self.say("rate_from", rate=self.words.percent(power.rate, digits=2), source=source)
         if power.assumed:
             yield self.say("effect_assumed")
+        if self.experiment.audience.unit == "company":
+            yield self.say("one_by_one")
         if len(self.experiment.cells) > 2:
             yield self.say("many_variants", n=len(self.experiment.cells))
 

@@ -168,6 +168,13 @@ SAYINGS: Final[dict[str, tuple[str, str]]] = {
         "One of {n} variants is taken to be better than the others, which are alike, and must beat each of them",
         "{n}案のうち一つだけが優れ、ほかは同等と仮定し、そのすべてに勝つ必要があります",
     ),
+    "one_by_one": (
+        (
+            "Reckoned as if people were dealt one by one: companies, whose people answer alike, show less (abmail "
+            "power --icc)"
+        ),
+        "一人ずつ割り当てる場合の計算です。会社単位では示せる力が下がります（abmail power --icc）",
+    ),
     "arrivals": (
         "About {n} mails a day join from then on, as people came in the last four weeks (the busiest day left out)",
         "その後は1日約{n}通が加わります（直近4週間の追加ペース、最多の日を除く）",

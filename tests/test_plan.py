@@ -29,6 +29,7 @@ from abmail.errors import StoreError
 from abmail.recipient import Recipient
 from abmail.send import Memory
 from abmail.spec import Experiment
+from abmail.store import Store
 
 NOW = datetime(2026, 10, 23, 6, 30, tzinfo=UTC)  # a Friday; clocks go back in Berlin on the Sunday
 TEMPLATE = "<p>{{ cta | default('Hello') }}</p>"
@@ -428,6 +429,37 @@ def test_a_bandit_gains_on_an_even_split_and_the_plan_says_from_how_many_mailing
     assert power is not None
     assert power.gained.value > 3 * power.gained.se > 0
     assert power.simulated == 20
+
+
+def test_companies_are_reckoned_one_by_one_and_the_plan_says_so(engine: Engine) -> None:
+    stock(engine, people(700, zones=("UTC",)))
+    found = review(engine, definition(audience={"unit": "company"}), power=True)
+    assert "Reckoned as if people were dealt one by one" in found.to_text(width=140)
+    engine.apply(found.plan)
+    engine.tick()
+    cells = Counter(m.cell for m in engine.store.messages("spring"))
+    assert found.in_all().mails == (cells[0], cells[1])
+    assert cells[0] % 100 == 0  # seven companies of a hundred
+
+
+def test_a_plan_on_postgres_is_that_on_sqlite(engine: Engine, postgres_url: str, clock: Clock, tmp_path: Path) -> None:
+    exp = definition(send_time={"mode": "learn", "caps": {"per_week": 1}}, allocation={"policy": "thompson"})
+    key = b"0123456789abcdef"
+    with Engine(postgres_url, transport=Memory(), secret=key, clock=clock, project=tmp_path) as other:
+        found = []
+        for each in (engine, other):
+            stock(each, people(60))
+            each.apply(review(each, definition(name="earlier")).plan)
+            each.tick()
+            each.apply(review(each, exp).plan)
+            stock(each, people(30, first=60))
+            found.append(review(each, exp).to_dict())
+        assert found[0] == found[1]
+        assert found[0]["new"] == 30
+        assert found[0]["without_moment"] == 60  # those who had a mail this week
+        reading = Engine(Store(postgres_url, read_only=True), secret=key, clock=clock, project=tmp_path)
+        with reading:
+            assert review(reading, exp).to_dict() == found[0]
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
