@@ -79,4 +79,36 @@ class HighFloor(Check):
             yield Finding(("allocation", "min_weight"), message, hint)
 
 
-RULES: Final[tuple[Check, ...]] = (OpensDecide(), HighFloor())
+class NothingTracked(Check):
+    """Opens and clicks are not tracked, and a test decides by them.
+
+    **Why.** With `privacy: {mode: off}` mails have no pixel and plain links. The variants are sent in their shares, and
+    nobody can say which one did better: no winner is ever named.
+
+    **Bad.**
+
+    ```yaml
+    privacy: {mode: off}
+    ```
+
+    **Good.**
+
+    ```yaml
+    privacy: {mode: aggregate}
+    ```
+
+    **Fix.** Write `mode: aggregate`: each mail's first open and click are counted for its variant, and nobody can say
+    whose they were.
+    """
+
+    rule = Rule("AB220", "nothing-tracked", "warning")
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Look at what may be learned of people."""
+        privacy = case.experiment.privacy
+        if privacy is not None and privacy.mode == "off":
+            message = "nothing is tracked, so that no variant can be found to be the better one"
+            yield Finding(("privacy", "mode"), message, "mode: aggregate counts by variant and knows no people")
+
+
+RULES: Final[tuple[Check, ...]] = (OpensDecide(), HighFloor(), NothingTracked())
