@@ -442,6 +442,12 @@ def test_sendgrid_s_published_vector_is_accepted_and_nothing_else() -> None:
         adapter.verify({**headers, "X-Twilio-Email-Event-Webhook-Timestamp": "1600112503"}, SENDGRID_BODY, now=at)
 
 
+@pytest.mark.parametrize("name", ["key", "message_id", "experiment", "recipient", "source"])
+def test_a_name_that_no_index_takes_is_a_problem_of_our_own_events(name: str) -> None:
+    told = {"type": "opened", "at": "2026-03-01T10:00:00Z", "message_id": OURS, name: "x" * 501}
+    assert parse("standard", as_json(told), now=NOW).problems[0].message == f"{name!r} is longer than 500 characters"
+
+
 def test_another_event_under_a_used_token_of_mailgun_is_the_same_event() -> None:
     found = provider("mailgun")
     one, other = (found.sign({"event": kind, "timestamp": 1534109600}, at=NOW) for kind in ("opened", "complained"))

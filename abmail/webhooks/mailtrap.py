@@ -25,6 +25,7 @@ _TYPES: Final = {
     "spam": EventType.COMPLAINED,
     "unsubscribe": EventType.UNSUBSCRIBED,
 }
+_DEAD: Final = frozenset({"badmailbox", "baddomain", "inactivemailbox"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,15 @@ def _read(item: Item) -> Iterator[Report]:
         url=item.text("url"),
         agent=item.text("user_agent"),
         detail="" if opened else ": ".join(filter(None, parts)),
-        hard=kind == "bounce" and is_hard(item.text("response"), recipient=item.text("email")),
+        hard=kind == "bounce" and _is_dead(item),
     )
+
+
+def _is_dead(item: Item) -> bool:
+    """By Mailtrap's own category where that is about the address, else by the words of the server, if there are any."""
+    category = "".join(filter(str.isalpha, item.text("bounce_category").lower()))
+    words = item.text("response")
+    return category in _DEAD or (is_hard(words, recipient=item.text("email")) if words else category in {"", "hard"})
 
 
 ADAPTER: Final = Mailtrap

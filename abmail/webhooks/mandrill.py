@@ -85,7 +85,8 @@ def _read(item: Item) -> Iterator[Report]:
 
 def _told(type_: EventType, kind: str, item: Item, message: Item) -> str:
     """Words of the server, or of a change to a list."""
-    entry = item.part("reject") if item.part("reject").fields else item.part("entry")
+    places = (item.part("reject"), item.part("entry"), message.part("reject"))
+    entry = next((place for place in places if place.fields), Item({}))
     named = (kind or "no kind of event") if type_ is EventType.UNKNOWN else ""
     last = list(message.parts("smtp_events"))[-1:] if type_ in (EventType.DEFERRED, EventType.DELIVERED) else []
     words = message.text("diag") or "".join(each.text("diag") for each in last) or entry.text("detail", "reason")

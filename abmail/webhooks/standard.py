@@ -15,6 +15,8 @@ from abmail.webhooks._standard import require_standard
 
 __all__ = ["ADAPTER", "Standard"]
 
+_LONGEST: Final = 500  # characters
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standard:
@@ -40,9 +42,17 @@ class Standard:
         def read(item: Item, _: str) -> Iterable[Event]:
             event = Event.from_dict({"source": cls.name, **_fields(item)})
             require_past(event.at, now)
+            _require_short(event)
             return [event]
 
         return gathered(listed(json_of(body)), read)
+
+
+def _require_short(event: Event) -> None:
+    """Refuse names that no index of a database takes."""
+    for name in ("key", "message_id", "experiment", "recipient", "source"):
+        if len(getattr(event, name)) > _LONGEST:
+            raise ValueError(f"{name!r} is longer than {_LONGEST} characters")
 
 
 def _fields(item: Item) -> Mapping[str, object]:

@@ -118,6 +118,18 @@ DOCUMENTED = [
         [seen("bounced", detail="mailboxfull: 552 5.2.2 Mailbox full", **SEEN)],
     ),
     (told("open", user_agent="Mozilla/5.0"), [seen("opened", verdict="machine", reasons=["apple_privacy"], **SEEN)]),
+    *(
+        (told("bounce", bounce_category=category), [seen("bounced", detail=category, hard=hard, **SEEN)])
+        for category, hard in {
+            "hard": True,
+            "badmailbox": True,
+            "bad-domain": True,
+            "inactive_mailbox": True,
+            "quotaissues": False,
+            "spamrelated": False,
+        }.items()
+    ),
+    (told("bounce"), [seen("bounced", hard=True, **SEEN)]),
     (told("inbound.message_received"), [seen("unknown", detail="inbound.message_received", **SEEN)]),
     (
         told("delivery", custom_variables={"abmail_message": OURS}),

@@ -69,6 +69,7 @@ DOCUMENTED: list[tuple[Any, list[Any]]] = [
         [seen("bounced", detail="mailbox_full: smtp;552 5.2.2 Over Quota", **SEEN)],
     ),
     (told("reject"), [seen("rejected", **SEEN)]),
+    (told("reject", reject={"reason": "hard-bounce"}), [seen("rejected", detail="hard-bounce", **SEEN)]),
     (told("spam"), [seen("complained", **SEEN)]),
     (told("unsub"), [seen("unsubscribed", **SEEN)]),
     (
