@@ -7,14 +7,15 @@ look at a definition that could be read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from abmail._rules.base import ALONE, Around, Case, Check, Finding, Moves, Page
 from abmail._rules.catalogue import RULES, find_rule, require_prefix
+from abmail._rules.drift import RemovedFile
 from abmail._rules.files import is_file
 from abmail._rules.suppressing import Ignore, ignores, silencing, unused
 from abmail._spec_problems import UNREADABLE_FILE
@@ -73,6 +74,10 @@ class Chosen:
     def takes(self, code: str) -> bool:
         """Whether the rule of that code is asked."""
         return code.startswith(self.select or "AB") and not (self.ignore and code.startswith(self.ignore))
+
+    def needs_more(self, than: Collection[str]) -> bool:
+        """Whether a rule that is asked needs to know more than these parts of `Around`."""
+        return any(set(each.needs) - set(than) for each in RULES if self.takes(each.rule.code))
 
     def rules(self, around: Around) -> tuple[Check, ...]:
         """The rules that are asked and can judge."""
@@ -177,12 +182,36 @@ def check_paths(
     Returns:
         What was found, by file, line and column; each file is read once.
     """
+    paths = tuple(paths)
     files, refused = definition_files(paths)
     roots = cache(_marked_root)  # looked for once for each folder
     found = set(refused)
-    for file in files:
-        found.update(_checked(decode_file(file), roots(Path(file).parent), chosen, around))
+    decoded = [(file, *decode_file(file)) for file in files]
+    names = {experiment.name: file for file, experiment, _ in reversed(decoded) if experiment}
+    around = replace(around, names=names)
+    for file, experiment, problems in decoded:
+        found.update(_checked((experiment, problems), roots(Path(file).parent), chosen, around))
+    if all(experiment for _, experiment, _ in decoded) and any(map(_holds_all, paths)):
+        found.update(_removed(names, chosen, around))
     return tuple(sorted(found, key=sort_key))
+
+
+def _holds_all(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is the folder of a project's experiments, or holds it."""
+    folder = Path(path).absolute()
+    return folder.is_dir() and (project_root(folder) / "experiments").is_relative_to(folder)
+
+
+def _removed(names: Collection[str], chosen: Chosen, around: Around) -> Iterator[Diagnostic]:
+    """Findings for what runs and has no file."""
+    rule = RemovedFile.rule
+    if around.running is None or not chosen.takes(rule.code):
+        return
+    for experiment, told_by in around.running():
+        if experiment.name not in names:
+            message = f"{experiment.name} runs, and no file holds its definition"
+            hint = f"bring it back, or end the test with `abmail stop {experiment.name}`"
+            yield rule.at(Place(path=told_by), message, hint=hint)
 
 
 def definition_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[tuple[str, ...], tuple[Diagnostic, ...]]:

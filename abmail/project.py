@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Self
 
+from abmail._around import located
 from abmail._ci import Server, ci_file
 from abmail._fetch import fetch_once
 from abmail._fields import advice
@@ -76,6 +77,7 @@ db = "sqlite:///abmail.db"
 # Which rules `abmail check` asks, by code, beginning of a code or name (abmail explain --all), and what fails a run.
 # [check]
 # ignore = ["AB413"]
+# audience = "leads.csv"
 # fail_on = "warning"
 
 # Webhooks that a provider sends to <tracker_url>/w/sendgrid; its secret goes into ABMAIL_WEBHOOK_SENDGRID_SECRET, or
@@ -286,10 +288,7 @@ class Project:
     @property
     def database(self) -> str:
         """URL of the database; a relative SQLite path is taken from the project's folder."""
-        url = self.settings["db"].value
-        kind, separator, path = url.partition(":///")
-        relative = kind.startswith("sqlite") and separator and not path.startswith("/") and path != ":memory:"
-        return f"{kind}:///{self.root.resolve() / path}" if relative else url
+        return located(self.settings["db"].value, self.root)
 
     @property
     def outbox(self) -> Path:

@@ -390,12 +390,13 @@ class Experiment:
         """The file that the definition was read from, as the caller named it; None for other sources."""
         return self._origin.source.path if self._origin.source is not None else None
 
-    def place(self, *location: str | int, key: bool = False) -> Place:
+    def place(self, *location: str | int, key: bool = False, offset: int | None = None) -> Place:
         """Where a value (or its key) stands in the file: ``experiment.place("allocation", "policy")``.
 
-        What the file leaves to its default is placed at the nearest key around it.
+        What the file leaves to its default is placed at the nearest key around it. With ``offset``, a character of the
+        value is meant.
         """
-        return self._origin.place(location, key=key)
+        return self._origin.place(location, key=key, offset=offset)
 
     def comments(self, mark: str) -> Iterator[tuple[Place, str, int]]:
         """Comments of the file that hold a mark: place, text, and the line that each is about.

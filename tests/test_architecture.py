@@ -86,7 +86,7 @@ PRIVATE: dict[str, str] = {
     "_outbox": "send", "_smtp": "send", "_relays": "send", "_replies": "send", "_throttle": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "decide", "_known": "decide", "_evidence": "decide", "_past": "decide", "_planning": "decide",
-    "_opening": "decide", "_moves": "decide", "_by_company": "decide",
+    "_opening": "decide", "_moves": "decide", "_around": "project", "_by_company": "decide",
     "_power_report": "engine", "_power_words": "engine",
     "_second_look": "engine", "_breakdown": "engine", "_value_report": "engine", "_habits": "engine",
     "_allocation_report": "engine", "_timing": "engine", "_timing_report": "engine", "_slot_test": "engine",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from abmail._around import ListFile
+from abmail._moves import moves
 from abmail.check import RULES, Around, Check, Chosen, check_paths, check_text, exit_code, explain, explain_all
 from abmail.cli import _run
 from abmail.diagnostics import Diagnostic
@@ -36,17 +39,31 @@ def brief(diagnostic: Diagnostic, path: Path) -> str:
     return f"{diagnostic.code} {diagnostic.line}:{diagnostic.column}{other}"
 
 
-def around(*earlier: Experiment) -> Around:
-    """What is known beside a case: what runs."""
-    return Around(earlier={each.name: each for each in earlier}.get)
+TODAY = date(2026, 11, 28)
+
+
+def around(*running: Experiment, people: ListFile | None = None) -> Around:
+    """What is known beside a case: the day, what runs, the list."""
+    return Around(
+        today=TODAY,
+        people=people,
+        earlier={each.name: each for each in running}.get,
+        running=lambda: [(each, "the store") for each in running],
+        moves=None if people is None else lambda old, new: moves(old, new, people.everybody),
+    )
 
 
 def around_case(path: Path) -> Around:
-    before = path.parent / "before" / path.name
-    return around(load(before)) if before.exists() else around()
+    before, leads = path.parent / "before" / path.name, path.with_suffix(".csv")
+    running = [load(before)] if before.exists() else []
+    return around(*running, people=ListFile(leads) if leads.exists() else None)
 
 
 # --- cases ------------------------------------------------------------------------------------------------------------
+
+
+WITHOUT_CASES = {"AB100", "AB606", "AB607"}
+"""What concerns several files, or none, has tests of its own."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -58,7 +75,9 @@ def test_a_case_brings_exactly_the_findings_that_it_names(path: Path) -> None:
     assert own or not expected
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.rule.code != "AB100"], ids=lambda rule: rule.rule.code)
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if rule.rule.code not in WITHOUT_CASES], ids=lambda rule: rule.rule.code
+)
 def test_every_rule_has_a_failing_and_a_passing_case(rule: Check) -> None:
     names = {path.name.partition("-")[0] for path in FILES if path.parent.name == rule.rule.code}
     assert names == {"bad", "good"}
@@ -83,17 +102,22 @@ def findings_of(rule: Check, examples: str, folder: Path, monkeypatch: pytest.Mo
     (folder / "abmail.toml").touch()
     (folder / "mails" / "example.html.j2").write_text(starter_template(), encoding="utf-8")
     (folder / "experiments" / "example.yaml").write_text(whole(""), encoding="utf-8")
-    paths, known = ["experiments"], around()
+    paths: list[str] = ["experiments"]
+    running: list[Experiment] = []
+    leads: ListFile | None = None
     for example in getattr(rule.page, examples):
         if example.language == "sh":
             paths = example.text.split()[2:]
         elif example.file == "before":
-            known = around(loads(whole(example.text)))
+            running.append(loads(whole(example.text)))
         elif example.file:
             (folder / example.file).write_text(example.text, encoding="utf-8")
+            leads = ListFile(folder / example.file) if example.language == "csv" else leads
         if example.language == "yaml" and not example.file:
             (folder / "experiments" / "example.yaml").write_text(whole(example.text), "utf-8")
-    return {diagnostic.code for diagnostic in check_paths(paths, around=known)}
+    chosen = Chosen() if rule.rule.code == "AB606" else Chosen.of(ignore=["AB606"])  # which is about other files
+    found = check_paths(paths, chosen=chosen, around=around(*running, people=leads))
+    return {diagnostic.code for diagnostic in found}
 
 
 def whole(text: str) -> str:
@@ -290,3 +314,81 @@ def test_a_setting_that_cannot_be_used_is_said_in_words(
     (project / "abmail.toml").write_text(settings, encoding="utf-8")
     assert _run(["check"]) == 2
     assert said in capsys.readouterr().err
+
+
+# --- what is known beside a definition --------------------------------------------------------------------------------
+
+
+def test_a_file_of_a_running_experiment_that_is_gone_is_told_where_the_whole_folder_is_checked(project: Path) -> None:
+    spring = loads((project / "experiments" / "a.yaml").read_text("utf-8").replace("name: example", "name: spring"))
+    known = around(spring)
+
+    def gone(*paths: str) -> list[tuple[str, str]]:
+        return [(d.path, d.message) for d in check_paths(paths, around=known) if d.code == "AB606"]
+
+    assert gone("experiments") == gone(".") == [("the store", "spring runs, and no file holds its definition")]
+    assert gone("experiments/a.yaml") == []
+    (project / "experiments" / "broken.yaml").write_text("a: [", encoding="utf-8")
+    assert gone("experiments") == []
+    (project / "experiments" / "broken.yaml").write_text(TWO.replace("example\n", "spring\n"), encoding="utf-8")
+    assert gone("experiments") == []
+
+
+def test_a_name_that_another_file_or_an_ended_test_has_is_told_at_the_name(project: Path) -> None:
+    (project / "experiments" / "b.yaml").write_text(TWO, encoding="utf-8")
+    found = [d for d in check_paths(["experiments"]) if d.code == "AB607"]
+    assert [(d.path, d.line, d.column) for d in found] == [("experiments/b.yaml", 2, 7)]
+    assert found[0].message == "experiments/a.yaml holds an experiment of that name, too"
+    same = load(project / "experiments" / "a.yaml")
+    other = loads(TWO.replace("Join our spring", "Join the autumn"))
+    for old, told in ((same, []), (other, ["AB607"])):
+        ended = Around(ended={old.name: old}.get)
+        chosen = Chosen.of(["AB607"])
+        assert [d.code for d in check_paths(["experiments/a.yaml"], chosen=chosen, around=ended)] == told
+
+
+def test_a_sample_of_the_list_knows_columns_and_no_sizes() -> None:
+    segment = "audience: {segment: \"stage == 'x' and stge == 'y'\"}"
+    text = "\n".join([*KEYS.values(), segment, "analysis: {baseline: 0.04, mde: 0.01}"])
+    people = ListFile(CASES / "AB303" / "bad-few.csv", is_sample=True)
+    found = check_text(text.replace("mails/example", "mails/good"), "x.yaml", root=CASES, around=around(people=people))
+    assert [(d.code, d.message) for d in found] == [("AB301", "the list has no column stge")]
+
+
+def test_columns_of_the_list_are_what_templates_may_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "mails").mkdir()
+    text = starter_template().replace("Write your message here.", "\n{{ recipient.compny }} {{ stage }}")
+    (tmp_path / "mails" / "example.html.j2").write_text(text, encoding="utf-8")
+    (tmp_path / "leads.csv").write_text("email,stage,company\na@example.com,hot,X\n", encoding="utf-8")
+    chosen = Chosen.of(["AB403", "AB404"])
+    plain = "\n".join(KEYS.values())
+    assert [d.code for d in check_text(plain, "x.yaml", root=tmp_path, chosen=chosen)] == ["AB404"]
+    known = around(people=ListFile(tmp_path / "leads.csv"))
+    found = check_text(plain, "x.yaml", root=tmp_path, chosen=chosen, around=known)
+    assert [(d.code, d.message, d.hint) for d in found] == [
+        ("AB404", "no column of the list is called compny", "did you mean 'company'?"),
+        ("AB404", "nothing is called stage in a mail", "write recipient.stage"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "effect", "n", "cells"),
+    [
+        (0.2, 0.02, 10_000, 2),
+        (0.04, 0.01, 13_500, 2),
+        (0.3, 0.1, 600, 2),
+        (0.04, 0.01, 40_000, 4),
+        (0.2, 0.05, 3_000, 3),
+    ],
+)
+def test_the_hopeful_power_is_that_of_a_fixed_test_of_two_and_never_below_that_of_more(
+    baseline: float, effect: float, n: int, cells: int
+) -> None:
+    from abmail._rules.size import chance, needed
+    from abmail.stats import power
+
+    hoped = chance(baseline=baseline, effect=effect, n=n, cells=cells, alpha=0.05)
+    exact = power(baseline=baseline, effect=effect, n=n, n_arms=cells, method="fixed", replications=400).power
+    assert hoped == pytest.approx(exact, abs=0.01) if cells == 2 else hoped >= exact - 0.1
+    wanted = needed(baseline=baseline, effect=effect, power=hoped, cells=cells, alpha=0.05)
+    assert wanted == pytest.approx(n, abs=cells)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
@@ -67,13 +68,21 @@ class Around:
     """What is known beside a definition. A rule that needs what is None keeps still.
 
     Attributes:
+        today: The day; nothing is called past without it.
         people: The list.
+        names: File in which each name of an experiment stands first, of all that are checked.
         earlier: What runs by a name, as its definition stood when it was applied; None where nothing does.
+        running: What runs, each with the place that tells of it.
+        ended: What ran by a name and has ended.
         moves: How many people another definition would move.
     """
 
+    today: date | None = None
     people: People | None = None
+    names: Mapping[str, str] | None = None
     earlier: Callable[[str], Experiment | None] | None = None
+    running: Callable[[], Sequence[tuple[Experiment, str]]] | None = None
+    ended: Callable[[str], Experiment | None] | None = None
     moves: Callable[[Experiment, Experiment], Moves | None] | None = None
 
 

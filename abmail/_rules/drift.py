@@ -305,12 +305,100 @@ class HoldoutChanged(_Drift):
             yield Finding(("audience", "holdout"), message, f"write holdout: {before:g}")
 
 
+class RemovedFile(Check):
+    """An experiment runs, and its definition is gone.
+
+    **Why.** What runs cannot be read, reviewed or planned any more, and its mails go on. Mostly a file was removed to
+    end a test, which it does not, or an experiment was renamed: under its new name it is another one, and deals the
+    cards anew.
+
+    **Bad.**
+
+    ```yaml before
+    name: spring
+    ```
+
+    ```yaml
+    name: summer
+    ```
+
+    **Good.**
+
+    ```yaml before
+    name: spring
+    ```
+
+    ```yaml
+    name: spring
+    ```
+
+    **Fix.** Bring the file back, or end the test first: `abmail stop NAME`. It is looked for where a whole folder is
+    checked and every file of it can be read.
+    """
+
+    rule = Rule("AB606", "removed-file")
+    needs = ("running",)
+
+
+class NameReused(Check):
+    """The name of an experiment is that of another one.
+
+    **Why.** Everything is kept by that name: mails, answers, and the salt that deals people to variants. Two files of
+    one name overwrite each other, and one that has ended cannot begin again.
+
+    **Bad.**
+
+    ```yaml
+    name: spring
+    ```
+
+    ```yaml experiments/again.yaml
+    spec: 1
+    name: spring
+    factors: {subject: {plain: "Join our spring webinar", number: "3 ways to cut reporting time"}}
+    control: {subject: plain}
+    message: {template: mails/example.html.j2, from: "Sales <news@example.com>", preheader: "Live"}
+    ```
+
+    **Good.**
+
+    ```yaml
+    name: spring
+    ```
+
+    ```yaml experiments/again.yaml
+    spec: 1
+    name: spring-again
+    factors: {subject: {plain: "Join our spring webinar", number: "3 ways to cut reporting time"}}
+    control: {subject: plain}
+    message: {template: mails/example.html.j2, from: "Sales <news@example.com>", preheader: "Live"}
+    ```
+
+    **Fix.** Give each experiment a name of its own.
+    """
+
+    rule = Rule("AB607", "name-reused")
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Look for the name in the other files, and among what has ended."""
+        exp, around = case.experiment, case.around
+        first = (around.names or {}).get(exp.name, exp.path)
+        if first != exp.path:
+            yield Finding(("name",), f"{first} holds an experiment of that name, too", "give it a name of its own")
+        old = around.ended(exp.name) if around.ended else None
+        if old is not None and old.spec_hash != exp.spec_hash:
+            message = "an experiment of that name has ended, and this is another one"
+            yield Finding(("name",), message, "give it a name of its own")
+
+
 RULES: Final[tuple[Check, ...]] = (
     SaltChanged(),
     FactorsChanged(),
     WeightsChanged(),
     MetricChanged(),
     UnitChanged(),
+    RemovedFile(),
+    NameReused(),
     HoldoutChanged(),
 )
 

@@ -10,6 +10,7 @@ import click
 
 from abmail.cli import _findings as findings
 from abmail.cli import _fixing as fixing
+from abmail.cli import _knowing as knowing
 from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def new(name: str, kind: str) -> None:
 @click.option("--select", multiple=True, metavar="CODE", help="Ask these rules alone: AB202, AB2, opens-decide.")
 @click.option("--ignore", multiple=True, metavar="CODE", help="Leave these rules out.")
 @click.option("--fail-on", type=click.Choice(["error", "warning"]), help="Least severity that makes the exit status 1.")
+@click.option("--audience", type=click.Path(dir_okay=False, path_type=Path), help="The list, a CSV file.")
+@click.option("--against", metavar="REF", help="Take the definitions at this commit of git for what runs.")
 @click.option("--fix", is_flag=True, help="Mend what has one safe answer, then check.")
 @click.option("--diff", "only_diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @shared.OUTPUT
@@ -68,6 +71,8 @@ def check(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     fail_on: Severity | None,
+    audience: Path | None,
+    against: str | None,
     fix: bool,
     only_diff: bool,
     output: str | None,
@@ -75,24 +80,28 @@ def check(
     """Check definition files; every problem is shown at once with its place.
 
     Without PATHS, the folder experiments/. Exit 0 clean, 1 problems, 2 cannot judge. What the options leave open is
-    taken from the table [check] of abmail.toml. `# abmail: ignore[CODE] reason` silences a finding in a file.
+    taken from the table [check] of abmail.toml. With --audience or a database the list is judged, too; with a database
+    or --against also what changed of a test that runs. `# abmail: ignore[CODE] reason` silences a finding in a file.
 
     Example: abmail check experiments/ --ignore AB413 --format text --format sarif:abmail.sarif
     """
     from abmail._check_settings import CheckSettings
     from abmail.check import Chosen, check_paths, definition_files, exit_code, project_root
-    from abmail.diagnostics import sort_key, summary
+    from abmail.diagnostics import summary
 
-    settings = CheckSettings.read(project_root(Path.cwd()))
+    root = project_root(Path.cwd())
+    settings = CheckSettings.read(root)
     failing = settings.fail_on if fail_on is None else fail_on
     with shared.words():
         chosen = Chosen.of(_codes(select) or settings.select, (*_codes(ignore), *settings.ignore))
-    files, refused = definition_files(paths or (Path("experiments"),))
+    paths = paths or (Path("experiments"),)
+    files, refused = definition_files(paths)
     if only_diff:
         return fixing.show(files, output, refused=bool(refused))
     if fix:
         fixing.rewrite(files)
-    found = sorted({*refused, *check_paths(files, chosen=chosen)}, key=sort_key)
+    with knowing.around(settings, chosen, paths, root=root, audience=audience, against=against) as known:
+        found = check_paths(paths, chosen=chosen, around=known)
     findings.show(found, targets, output, files=files, fail_on=failing)
     click.echo(summary(found), err=True)
     return exit_code(found, fail_on=failing)
