@@ -17,6 +17,7 @@ __all__ = [
     "events",
     "experiments",
     "forgotten",
+    "journal",
     "messages",
     "metadata",
     "outcomes",
@@ -29,7 +30,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -261,6 +262,14 @@ event_sources = sa.Table(
     sa.Column("first_at", UTCDateTime, nullable=False),
 )
 """Who reports which kinds of events of an experiment, and since when."""
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    sa.Column("note", sa.Text, nullable=False),
+)
+"""Opens and clicks that were seen and are not judged yet; see `abmail._event_notes`."""
 
 outcomes = sa.Table(
     "outcomes",

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from abmail._event_types import EventType
@@ -14,7 +15,7 @@ from abmail._verdict_reasons import NO_REASON, Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Agent", "RequestFacts", "facts_of", "neighbourhood_of", "own_reasons"]
+__all__ = ["JUDGED_HEADERS", "Agent", "RequestFacts", "facts_of", "neighbourhood_of", "own_reasons"]
 
 
 class Agent(StrEnum):
@@ -132,6 +133,8 @@ def _of_click(facts: RequestFacts, age: float | None, link: int | None) -> Reaso
 
 _MAX_AGENT: Final = 1_000  # characters looked at; real ones have a tenth of it
 _PREFETCH_HEADERS: Final = ("purpose", "sec-purpose", "x-purpose", "x-moz")
+JUDGED_HEADERS: Final = ("user-agent", *_PREFETCH_HEADERS)
+"""The headers of a request that its verdict is made of."""
 _IMAGE_PROXY = re.compile(r"GoogleImageProxy|YahooMailProxy", re.IGNORECASE)
 # Gmail's prefetcher poses as Edge 12 on Chrome 42, a browser of 2015.
 _GMAIL_PREFETCH = re.compile(r"Chrome/42\..* Edge/12\.246")
@@ -165,6 +168,7 @@ def _says_prefetch(headers: Mapping[str, str]) -> bool:
     return any(word in value for value in given for word in ("prefetch", "preview", "prerender"))
 
 
+@lru_cache(4_096)  # the same few programs ask again and again
 def _kind_of(agent: str) -> Agent:
     if not agent:
         return Agent.NONE
@@ -179,6 +183,7 @@ def _kind_of(agent: str) -> Agent:
     return Agent.BROWSER if _BROWSER.match(agent) else Agent.OTHER
 
 
+@lru_cache(4_096)
 def _family_of(agent: str) -> str:
     named = [next((name for name, sign in signs if sign.search(agent)), "") for signs in (_BROWSERS, _SYSTEMS)]
     return "/".join(named) if any(named) else ""

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from abmail._verdict_facts import JUDGED_HEADERS
 from abmail._web_hits import Hit, Tracking
 from abmail._web_limits import ADDRESS, MAX_BODY
 from abmail._web_pages import MAIL_HEADERS, PRIVATE, page
@@ -35,6 +36,7 @@ PIXEL: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRA
 """A transparent GIF of one pixel, 43 bytes."""
 _PRIVATE: Final = [(name.lower().encode(), value.encode()) for name, value in PRIVATE.items()]
 _PIXEL_HEADERS: Final = [*_PRIVATE, (b"content-type", b"image/gif"), (b"content-length", b"43")]
+_JUDGED: Final = {name.encode(): name for name in JUDGED_HEADERS}
 _RETRY: Final = {"Retry-After": "120"}
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _IN_HEADER: Final = re.compile(r"[\x21-\x7e]+")
@@ -92,7 +94,7 @@ class Desk:
         """Let an event be stored; HEAD changes nothing."""
         if scope["method"] == "HEAD":
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {_JUDGED[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _JUDGED}
         self.writer.put(
             Hit(
                 type=type_, token=token, at=self.clock(), method=scope["method"], headers=headers,

@@ -39,6 +39,7 @@ class Health:
             "database": "ok" if database else "failing",
             "writer": "ok" if writer else "failing",
             "waiting": self.writer.waiting,
+            "stored": self.writer.stored,
             "dropped": self.writer.dropped.total(),
             "failed": self.writer.failed,
         }

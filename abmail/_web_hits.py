@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from abmail._event_notes import note_of
 from abmail.events import Event, EventType, Signer, Token, crowd_of, facts_of, judge_facts
 from abmail.store import CrowdHit
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from abmail._verdict_facts import RequestFacts
+
 _MOST_AGENT: Final = 500  # characters
 
-__all__ = ["Hit", "SentMessage", "Tracking", "recorder"]
+__all__ = ["Hit", "Journal", "SentMessage", "Tracking", "journalist", "recorder"]
 
 
 class SentMessage(Protocol):
@@ -62,6 +65,20 @@ class Tracking(Protocol):
         """Raise an error where the database cannot be reached."""
 
 
+class Journal(Protocol):
+    """Where opens and clicks are kept first, to be judged when there is time; an `Engine` fits."""
+
+    @property
+    def keeps_requests(self) -> bool:
+        """Whether for any mail the addresses and User-Agents of its readers are kept: no note has these."""
+
+    def journal(self, notes: Sequence[str], /) -> None:
+        """Keep lines in one transaction."""
+
+    def digest(self) -> tuple[int, Sequence[Event]]:
+        """Judge and record some of the oldest: how many lines they were, 0 where none is left, and their events."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A request for a pixel or a link, with what it tells of who made it.
@@ -71,7 +88,7 @@ class Hit:
         token: What its URL said, verified.
         at: When it came, aware UTC.
         method: HTTP method.
-        headers: Names in lower case, and values.
+        headers: Those that a verdict is made of: names in lower case, and values.
         address: Of the reader, empty where it is not known. For judging only: nobody stores it.
     """
 
@@ -107,11 +124,37 @@ def recorder(
     return record
 
 
+def journalist(
+    journal: Journal, signer: Signer, *, at_once: Callable[[Sequence[Hit]], None]
+) -> Callable[[Sequence[Hit]], None]:
+    """What keeps a group of hits for later.
+
+    Args:
+        journal: Where to.
+        signer: Makes keyed hashes of networks.
+        at_once: Takes those that cannot wait: of mails that are counted without a person, and whose requests are kept.
+    """
+
+    def keep(hits: Sequence[Hit]) -> None:
+        later = [] if journal.keeps_requests else [hit for hit in hits if hit.token.kind in {"o", "c"}]
+        if len(later) < len(hits):
+            gone = set(map(id, later))
+            at_once([hit for hit in hits if id(hit) not in gone])
+        journal.journal([note_of(hit.type, hit.token, hit.at, _facts(hit, signer)) for hit in later])
+
+    return keep
+
+
+def _facts(hit: Hit, signer: Signer) -> RequestFacts:
+    agent, network = hit.headers.get("user-agent", ""), signer.network(hit.address)
+    return facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network=network)
+
+
 def _event(hit: Hit, message: SentMessage, signer: Signer) -> Event:
-    agent = hit.headers.get("user-agent", "")
-    facts = facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network=signer.network(hit.address))
+    facts = _facts(hit, signer)
     age = None if message.sent_at is None else (hit.at - message.sent_at).total_seconds()
     found = judge_facts(hit.type, facts, age=age, link=hit.token.link)
+    asked = f"{hit.address} {hit.headers.get('user-agent', '')[:_MOST_AGENT]}".strip()
     return Event(
         type=hit.type,
         at=hit.at,
@@ -120,7 +163,7 @@ def _event(hit: Hit, message: SentMessage, signer: Signer) -> Event:
         verdict=found.verdict,
         reasons=found.reasons,
         facts=facts,
-        detail=f"{hit.address} {agent[:_MOST_AGENT]}".strip() if message.keeps_requests else "",
+        detail=asked if message.keeps_requests else "",
     )
 
 

@@ -174,15 +174,31 @@ def _household(address: str) -> str:
 
 
 class Guard:
-    """Stands before the routes: finds out who asks, and turns away what is too much before anything is parsed."""
+    """Stands before the routes: finds out who asks, and turns away what is too much before anything is parsed.
 
-    def __init__(self, app: ASGIApp, *, proxies: Proxies, limit: RateLimit) -> None:
-        self._app, self._proxies, self._limit = app, proxies, limit
+    Args:
+        app: The routes.
+        proxies: Whose word is taken.
+        limit: How often one address may ask.
+        pixel: Answers for the pixel, which most requests are for: they need not look for their route.
+    """
+
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, limit: RateLimit, pixel: ASGIApp | None = None) -> None:
+        self._app, self._proxies, self._limit, self._pixel = app, proxies, limit, pixel
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         refusal = self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal or self._app)(scope, receive, send)
+        await (refusal or self._route(scope))(scope, receive, send)
+
+    def _route(self, scope: Scope) -> ASGIApp:
+        if self._pixel is None or scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
+            return self._app
+        path = _own_path(scope)
+        if not (path.startswith("/o/") and path.endswith(".gif")) or "/" in (token := path[3:-4]):
+            return self._app
+        scope["path_params"] = {"token": token}
+        return self._pixel
 
     def _refusal(self, scope: Scope) -> Response | None:
         path = _own_path(scope)

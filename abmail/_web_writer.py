@@ -1,13 +1,14 @@
 """The one thread that stores what the tracker saw: many hits in one transaction, and no reader waits for it.
 
 What is lost when the process is killed: the hits that no transaction had committed yet, which are those of the last
-`WAIT_SECONDS` and of the commit that is under way. Shutting down stores them.
+`WAIT_SECONDS` and of the work that is under way. Shutting down stores them.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,7 +17,7 @@ from abmail._web_hits import Hit
 from abmail.errors import StoreError
 from abmail.events import EventType
 
-__all__ = ["CAPACITY", "GROUP", "WAIT_SECONDS", "EventWriter"]
+__all__ = ["CALM", "CAPACITY", "GROUP", "WAIT_SECONDS", "EventWriter"]
 
 _log = logging.getLogger("abmail")
 
@@ -26,6 +27,9 @@ WAIT_SECONDS: Final = 0.05
 """How long the first hit of a group waits for others."""
 CAPACITY: Final = 20_000
 """Most hits that wait to be stored."""
+CALM: Final = 500
+"""Hits a second up to which there is time for what was put off; in a rush, every moment goes to storing."""
+_LOOK_AGAIN: Final = 0.2  # seconds until a rush may be over
 _PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries while the database is away
 
 
@@ -40,6 +44,8 @@ class EventWriter:
         capacity: Most hits that wait.
         group: Most hits in one transaction.
         wait: Seconds that the first hit of a group waits for others.
+        clock: Seconds, never running backwards.
+        catch_up: Does a part of the work that was put off, while there is no rush; returns whether any was there.
         on_dropped: Told the type of each hit for which there was no room.
         on_settled: Told after each group, with the number of hits in it that could not be stored.
     """
@@ -51,10 +57,13 @@ class EventWriter:
         capacity: int = CAPACITY,
         group: int = GROUP,
         wait: float = WAIT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        catch_up: Callable[[], bool] = lambda: False,
         on_dropped: Callable[[EventType], None] = lambda _: None,
         on_settled: Callable[[EventWriter, int], None] = lambda *_: None,
     ) -> None:
         self._record, self._capacity, self._group, self._wait = record, capacity, group, wait
+        self._clock, self._catch_up, self._behind = clock, catch_up, False
         self._on_dropped, self._on_settled = on_dropped, on_settled
         self._clicks: deque[Hit] = deque()
         self._opens: deque[Hit] = deque()
@@ -113,7 +122,7 @@ class EventWriter:
         with self._changed:
             self._hurrying += 1
             self._changed.notify_all()
-            done = self._changed.wait_for(lambda: not self.waiting, timeout)
+            done = self._changed.wait_for(lambda: not self.waiting and not self._behind, timeout)
             self._hurrying -= 1
             return done
 
@@ -134,19 +143,48 @@ class EventWriter:
             _log.error("%d events could not be stored before the end; they are lost", lost)
 
     def _run(self) -> None:
-        while group := self._next_group():
-            failed = self.failed
-            self._settle(group)
-            with self._changed:
-                self._in_hand = 0
-                self._changed.notify_all()
-            self._on_settled(self, self.failed - failed)
+        self._behind = True  # a writer before us may have left something
+        before, calm = self._clock(), True
+        while True:
+            group = self._next_group(at_once=calm and self._behind)
+            now = self._clock()
+            calm = len(group) <= CALM * (now - before) or bool(self._hurrying)
+            before = now
+            if group:
+                self._settle_group(group)
+            if self._closing and not self.waiting:
+                return
+            if calm and self._behind:
+                self._do_a_part()
 
-    def _next_group(self) -> list[Hit]:
-        """Wait for a full group, or for what comes within the wait; empty once there is nothing left to do."""
+    def _settle_group(self, group: list[Hit]) -> None:
+        failed = self.failed
+        self._settle(group)
         with self._changed:
-            self._changed.wait_for(lambda: self.waiting or self._closing)
-            self._changed.wait_for(self._is_due, self._wait)
+            self._in_hand, self._behind = 0, True
+            self._changed.notify_all()
+        self._on_settled(self, self.failed - failed)
+
+    def _do_a_part(self) -> None:
+        """Catch up a little; what goes wrong there is tried again, as it stays where it is."""
+        pause = 0.0
+        try:
+            behind = self._catch_up()
+        except Exception as error:
+            _log.error("events wait to be judged, as that failed: %s", error)
+            behind, pause = True, _PAUSES[-1]
+        with self._changed:
+            self._behind = behind
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._closing or bool(self._hurrying) or bool(self.waiting), pause)
+
+    def _next_group(self, *, at_once: bool) -> list[Hit]:
+        """Take what waits: at once where there is other work to do, else what comes within the wait."""
+        with self._changed:
+            if not at_once:
+                patience = _LOOK_AGAIN if self._behind else None
+                self._changed.wait_for(lambda: self.waiting or self._closing or self._hurrying, patience)
+                self._changed.wait_for(self._is_due, self._wait if self.waiting else 0.0)
             clicks = [self._clicks.popleft() for _ in range(min(len(self._clicks), self._group))]
             opens = [self._opens.popleft() for _ in range(min(len(self._opens), self._group - len(clicks)))]
             self._in_hand = len(clicks) + len(opens)

@@ -18,6 +18,7 @@ from abmail._allocation_report import allocation_report
 from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
 from abmail._delivery import Definitions, Delivery, cells_of
+from abmail._engine_tracking import TrackingSide
 from abmail._engine_values import Applied, Opened, Scheduled, Status, Tick, Tracked
 from abmail._habits import history_of
 from abmail._intake import Ingested, take_in
@@ -48,7 +49,6 @@ from abmail.simulate import Map, Progress, Simulation, Truth, simulate
 from abmail.spec import Cell, Experiment
 from abmail.stats import Counts, PlanMethod
 from abmail.store import (
-    CrowdHit,
     Epoch,
     Forgotten,
     Recorded,
@@ -58,7 +58,6 @@ from abmail.store import (
     StoppedArm,
     Store,
     StoredExperiment,
-    StoredMessage,
 )
 
 __all__ = [
@@ -78,10 +77,11 @@ __all__ = [
 ]
 
 _RETRIED: Final = ("failed", "expired", "uncertain")
+_DIGESTED: Final = 1_000
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
 
 
-class Engine:
+class Engine(TrackingSide):
     """Runs experiments on one database.
 
     Args:
@@ -342,6 +342,8 @@ class Engine:
             UnknownExperiment: ``only`` names none.
         """
         clock = self._clock if now is None else (lambda: now)
+        while self.digest(limit=_DIGESTED, now=clock())[0]:
+            pass
         running = self._running(only)
         recovered = self._delivery.recover(running, clock())
         made = [(stored.name, *self._open_due_epoch(stored, clock())) for stored in running]
@@ -523,35 +525,6 @@ class Engine:
         """
         moment = now or self._clock()
         return self.store.retire(before=moment - keep, now=moment, dry_run=dry_run)
-
-    def message(self, message_id: str) -> Tracked | None:
-        """What the tracker needs to know of a message; None where there is none."""
-        found = self.store.message(message_id)
-        return None if found is None else self._tracked(found)
-
-    def count_crowd(self, hits: Iterable[CrowdHit]) -> int:
-        """Count opens and clicks of mails that are counted without a person; see `Store.count_crowd`."""
-        return self.store.count_crowd(hits)
-
-    def messages(self, message_ids: Sequence[str]) -> dict[str, Tracked]:
-        """The same of many messages at once; those that there are not are left out."""
-        found = self.store.messages_of(message_ids)
-        return {each.id: self._tracked(each) for each in found}
-
-    def _tracked(self, message: StoredMessage) -> Tracked:
-        if message.experiment not in self._mails:
-            definition = self._definitions.of(self.store.experiment(message.experiment))
-            self._mails[message.experiment] = (definition.message.language or "en", definition.keeps_requests)
-        language, keeps_requests = self._mails[message.experiment]
-        return Tracked(sent_at=message.attempted_at, language=language, keeps_requests=keeps_requests)
-
-    def ping(self) -> None:
-        """Ask the database for nothing, to see whether it answers.
-
-        Raises:
-            StoreError: It does not.
-        """
-        self.store.ping()
 
     def hosted(self, message_id: str) -> str | None:
         """A sent mail as a page for a browser; None where there is no such mail.

@@ -27,6 +27,7 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
+from abmail import _journal as journal
 from abmail import _statements as sql
 from abmail import _tables as t
 from abmail._bulk import candidates, insert_messages
@@ -41,7 +42,7 @@ from abmail._event_sources import Sources
 from abmail._matching import known_messages, messages_to
 from abmail._outcomes import Outcomes
 from abmail._past_mails import past_mails
-from abmail._recording import Recorder
+from abmail._recording import Recorder, take_turns
 from abmail._records import (
     BIN_SECONDS,
     UNTRACKED,
@@ -547,6 +548,37 @@ class Store(Erasing):
         """
         batch = tuple(events)
         return self._in_turn(lambda db: self._recorder.record(db, batch, now=now))
+
+    def journal(self, notes: Sequence[str]) -> None:
+        """Keep what was seen, in one transaction, until `digest` takes it."""
+        if notes:
+            with self._write() as db:
+                db.execute(journal.ADD, [{"note": note} for note in notes])
+
+    def digest(self, read: Callable[[str], Event], *, limit: int, now: datetime) -> tuple[int, Sequence[Event]]:
+        """Record what was kept by `journal`, the oldest first: taken out and recorded in one transaction.
+
+        Args:
+            read: Makes an event of a note; a ValueError drops it, with a line in the log.
+            limit: At most so many.
+            now: When they reached us.
+
+        Returns:
+            Number of notes that were taken, and their events.
+        """
+
+        def work(db: sa.Connection) -> tuple[int, Sequence[Event]]:
+            take_turns(db)
+            taken, events = journal.take(db, read, limit)
+            self._recorder.record(db, events, now=now)
+            return taken, events
+
+        return self._in_turn(work)
+
+    def journaled(self) -> int:
+        """Number of notes that wait to be recorded."""
+        with self._read() as db:
+            return journal.length(db)
 
     def _in_turn(self, work: Callable[[sa.Connection], _T], *, relaxed: bool = False) -> _T:
         """Run a transaction, again where PostgreSQL broke it off because two writers waited for each other."""

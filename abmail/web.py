@@ -20,7 +20,7 @@ try:
 
     from abmail._web_endpoints import PIXEL, Desk, Pages, Pixel, Redirect
     from abmail._web_health import Health
-    from abmail._web_hits import Hit, SentMessage, Tracking, recorder
+    from abmail._web_hits import Hit, Journal, SentMessage, Tracking, journalist, recorder
     from abmail._web_limits import MAX_BODY, MAX_URL, MAX_WEBHOOK, Guard, Proxies, TrackerSettings, rate_limit
     from abmail._web_server import BackgroundServer, serve, shared_numbers
     from abmail._web_webhooks import webhook_routes
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from abmail._web_metrics import Metrics
 
 __all__ = [
-    "MAX_BODY", "MAX_URL", "MAX_WEBHOOK", "PIXEL", "BackgroundServer", "EventWriter", "Hit", "SentMessage",
+    "MAX_BODY", "MAX_URL", "MAX_WEBHOOK", "PIXEL", "BackgroundServer", "EventWriter", "Hit", "Journal", "SentMessage",
     "TrackerSettings", "Tracking", "create_app", "serve", "shared_numbers", "webhook_routes",
 ]  # fmt: skip
 
@@ -45,6 +45,7 @@ def create_app(
     *,
     clock: Callable[[], datetime],
     settings: TrackerSettings | None = None,
+    journal: Journal | None = None,
     routes: Sequence[BaseRoute] = (),
     at_end: Callable[[], None] = lambda: None,
 ) -> Starlette:
@@ -75,12 +76,14 @@ def create_app(
         tracking: Where messages and events are; an `Engine` fits.
         clock: Tells the time, aware UTC.
         settings: How it is run.
+        journal: Where opens and clicks are kept at once and judged when there is time, so that a rush is not lost; an
+            `Engine` fits. By default they are judged in the transaction that stores them.
         routes: Further ones, such as those of `webhook_routes`.
         at_end: Called at the end of the lifespan, once everything is stored.
     """
     settings = settings or TrackerSettings()
     metrics = _metrics() if settings.metrics else None
-    writer = _writer(tracking, settings, metrics)
+    writer = _writer(tracking, settings, journal, metrics)
     desk, pages = Desk(tracking, clock, writer), Pages(tracking, clock)
 
     @contextlib.asynccontextmanager
@@ -92,10 +95,11 @@ def create_app(
         if metrics is not None:
             metrics.close()
 
-    guard = Middleware(Guard, proxies=Proxies(settings.proxies), limit=rate_limit(settings))
+    pixel = Pixel(desk)
+    guard = Middleware(Guard, proxies=Proxies(settings.proxies), limit=rate_limit(settings), pixel=pixel)
     app = Starlette(
         routes=[
-            Route("/o/{token}.gif", Pixel(desk), methods=["GET"]),
+            Route("/o/{token}.gif", pixel, methods=["GET"]),
             Route("/c/{token}", Redirect(desk), methods=["GET"]),
             Route("/v/{token}", pages.view, methods=["GET"]),
             Route("/u/{token}", pages.unsubscribe, methods=["GET", "POST"]),
@@ -112,13 +116,27 @@ def create_app(
     return app
 
 
-def _writer(tracking: Tracking, settings: TrackerSettings, metrics: Metrics | None) -> EventWriter:
-    if metrics is None:
-        return EventWriter(recorder(tracking), capacity=settings.capacity)
+def _writer(
+    tracking: Tracking, settings: TrackerSettings, journal: Journal | None, metrics: Metrics | None
+) -> EventWriter:
+    stored = _ignore if metrics is None else metrics.stored
+    dropped = _ignore if metrics is None else metrics.dropped
+    settled = _ignore if metrics is None else metrics.settled
+
+    def catch_up() -> bool:
+        taken, events = (0, ()) if journal is None else journal.digest()
+        stored(events)
+        return taken > 0
+
+    record = recorder(tracking, on_stored=stored)
     return EventWriter(
-        recorder(tracking, on_stored=metrics.stored), capacity=settings.capacity, on_dropped=metrics.dropped,
-        on_settled=metrics.settled,
+        record if journal is None else journalist(journal, tracking.signer, at_once=record),
+        capacity=settings.capacity, catch_up=catch_up, on_dropped=dropped, on_settled=settled,
     )  # fmt: skip
+
+
+def _ignore(*_: object) -> None:
+    """Nobody counts."""
 
 
 def _metrics() -> Metrics:

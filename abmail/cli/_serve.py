@@ -70,7 +70,7 @@ def _tracker(project: Project, settings: TrackerSettings) -> Any:
 
     engine = project.engine()
     routes = webhook_routes(project.webhooks(), engine, clock=_now, fetch=fetch)
-    return create_app(engine, clock=_now, settings=settings, routes=routes, at_end=engine.close)
+    return create_app(engine, clock=_now, settings=settings, journal=engine, routes=routes, at_end=engine.close)
 
 
 def _now() -> datetime:
