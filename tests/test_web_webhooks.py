@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 from command import run
 from mailserver import free_port
 from webhooks import amazon_ses as amazon
-from webhooks.harness import NOW, OURS, Request, as_json, provider
+from webhooks.harness import NOW, OURS, Request, as_json, mutated, payloads, provider
 
 from abmail._fetch import fetch
 from abmail.engine import Engine
@@ -150,6 +151,19 @@ def test_a_flag_of_the_provider_keeps_an_open_out_of_the_counts(engine: Engine) 
         post(client, "sendgrid", provider("sendgrid").sign(told, at=NOW))
     tally = engine.store.tally("spring", n_cells=2)
     assert (tally.matrix("opened").sum(), tally.matrix("opened_all").sum()) == (0, 1)
+
+
+def test_whatever_a_provider_signs_is_stored_or_its_own_fault(store_url: str) -> None:
+    rng = random.Random(11)
+    with sending(store_url) as engine, served(engine) as client:
+        known = [mail.id for mail in engine.store.messages("spring")]
+        for name in providers():
+            found, samples = provider(name), list(payloads(name))
+            for _ in range(12):
+                changed = json.dumps(mutated(rng.choice(samples), rng)).replace(OURS, rng.choice(known))
+                request = found.sign(json.loads(changed), at=NOW)
+                assert post(client, name, request).status_code in {200, 400}, request.body
+        assert list(engine.store.events("spring"))
 
 
 class Kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from webhooks.harness import DIGEST, NOW, OURS, Provider, Request, Seen, as_json, provider
+from webhooks.harness import DIGEST, NOW, OURS, Provider, Request, Seen, as_json, mutated, payloads, provider
 
 from abmail.errors import ConfigError, WebhookError
 from abmail.events import Event, EventType, Signer
@@ -72,11 +72,6 @@ def test_no_event_holds_an_address(name: str, case: str, payload: Any) -> None:
 
 
 # --- what every provider must stand -----------------------------------------------------------------------------------
-
-
-def payloads(name: str) -> Iterator[Any]:
-    yield from (payload for payload, _ in provider(name).documented)
-    yield provider(name).unknown[0]
 
 
 def refused(found: Provider, request: Request, *, at: datetime = NOW, **changes: Any) -> bool:
@@ -307,28 +302,6 @@ def test_whatever_is_changed_in_a_payload_no_adapter_fails() -> None:
             batch = TestEveryProvider.reads_or_refuses(provider(name), body)
             for event in () if batch is None else batch.events:
                 assert Event.from_dict(event.to_dict()) == event
-
-
-ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1.5, 10**30, 1e300, "", "x", "é\0\ud800", "9" * 400, [], {}, [[]], [None], {"": None},
-    [{"a": []}], {"name": 7, "value": []}, "2026-13-45", "{", '{"abmail_message": 7}', "https://[",
-    "a@b.example " * 300,
-)  # fmt: skip
-
-
-def mutated(payload: Any, rng: random.Random) -> Any:
-    """The payload with some values replaced, removed or moved a level down."""
-    if rng.random() < 0.08:
-        return rng.choice(ODD)
-    if isinstance(payload, dict):
-        return {
-            rng.choice(("x", key)) if rng.random() < 0.03 else key: mutated(each, rng)
-            for key, each in payload.items()
-            if rng.random() > 0.03
-        }
-    if isinstance(payload, list):
-        return [mutated(each, rng) for each in payload for _ in range(rng.choice((1, 1, 1, 2)))]
-    return payload
 
 
 JSON = st.recursive(

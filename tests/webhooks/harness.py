@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -122,3 +123,31 @@ def provider(name: str) -> Provider:
 
 def as_json(payload: Any) -> bytes:
     return json.dumps(payload).encode()
+
+
+def payloads(name: str) -> Iterator[Any]:
+    """What the documentation of a provider shows, and a kind of event that nobody knows."""
+    yield from (payload for payload, _ in provider(name).documented)
+    yield provider(name).unknown[0]
+
+
+ODD: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1.5, 10**30, 1e300, "", "x", "é\0\ud800", "9" * 400, [], {}, [[]], [None], {"": None},
+    [{"a": []}], {"name": 7, "value": []}, "2026-13-45", "{", '{"abmail_message": 7}', "https://[",
+    "a@b.example " * 300,
+)  # fmt: skip
+
+
+def mutated(payload: Any, rng: random.Random) -> Any:
+    """The payload with some values replaced, removed or moved a level down."""
+    if rng.random() < 0.08:
+        return rng.choice(ODD)
+    if isinstance(payload, dict):
+        return {
+            rng.choice(("x", key)) if rng.random() < 0.03 else key: mutated(each, rng)
+            for key, each in payload.items()
+            if rng.random() > 0.03
+        }
+    if isinstance(payload, list):
+        return [mutated(each, rng) for each in payload for _ in range(rng.choice((1, 1, 1, 2)))]
+    return payload
