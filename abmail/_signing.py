@@ -5,33 +5,50 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from abmail.errors import ConfigError
 from abmail.events import Signer
 
-__all__ = ["default_secret", "secret_file", "signer_of"]
+__all__ = ["default_secret", "key_file", "keys_of", "rotate", "secret_file", "signer_of"]
 
 
-def signer_of(secret: bytes, *, place: str = "", hint: str = "set ABMAIL_SECRET to a longer random text") -> Signer:
+_TOO_SHORT: Final = "set ABMAIL_SECRET to a longer random text"
+
+
+def signer_of(keys: bytes | Sequence[bytes], *, place: str = "", hint: str = _TOO_SHORT) -> Signer:
+    """The signer of one key, or of several of which the first one signs."""
+    first, *older = [keys] if isinstance(keys, bytes) else keys
     try:
-        return Signer(secret)
+        return Signer(first, older)
     except ValueError as error:
         raise ConfigError(f"the signing key{place} cannot be used: {error}", hint=hint) from error
 
 
-def default_secret(url: str) -> bytes:
+def keys_of(text: bytes) -> tuple[bytes, ...]:
+    """Keys, one a line: the first one signs, what the others signed stays valid."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip()) or (b"",)
+
+
+def default_secret(url: str) -> tuple[bytes, ...]:
     if secret := os.environ.get("ABMAIL_SECRET"):
-        return secret.encode()
+        return keys_of(secret.encode())
     kind, _, path = url.partition(":///")
     if kind == "sqlite" and path and path != ":memory:":
-        return secret_file(Path(path.partition("?")[0] + ".secret"))
+        return key_file(Path(path.partition("?")[0] + ".secret"))
     raise ConfigError("there is no signing key", hint="pass secret=... or set ABMAIL_SECRET to at least 16 characters")
 
 
 def secret_file(path: Path) -> bytes:
-    """Read a signing key from a file, which is made with mode 600 when absent.
+    """Read the key that signs from a file; see `key_file`."""
+    return key_file(path)[0]
+
+
+def key_file(path: Path) -> tuple[bytes, ...]:
+    """Read signing keys from a file, one a line, which is made with mode 600 when absent.
 
     Raises:
         ConfigError: The file cannot be read or made, or holds too short a key.
@@ -39,11 +56,30 @@ def secret_file(path: Path) -> bytes:
     try:
         if not path.exists():
             _make_secret(path)
-        secret = path.read_bytes().strip()
+        keys = keys_of(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"the signing key in {path} cannot be used: {error.strerror}") from error
-    signer_of(secret, place=f" in {path}", hint="remove the file, unless mails were sent with that key, and run again")
-    return secret
+    signer_of(keys, place=f" in {path}", hint="remove the file, unless mails were sent with that key, and run again")
+    return keys
+
+
+def rotate(path: Path) -> int:
+    """Put a new key before those of a file, whole and at once; returns how many there are now.
+
+    Raises:
+        ConfigError: The file cannot be read or written.
+    """
+    keys = key_file(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 600
+        with os.fdopen(handle, "wb") as file:
+            file.write(b"\n".join((secrets.token_urlsafe(32).encode(), *keys, b"")))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        raise ConfigError(f"the new key cannot be written to {path}: {error.strerror}") from error
+    return len(keys) + 1
 
 
 def _make_secret(path: Path) -> None:

@@ -32,7 +32,7 @@ from abmail._planning import Change, Plan
 from abmail._power_report import PowerReport, ReadOff
 from abmail._reviewer import Reviewer
 from abmail._second_look import SecondLook, second_opinion
-from abmail._signing import default_secret, secret_file, signer_of
+from abmail._signing import default_secret, key_file, keys_of, rotate, secret_file, signer_of
 from abmail._timing import OPEN_FOR, Timing
 from abmail._value_report import curves_of, value_report
 from abmail.decide import breaches, epoch_due, is_due, next_epoch, verdict_due
@@ -73,6 +73,9 @@ __all__ = [
     "Status",
     "Tick",
     "Tracked",
+    "key_file",
+    "keys_of",
+    "rotate",
     "secret_file",
 ]
 
@@ -87,7 +90,8 @@ class Engine(TrackingSide):
     Args:
         store: A `Store` or the URL of a database, which is then opened and closed with the engine.
         transport: Where mails go; without one nothing can be sent.
-        secret: Signing key of links and message ids, at least 16 bytes. By default ``ABMAIL_SECRET``, else a file
+        secret: Signing key of links and message ids, at least 16 bytes; or several, of which the first one signs and
+            what the others signed stays valid. By default ``ABMAIL_SECRET``, else a file
             beside the SQLite database, which is made with mode 600 when absent.
         tracker_url: Public address of the tracker; it is part of every mail.
         project: Folder in which the mail templates are found.
@@ -109,7 +113,7 @@ class Engine(TrackingSide):
         store: Store | str,
         *,
         transport: Transport | None = None,
-        secret: bytes | None = None,
+        secret: bytes | Sequence[bytes] | None = None,
         tracker_url: str = _DEFAULT_TRACKER,
         project: Path | str = ".",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -119,7 +123,8 @@ class Engine(TrackingSide):
         bounce_mailbox: str | None = None,
         send_times: Path | str | None = None,
     ) -> None:
-        self.signer = signer_of(secret or default_secret(store if isinstance(store, str) else store.url))
+        keys = secret or default_secret(store if isinstance(store, str) else store.url)
+        self.signer = signer_of(keys)
         self.store = Store(store) if isinstance(store, str) else store
         self.store.fingerprints = self.signer.fingerprints
         self._clock = clock
@@ -129,8 +134,10 @@ class Engine(TrackingSide):
             definitions=self._definitions, throttle=throttle, connections=connections, dkim=dkim,
             bounce_mailbox=bounce_mailbox,
         )  # fmt: skip
+        # By the oldest key: a new one must not draw another control group.
+        oldest = signer_of(keys if isinstance(keys, bytes) else keys[-1])
         self._timing = Timing(
-            self.store, salt=self.signer.message_id("send times", "control"),
+            self.store, salt=oldest.message_id("send times", "control"),
             model=None if send_times is None else Path(send_times),
         )  # fmt: skip
         self._planner = Planner(

@@ -25,7 +25,7 @@ from abmail._values import parse_duration
 from abmail._webhook_settings import read_webhooks
 from abmail.check import project_root
 from abmail.dkim import Dkim
-from abmail.engine import Engine, secret_file
+from abmail.engine import Engine, key_file, keys_of, rotate, secret_file
 from abmail.errors import ConfigError
 from abmail.render import starter_template
 from abmail.send import File, Throttle, Transport, transport_from_url
@@ -350,12 +350,26 @@ class Project:
         except OSError as error:
             raise ConfigError(f"the DKIM key {path} ({key.source}) cannot be read: {error.strerror}") from error
 
-    def _secret(self, *, making: bool) -> bytes:
+    def rotate_key(self) -> int:
+        """Make a new signing key; what the old ones signed stays valid. Returns how many there are.
+
+        Raises:
+            ConfigError: The key comes from the environment, or the file cannot be written.
+        """
+        setting = self.settings["secret"]
+        if setting.value:
+            raise ConfigError(
+                f"the signing key comes from the {setting.source}",
+                hint="put a new key on a line before the one that is there",
+            )
+        return rotate(self.root / "abmail.secret")
+
+    def _secret(self, *, making: bool) -> bytes | tuple[bytes, ...]:
         """The signing key; a stand-in where there is none yet and none may be made, as then nothing was signed."""
         given, file = self.settings["secret"].value, self.root / "abmail.secret"
         if given:
-            return given.encode()
-        return secret_file(file) if making or file.exists() else _STAND_IN
+            return keys_of(given.encode())
+        return key_file(file) if making or file.exists() else _STAND_IN
 
 
 def _setting(name: str, root: Path, environ: Mapping[str, str]) -> Setting:

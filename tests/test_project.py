@@ -10,9 +10,12 @@ from mailserver import recording
 
 from abmail.check import check_paths
 from abmail.errors import ConfigError
+from abmail.events import Signer
 from abmail.project import Project
+from abmail.recipient import Recipient
 from abmail.render import RenderedMessage
 from abmail.send import SMTP, File
+from abmail.spec import loads
 
 MAIL = RenderedMessage(
     message_id="0" * 32,
@@ -139,3 +142,45 @@ def test_a_definition_is_found_by_its_name_or_its_path_or_the_nearest_is_named(t
     with pytest.raises(ConfigError, match="no experiment 'sprin'") as unknown:
         project.definition("sprin")
     assert unknown.value.hint == "did you mean spring?"
+
+
+def test_a_new_key_signs_and_what_the_old_one_signed_stays_valid(tmp_path: Path) -> None:
+    project, _ = Project.init(tmp_path)
+    experiment = loads(
+        "spec: 1\nname: spring\nfactors: {subject: {plain: Join us, number: Three ways}}\ncontrol: {subject: plain}\n"
+        "message: {template: mails/spring.html.j2, from: news@example.com}\nallocation: {policy: uniform}\n"
+    )
+    people = [Recipient(id=str(number), email=f"p{number}@example.com") for number in range(3)]
+    with project.engine() as engine:
+        assert engine.apply(engine.plan(experiment, people, template="<p>Hello</p>")).added == 3
+        (message, *_) = engine.store.messages("spring")
+        old = engine.signer.sign("u", message.id)
+        salt = engine._timing._salt
+    assert project.rotate_key() == 2
+    assert project.rotate_key() == 3
+    assert (tmp_path / "abmail.secret").stat().st_mode & 0o777 == 0o600
+    assert len((tmp_path / "abmail.secret").read_text(encoding="utf-8").split()) == 3
+    with project.engine() as engine:
+        assert engine.signer.verify("u", old) is not None
+        new = engine.signer.sign("u", message.id)
+        assert new != old
+        assert engine.apply(engine.plan(experiment, people, template="<p>Hello</p>")).added == 0
+        assert engine._timing._salt == salt  # nobody changes sides in the control group
+        assert [engine.store.message(each.id) for each in engine.store.messages("spring")]
+    lines = (tmp_path / "abmail.secret").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "abmail.secret").write_text("".join(lines[:-1]), encoding="utf-8")
+    with project.engine() as engine:
+        assert engine.signer.verify("u", old) is None
+        assert engine.signer.verify("u", new) is not None
+
+
+def test_a_key_of_the_environment_is_rotated_there(tmp_path: Path) -> None:
+    Project.init(tmp_path)
+    keys = {"ABMAIL_SECRET": "a new key that is long enough\nan old key that is long enough"}
+    project = Project.find(tmp_path, environ=keys)
+    with pytest.raises(ConfigError, match="environment variable ABMAIL_SECRET"):
+        project.rotate_key()
+    old = Signer(b"an old key that is long enough")
+    with project.engine() as engine:
+        assert engine.signer.verify("u", old.sign("u", old.message_id("a", "b"))) is not None
+        assert old.verify("u", engine.signer.sign("u", old.message_id("a", "b"))) is None

@@ -179,4 +179,15 @@ def _dns_text(content: str) -> str:
     return " ".join(f'"{content[begin : begin + 255]}"' for begin in range(0, len(content), 255))
 
 
+@config.command("rotate-key")
+def config_rotate_key() -> None:
+    """Make a new signing key for links; the links of mails that were sent stay valid. Restart `abmail serve` after it.
+
+    Example: abmail config rotate-key
+    """
+    n = shared.project().rotate_key()
+    click.echo(f"a new key signs from now on, {n - 1} older ones stay valid")
+    click.echo("next: restart abmail serve before the next mails go out, as it must know the new key", err=True)
+
+
 COMMANDS = (init, new, check, explain, schema, config)
