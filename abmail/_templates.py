@@ -166,6 +166,11 @@ def loaded_names(source: str, name: str) -> dict[str, int]:
     Raises:
         RenderError: It cannot be read, or a name is no fixed text.
     """
+    return dict(_loaded(source, name)) if "{%" in source else {}
+
+
+@lru_cache(maxsize=256)
+def _loaded(source: str, name: str) -> tuple[tuple[str, int], ...]:
     environment = _bare(autoescape=False)
     found: dict[str, int] = {}
     for node in _parsed(environment, source, name).find_all(
@@ -174,7 +179,7 @@ def loaded_names(source: str, name: str) -> dict[str, int]:
         for each in meta.find_referenced_templates(nodes.Template([node])):
             if each is not None:
                 found.setdefault(each, node.lineno)
-    return found
+    return tuple(found.items())
 
 
 class Names(NamedTuple):

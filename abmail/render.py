@@ -98,7 +98,7 @@ class Proof:
         preheader: Text that mail programs show behind the subject; empty where there is none.
         html: The HTML page, links as written.
         bare: The same without where its links lead.
-        page_text: What the page says, without where its links lead.
+        page_text: What the page says, whatever the text part does.
         text: The text part, links as written.
         links: Where the page's links lead, those for unsubscribing and viewing the mail in a browser left out.
         offers_leave: Whether the page shows a link for unsubscribing.
@@ -190,7 +190,7 @@ class Renderer:
         used = [self._html, *(templates.html(source, name) for name, source in includes.items())]
         self._shows_preheader = any("preheader" in each.variables for each in used)
         self._require_images(template, *includes.values())
-        self._page_cutter = PageCutter(self._html.fixed)
+        self._page_cutter = _page_cutter(self._html.fixed)
         self._text_cutter = TextCutter(self._text.fixed if self._text else ())
 
     @property
@@ -273,16 +273,16 @@ class Renderer:
             size=len(mail.html.encode()),
         )
 
-    def proof(self, *, cell: Cell, recipient: Recipient, message_id: str) -> Proof:
-        """Make what the mail of a cell says; see `render`."""
+    def proof(self, *, cell: Cell, recipient: Recipient, message_id: str, with_text: bool = True) -> Proof:
+        """Make what the mail of a cell says, its text part on demand; see `render`."""
         links = _Links(self._signer.of(message_id), self._tracker_url)
         self._templates.start()
         shared = self._shared(cell, recipient, links)
         try:
             variables = {**shared, **self._texts(cell, shared)}
             page, _ = self._page(cell, variables, links)
-            text = page.text({})
-            if self._text is not None:
+            text = page.text({}) if with_text else ""
+            if with_text and self._text is not None:
                 text = self._text.fill({**variables, **_as_text(variables.get("body"))}, cell.name)
         except ValueError as error:
             raise self._failed(cell, error) from error
@@ -293,7 +293,7 @@ class Renderer:
             **{name: str(variables[name]).strip() for name in ("from_name", "subject", "preheader")},
             html=page.html({}),
             bare=page.html(nowhere),
-            page_text=page.text(nowhere),
+            page_text=page.text(nowhere) if with_text and self._text is not None else text,
             text=text,
             links=tuple(link.href for link in page.links if not link.href.startswith(own)),
             offers_leave=links.offered,
@@ -477,6 +477,12 @@ class _Links:
         url = f"{self._tracker_url}/c/{self._signer.click(self._count, target)}?u={quoted}"
         self._clicks.setdefault(target, url)
         return url
+
+
+@lru_cache(maxsize=16)
+def _page_cutter(fixed: frozenset[str]) -> PageCutter:
+    """One for all experiments whose template writes the same pieces."""
+    return PageCutter(fixed)
 
 
 def _is_markup(factor: str, source: str) -> bool:

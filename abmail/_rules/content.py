@@ -303,7 +303,7 @@ def _looks(case: Case) -> Iterator[tuple[Factor, str, tuple[object, ...], str]]:
             if proof is None:
                 yield factor, level, (words,), words
             else:
-                seen = (*map(folded, (proof.from_name, proof.subject, proof.preheader, proof.bare)),)
+                seen = (*map(folded, (proof.from_name, proof.subject, proof.preheader)), " ".join(proof.bare.split()))
                 yield factor, level, (*seen, *_destinations(proof)), words
 
 

@@ -162,18 +162,19 @@ def _made(
     )
     real = tuple(islice(people, 1))
     variants = tuple(_variants(experiment))
-    cells = {cell.name: cell for *_, cell in variants}
+    cells, control = {cell.name: cell for *_, cell in variants}, experiment.control_cell
     for reader in real or _made_up(texts):
         try:
             proofs = {
-                name: renderer.proof(cell=cell, recipient=reader, message_id=_MESSAGE) for name, cell in cells.items()
+                name: renderer.proof(cell=cell, recipient=reader, message_id=_MESSAGE, with_text=cell == control)
+                for name, cell in cells.items()
             }
         except RenderError:
             if real:
                 raise
             continue
         told = tuple(Told(factor, level, proofs[cell.name]) for factor, level, cell in variants)
-        return Mail(texts=texts, control=proofs[experiment.control_cell.name], told=told)
+        return Mail(texts=texts, control=proofs[control.name], told=told)
     return Mail(texts=texts)
 
 
