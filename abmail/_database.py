@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sqlite3
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from abmail._indexes import build
 from abmail._tables import SCHEMA_REVISION
 from abmail.errors import ConfigError, MissingExtra, StoreError
 
@@ -44,11 +46,36 @@ def migrate(engine: sa.Engine) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.connect().execution_options(abmail_write=True) as connection, connection.begin():
-        if engine.dialect.name == "postgresql":  # SQLite's own write lock does the same
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+
+    def upgrade_tables() -> None:
+        new = revision_of(engine) is None
+        with engine.connect().execution_options(abmail_write=True) as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            if new and engine.dialect.name == "postgresql":  # nobody writes to it yet
+                build(connection, beside_writers=False)
+
+    if engine.dialect.name != "postgresql":  # SQLite's own write lock lets one process in
+        upgrade_tables()
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        _take_turns(connection)
+        try:
+            upgrade_tables()
+            build(connection)
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(_MIGRATING)))
+
+
+def _take_turns(connection: sa.Connection) -> None:
+    """Wait until no other process migrates.
+
+    Asked again and again: a session that waits for the lock itself would hold a snapshot, for whose end the building
+    of an index in the other session waits.
+    """
+    pauses = itertools.chain(_PAUSES, itertools.repeat(1.0))
+    while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_MIGRATING))).scalar_one():
+        time.sleep(next(pauses))
 
 
 def upgrade(url: str) -> tuple[str | None, str]:

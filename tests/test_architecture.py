@@ -76,6 +76,7 @@ PRIVATE: dict[str, str] = {
     "_releases": "store", "_companies": "store",
     "_recording": "store", "_judging": "store", "_outcomes": "store", "_event_sources": "store",
     "_soft_bounces": "store", "_valued": "store", "_past_mails": "store", "_matching": "store", "_erasure": "store",
+    "_indexes": "store",
     "_refusals": "events", "_mailboxes": "bounces",
     "_text_file": "recipient",
     "_json_items": "ingest", "_export_shapes": "ingest", "_export_rows": "ingest", "_export_mapping": "ingest",

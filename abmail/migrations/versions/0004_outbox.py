@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from abmail._indexes import create_later
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -21,7 +23,7 @@ def upgrade() -> None:
     op.add_column("messages", sa.Column("code", sa.Integer()))
     op.add_column("messages", sa.Column("refusal", sa.Text()))
     op.add_column("messages", sa.Column("resends", sa.Integer(), nullable=False, server_default="0"))
-    op.create_index("ix_messages_due", "messages", ["experiment", "state", "zone", "due_at", "position"])
+    create_later("ix_messages_due", "messages", ["experiment", "state", "zone", "due_at", "position"])
     op.drop_index("ix_messages_queue", "messages")
     op.drop_index("ix_messages_worker", "messages")
     _create_partial("ix_messages_worker", ["state", "worker"], "worker IS NOT NULL")
@@ -30,4 +32,4 @@ def upgrade() -> None:
 
 def _create_partial(name: str, columns: list[str], condition: str) -> None:
     where = sa.text(condition)
-    op.create_index(name, "messages", columns, sqlite_where=where, postgresql_where=where)
+    create_later(name, "messages", columns, sqlite_where=where, postgresql_where=where)

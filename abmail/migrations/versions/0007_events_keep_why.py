@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from abmail._indexes import create_later
 from abmail._tables import UTCDateTime
 
 revision = "0007"
@@ -31,14 +32,14 @@ def upgrade() -> None:
     op.add_column("messages", sa.Column("links", sa.Integer(), nullable=True))
     op.add_column("recipients", sa.Column("domain", sa.Text(), nullable=False, server_default=""))
     op.execute(_DOMAINS[op.get_bind().dialect.name])
-    op.create_index("ix_recipients_domain", "recipients", ["domain"])
+    create_later("ix_recipients_domain", "recipients", ["domain"])
     op.add_column("events", sa.Column("source", sa.Text(), nullable=False, server_default=""))
     op.add_column("events", sa.Column("reasons", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("events", sa.Column("rules", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("events", sa.Column("network", sa.Text(), nullable=True))
     op.add_column("events", sa.Column("changed_at", UTCDateTime(), nullable=True))
     where = sa.text("network IS NOT NULL")
-    op.create_index("ix_events_network", "events", ["network", "at"], sqlite_where=where, postgresql_where=where)
+    create_later("ix_events_network", "events", ["network", "at"], sqlite_where=where, postgresql_where=where)
     op.create_table(
         "unmatched_events",
         sa.Column("key", sa.Text(), sa.ForeignKey("events.key"), primary_key=True),
@@ -59,7 +60,7 @@ def upgrade() -> None:
     op.execute("UPDATE outcomes SET seen_at = at")
     with op.batch_alter_table("outcomes") as outcomes:
         outcomes.alter_column("seen_at", existing_type=UTCDateTime(), nullable=False)
-    op.create_index("ix_outcomes_seen_at", "outcomes", ["seen_at"])
+    create_later("ix_outcomes_seen_at", "outcomes", ["seen_at"])
     _fill(op.get_bind())
 
 
