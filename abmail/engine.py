@@ -349,8 +349,7 @@ class Engine(TrackingSide):
             UnknownExperiment: ``only`` names none.
         """
         clock = self._clock if now is None else (lambda: now)
-        while self.digest(limit=_DIGESTED, now=clock())[0]:
-            pass
+        self._digest_all(clock)
         running = self._running(only)
         recovered = self._delivery.recover(running, clock())
         made = [(stored.name, *self._open_due_epoch(stored, clock())) for stored in running]
@@ -492,6 +491,11 @@ class Engine(TrackingSide):
         """
         return take_in(self.store, export, refused=refused, told=told, now=now or self._clock())
 
+    def _digest_all(self, clock: Callable[[], datetime]) -> None:
+        """Judge and record all that the tracker has seen so far."""
+        while self.digest(limit=_DIGESTED, now=clock())[0]:
+            pass
+
     # -- people -----------------------------------------------------------------------------------------------------
 
     def forget(self, email: str, *, now: datetime | None = None, dry_run: bool = False) -> Forgotten:
@@ -507,7 +511,10 @@ class Engine(TrackingSide):
         Raises:
             StoreError: A mail to the person is on its way at this moment.
         """
-        found = self.store.forget(email, now=now or self._clock(), dry_run=dry_run)
+        moment = now or self._clock()
+        if not dry_run:  # a note that comes later would name a mail that nobody knows any more
+            self._digest_all(lambda: moment)
+        found = self.store.forget(email, now=moment, dry_run=dry_run)
         known = bool(found.recipient) and self._timing.forget(found.recipient, dry_run=dry_run)
         return replace(found, in_send_times=known)
 
@@ -531,6 +538,8 @@ class Engine(TrackingSide):
             dry_run: Only say what would be dropped.
         """
         moment = now or self._clock()
+        if not dry_run:
+            self._digest_all(lambda: moment)
         return self.store.retire(before=moment - keep, now=moment, dry_run=dry_run)
 
     def hosted(self, message_id: str) -> str | None:

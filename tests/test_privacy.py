@@ -15,10 +15,11 @@ import sqlalchemy as sa
 
 from abmail import Experiment, Recipient, SendTime
 from abmail._erasure import Forgotten
+from abmail._event_notes import note_of
 from abmail.cli import _run
 from abmail.engine import Engine
 from abmail.errors import ConfigError, StoreError
-from abmail.events import Event, EventType, Signer, Verdict
+from abmail.events import Event, EventType, RequestFacts, Signer, Verdict
 from abmail.project import Project
 from abmail.send import Memory
 from abmail.store import State, Store
@@ -379,3 +380,18 @@ def test_where_companies_are_the_unit_their_people_stay_together(store_url: str)
         assert '"intervals"' in before or "compan" in before
         assert engine.retire(keep=timedelta(days=400), now=later).messages == 200
         assert json.dumps(engine.analyze("spring", now=later).to_dict()) == before
+
+
+def test_what_the_tracker_saw_and_nobody_judged_yet_is_taken_in_before_a_person_is_erased(account: Account) -> None:
+    engine = account.engine
+    mail = engine.signer.message_id("spring", WHO)
+    token = engine.signer.verify(
+        "c", engine.signer.sign("c", mail, link=9, target="https://x.jp/"), target="https://x.jp/"
+    )
+    assert token is not None
+    engine.journal([note_of(EventType.CLICKED, token, NOW + timedelta(hours=9), RequestFacts(family="secret/agent"))])
+    engine.forget(ADDRESS)
+    assert engine.store.journaled() == 0
+    assert mail not in account.text()
+    assert "secret/agent" not in account.text()
+    assert sum(event.link == 9 for event in engine.store.events("spring")) == 1
