@@ -17,7 +17,6 @@ from abmail.bandit import Thompson, faded
 from abmail.render import readable_text
 from abmail.report import (
     ArmReport,
-    BotSensitivity,
     DecisionReport,
     EpochReport,
     FactorReport,
@@ -332,7 +331,6 @@ def report_on(evidence: Evidence) -> Report:
         sentence_ja=comparison.sentence_in("ja"),
         factors=tuple(_factors(evidence, young=found.young)),
         acting_together=_acting_together(evidence),
-        bot_sensitivity=_bot_sensitivity(evidence),
         method=method_report(comparison.method, comparison.design_effect),
         actions=tuple(_actions(evidence, found, guarded, "en")),
         actions_ja=tuple(_actions(evidence, found, guarded, "ja")),
@@ -514,19 +512,6 @@ def _shares(evidence: Evidence) -> NDArray[np.float64]:
 def _strata(matrix: NDArray[np.generic], shape: Sequence[int], axis: int) -> NDArray[np.generic]:
     """(n_epochs, n_cells) to (n_epochs x cells of the other factors, n_levels of one factor)."""
     return np.moveaxis(matrix.reshape(len(matrix), *shape), 1 + axis, -1).reshape(-1, shape[axis])
-
-
-def _bot_sensitivity(evidence: Evidence) -> BotSensitivity:
-    names = [cell.name for cell in evidence.experiment.cells]
-    primary, window = evidence.experiment.metrics.primary, evidence.window
-    n = np.maximum(evidence.trials.sum(axis=0), 1)
-    human = evidence.successes.sum(axis=0)
-    everything = evidence.tally.matrix(f"{primary}_all", window=window).sum(axis=0)
-    return BotSensitivity(
-        all=dict(zip(names, everything.tolist(), strict=True)),
-        human_likely=dict(zip(names, human.tolist(), strict=True)),
-        leader_changes=bool(human.any() and np.argmax(human / n) != np.argmax(everything / n)),
-    )
 
 
 _SAYINGS: Final = {

@@ -95,6 +95,9 @@ class Claims:
         by_id = {outcome.message: outcome for outcome in outcomes}
         rows = db.execute(sql.IN_HAND, {"ids": sorted(by_id)}).all()
         mine = [(by_id[row.id], row) for row in rows if _is_ours(row, by_id[row.id], worker)]
+        linked = [{"m": row.id, "n": outcome.links} for outcome, row in mine if outcome.links is not None]
+        if linked:
+            db.execute(sql.SET_LINKS, linked)
         self._settle_sent(db, [(row, outcome.at) for outcome, row in mine if outcome.state == State.SENT])
         again = [(outcome, row) for outcome, row in mine if outcome.state == State.ASSIGNED]
         ended = _ended(db, {row.experiment for _, row in again}) if again else frozenset()

@@ -24,7 +24,6 @@ ONE_SOURCE: Final = (EventType.OPENED, EventType.CLICKED, EventType.REPLIED, Eve
 """The kinds of events that one source reports for each experiment; of the others every report counts."""
 
 _OWN: Final = "own"
-_AUTO: Final = "auto"
 _names: sa.BindParameter[Any] = sa.bindparam("names", expanding=True)
 _SOURCES = sa.select(t.event_sources).where(t.event_sources.c.experiment.in_(_names))
 _SETTINGS = sa.select(t.experiments.c.name, t.experiments.c.sources).where(
@@ -64,6 +63,13 @@ class Sources:
         # A kind that nobody reported before has no counts to correct.
         return frozenset(name for name in names if any(after[name][kind] != old for kind, old in before[name].items()))
 
+    def set(self, db: sa.Connection, name: str, definition: Mapping[str, Any]) -> bool:
+        """Note what a definition says of the sources; returns whether another one counts now."""
+        wanted = definition.get("metrics", {}).get("sources") or None
+        before = self.chosen(db, [name])[name]
+        db.execute(t.experiments.update().where(t.experiments.c.name == name).values(sources=wanted))
+        return self.chosen(db, [name])[name] != before
+
     def chosen(self, db: sa.Connection, names: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
         """Experiment -> kind of event -> the source that counts: as was set, else the own tracker, else the first."""
         known = {"names": sorted(names)}
@@ -73,5 +79,5 @@ class Sources:
             told[row.experiment][row.type].append((row.source != _OWN, row.first_at, row.source))
         found = {name: {kind: min(sources)[-1] for kind, sources in told[name].items()} for name in known["names"]}
         for row in db.execute(_SETTINGS, known):
-            found[row.name] |= {kind: source for kind, source in row.sources.items() if source != _AUTO}
+            found[row.name] |= row.sources
         return found

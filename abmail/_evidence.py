@@ -21,6 +21,7 @@ from abmail.store import (
     UNTRACKED,
     CompanyMails,
     Epoch,
+    EventFacts,
     State,
     StoppedArm,
     StoredExperiment,
@@ -28,7 +29,10 @@ from abmail.store import (
     ValuedMail,
 )
 
-__all__ = ["Evidence", "curve_of", "policy_counts", "stacked"]
+__all__ = ["Evidence", "Verdicts", "curve_of", "policy_counts", "stacked"]
+
+Verdicts = Literal["human-likely", "all", "strict"]
+"""Which opens and clicks count."""
 
 Floats = NDArray[np.float64]
 
@@ -50,10 +54,12 @@ class Evidence:
         segments: The counts for each value of an attribute, where one was asked for.
         values: What each mail brought in, where the definition asks for a value.
         companies: What each company did, where recipients are assigned by company.
-        verdicts: Whether only events that are most likely a person's count, or machine traffic too.
+        verdicts: Which events count: those most likely a person's, all, or only those that nothing speaks against.
         strata: The counts for each segment with weights of its own.
         stopped: The arms that get no more mail.
         past: What the account's earlier experiments say.
+        facts: What there is to know of its events beside the counts.
+        provisional: Seconds for which opens and clicks are not in the counts yet; 0 where all of them are.
     """
 
     stored: StoredExperiment
@@ -68,10 +74,12 @@ class Evidence:
     segments: Mapping[str, Tally] = field(default_factory=dict)
     values: tuple[ValuedMail, ...] = ()
     companies: tuple[CompanyMails, ...] = ()
-    verdicts: Literal["human-likely", "all"] = "human-likely"
+    verdicts: Verdicts = "human-likely"
     strata: Mapping[str, Tally] = field(default_factory=dict)
     stopped: tuple[StoppedArm, ...] = ()
     past: Past = NO_PAST
+    facts: EventFacts = field(default_factory=EventFacts)
+    provisional: float = 0.0
 
     @property
     def window(self) -> float:
@@ -88,8 +96,11 @@ class Evidence:
     @property
     def outcome(self) -> str:
         """Name of the counts that successes are read from."""
-        primary = self.experiment.metrics.primary
-        return primary if self.verdicts == "human-likely" else f"{primary}_all"
+        return self.counted(self.experiment.metrics.primary)
+
+    def counted(self, kind: str) -> str:
+        """Name of the counts of a kind of event, by the verdicts that count."""
+        return kind if self.verdicts == "human-likely" else f"{kind}_{self.verdicts}"
 
     @cached_property
     def sent(self) -> NDArray[np.int64]:
@@ -164,11 +175,14 @@ class Evidence:
 
     @cached_property
     def ages(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Epoch, cell, seconds since the send (middle of its bin) and number, for each bin of sends."""
+        """Epoch, cell, seconds since the send (middle of its bin) and number, for each bin of sends.
+
+        Answers that are provisional are not counted: a mail is as old as the youngest answer that is.
+        """
         epoch, cell, where, n = self.tally.rows("sent", less=UNTRACKED)
         opened = np.array([e.opened_at.timestamp() for e in self.epochs])
         sent_at = opened[epoch] + (where + 0.5) * BIN_SECONDS if len(epoch) else np.zeros(0)
-        return epoch, cell, np.maximum(self.now.timestamp() - sent_at, 0.0), n
+        return epoch, cell, np.maximum(self.now.timestamp() - self.provisional - sent_at, 0.0), n
 
     @property
     def mature_share(self) -> float:

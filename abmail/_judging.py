@@ -19,6 +19,7 @@ from abmail._event_types import EventType, Verdict
 from abmail._verdict_company import company_of
 from abmail._verdict_reasons import NO_REASON, RULES_VERSION, Reason, given_reasons
 from abmail._verdict_rules import (
+    NETWORK,
     NETWORK_SECONDS,
     SWEEP_SECONDS,
     Delivery,
@@ -30,7 +31,7 @@ from abmail._verdict_rules import (
     near,
     network_reasons,
 )
-from abmail.events import Event
+from abmail.events import RequestFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Seen", "changed_verdicts", "judge_all", "judge_around", "seen_of", "write_verdicts"]
 
 _CHUNK: Final = 5_000
-_NETWORK: Final = Reason.NETWORK_BURST | Reason.NETWORK_ACROSS
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _e: sa.BindParameter[str] = sa.bindparam("e")
 _first: sa.BindParameter[Any] = sa.bindparam("first", type_=t.UTCDateTime)
@@ -87,15 +87,17 @@ class Seen(NamedTuple):
 
 
 def seen_of(row: Any) -> Seen:
-    """A row of the events with what its mail says."""
-    event = Event.from_dict(row.body)
-    given = given_reasons(event.verdict, event.reasons) if event.facts is None else NO_REASON
+    """A row of the events with what its mail says; its body was checked when it was stored."""
+    body = row.body
+    facts, verdict = body.get("facts"), Verdict(body["verdict"])
+    given = given_reasons(verdict, body["reasons"]) if facts is None else NO_REASON
+    ahead = datetime.fromisoformat(body["at"]) > row.at
     return Seen(
         sighting=Sighting(
             key=row.key, mail=row.message, type=EventType(row.type), at=row.at.timestamp(),
-            delivered=None if row.attempted_at is None else row.attempted_at.timestamp(), link=event.link,
-            facts=event.facts, company=company_of(row.domain), verdict=event.verdict,
-            given=given | Reason.CLOCK_AHEAD if event.at > row.at else given,
+            delivered=None if row.attempted_at is None else row.attempted_at.timestamp(), link=body["link"],
+            facts=None if facts is None else RequestFacts.from_dict(facts), company=company_of(row.domain),
+            verdict=verdict, given=given | Reason.CLOCK_AHEAD if ahead else given,
             around=Reason(row.reasons),
         ),
         experiment=row.experiment,
@@ -200,7 +202,7 @@ def _from_networks(db: sa.Connection, fresh: Sequence[Seen]) -> Iterator[tuple[S
             moments = sorted(one.sighting.at for one in slice_ if one.sighting.network == network)
             own = sorted((one for one in seen if one.sighting.network == network), key=lambda one: one.sighting.at)
             for one in near(own, moments, key=lambda each: each.sighting.at, within=NETWORK_SECONDS):
-                yield one, _NETWORK, found.get(one.sighting.key, NO_REASON)
+                yield one, NETWORK, found.get(one.sighting.key, NO_REASON)
 
 
 def _slices(clicks: Iterable[Seen]) -> Iterator[tuple[str, list[Seen]]]:

@@ -268,7 +268,7 @@ class Outbox:
             _LOG.exception("the transport failed at message %s", claimed.id)
             return self._failed(claimed, UncertainSendError(f"{type(error).__name__}: {error}"), now())
         self._breaker.note(claimed.experiment, None)
-        return Outcome(message=claimed.id, state=State.SENT, at=now())
+        return Outcome(message=claimed.id, state=State.SENT, at=now(), links=message.links)
 
     def _failed(self, claimed: Claimed, error: Exception, now: datetime) -> Outcome:
         refused = error if isinstance(error, PermanentSendError) else None

@@ -16,23 +16,25 @@ from abmail import _statements as sql
 from abmail import _tables as t
 from abmail._judging import judge_around
 from abmail._records import State, Tracking, bin_of, metrics_of
-from abmail.events import EventType, Reason, Verdict
+from abmail.events import RULES_VERSION, EventType, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from abmail._event_sources import Sources
+    from abmail._verdict_rules import Judged
 
-__all__ = ["First", "Outcomes", "add_to_counts", "firsts_of", "locked"]
+__all__ = ["First", "Outcomes", "add_to_counts", "firsts_of", "locked", "take_turns"]
 
 _CHUNK: Final = 5_000
 _FOLLOWED: Final = frozenset({EventType.OPENED, EventType.CLICKED})
+_LOCK: Final = 0x61626D61696C  # "abmail": a number that no other program's advisory locks are likely to have
 _m: sa.BindParameter[str] = sa.bindparam("m")
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _judged = sa.select(
-    t.events.c.message, t.events.c.type, t.events.c.at, t.events.c.seen_at, t.events.c.verdict, t.events.c.reasons,
-    t.events.c.rules, t.events.c.source,
+    t.events.c.key, t.events.c.message, t.events.c.type, t.events.c.at, t.events.c.seen_at, t.events.c.verdict,
+    t.events.c.reasons, t.events.c.rules, t.events.c.source,
 )  # fmt: skip
 _EVENTS = _judged.where(t.events.c.message.in_(_ids))
 _ALL_EVENTS = (
@@ -44,6 +46,27 @@ _OUTCOMES = sa.select(t.outcomes).where(t.outcomes.c.message.in_(_ids))
 _mine = (t.outcomes.c.message == _m) & (t.outcomes.c.metric == sa.bindparam("k"))
 _MOVE = t.outcomes.update().where(_mine).values(at=sa.bindparam("new"), seen_at=sa.bindparam("seen"))
 _DROP = t.outcomes.delete().where(_mine)
+
+
+class _Counted(NamedTuple):
+    """What counts of an event."""
+
+    type: str
+    at: datetime
+    seen_at: datetime
+    verdict: str
+    reasons: int
+    rules: int
+    source: str
+    tracking: str
+
+    @classmethod
+    def of(cls, row: Any, other: Judged | None) -> _Counted:
+        if other is None:
+            verdict, reasons, rules = row.verdict, row.reasons, row.rules
+        else:
+            verdict, reasons, rules = other.verdict, other.reasons, RULES_VERSION
+        return cls(row.type, row.at, row.seen_at, verdict, reasons, rules, row.source, row.tracking)
 
 
 class First(NamedTuple):
@@ -112,12 +135,17 @@ class Outcomes:
         for ids in _chunks(rows):
             self._refresh(db, {each: rows[each] for each in ids})
 
-    def anew(self, db: sa.Connection, name: str) -> dict[tuple[str, str], datetime]:
-        """Message and metric -> first time, for the sent mails of an experiment, by its events alone."""
+    def anew(
+        self, db: sa.Connection, name: str, verdicts: Mapping[str, Judged] | None = None
+    ) -> dict[tuple[str, str], datetime]:
+        """Message and metric -> first time, for the sent mails of an experiment, by its events alone.
+
+        ``verdicts`` has other verdicts than the stored ones, by the events' keys.
+        """
         counts = self._sources.chosen(db, [name])[name]
         events: defaultdict[str, list[Any]] = defaultdict(list)
         for row in db.execute(_ALL_EVENTS, {"e": name}):
-            events[row.message].append(row)
+            events[row.message].append(_Counted.of(row, (verdicts or {}).get(row.key)))
         return {
             (message, metric): first.at
             for message, own in events.items()
@@ -168,6 +196,12 @@ def _changes(
             where = bin_of(row.attempted_at, first.at)
             total[row.experiment, row.epoch, row.cell, row.stratum, metric, where] += sign
     return total
+
+
+def take_turns(db: sa.Connection) -> None:
+    """Let one transaction at a time judge events: those that come together must see one another. SQLite always does."""
+    if db.dialect.name == "postgresql":
+        db.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def locked(db: sa.Connection, ids: Iterable[str]) -> dict[str, sa.Row[Any]]:

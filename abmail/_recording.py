@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from abmail import _statements as sql
 from abmail import _tables as t
-from abmail._outcomes import locked
+from abmail._outcomes import locked, take_turns
 from abmail._records import Recorded, State, proves_delivery, suppression_reason
 from abmail._soft_bounces import soft_bouncer
 from abmail.events import Event
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _CHUNK: Final = 1_000
-_LOCK: Final = 0x61626D61696C  # "abmail": a number that no other program's advisory locks are likely to have
 _NEWEST = (
     sa.select(t.messages.c.id)
     .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.recipient == sa.bindparam("r"))
@@ -151,12 +150,6 @@ class Recorder:
             if reason := suppression_reason(event) or soft_bouncer(db, row.recipient, event):
                 email = db.execute(sql.EMAIL, {"r": row.recipient}).scalar_one()
                 db.execute(self._upserts.suppression, {"email": email, "reason": reason, "at": event.at})
-
-
-def take_turns(db: sa.Connection) -> None:
-    """Let one transaction at a time judge events: those that come together must see one another. SQLite always does."""
-    if db.dialect.name == "postgresql":
-        db.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def _message_of(db: sa.Connection, event: Event) -> str | None:

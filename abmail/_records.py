@@ -302,6 +302,7 @@ class Outcome:
         refusal: ``hard``, ``soft``, ``policy`` or ``other`` where it was refused for good.
         due_at: When it is to be tried again.
         attempted: Whether this counts as a try.
+        links: Number of tracked links in the mail; None where not known.
     """
 
     message: str
@@ -312,6 +313,7 @@ class Outcome:
     refusal: str = ""
     due_at: datetime | None = None
     attempted: bool = True
+    links: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,6 +419,40 @@ class PastMail(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventFacts:
+    """What there is to know of an experiment's events beside their counts.
+
+    Attributes:
+        reclassified: Verdicts that changed after their event was no longer provisional.
+        unjudged: Opens and clicks that came before there were rules, see `abmail events rejudge`.
+        sources: Kind of event -> whose reports count.
+        beside: Kind and source -> number of reports that are kept and not counted.
+    """
+
+    reclassified: int = 0
+    unjudged: int = 0
+    sources: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejudged:
+    """What the rules of today make of stored events.
+
+    Attributes:
+        events: Verdicts that they change.
+        touched: Events whose verdict, reasons or version of the rules change.
+        moves: Cell, kind, verdict before and after -> number of events in mails that were sent.
+        tally: The counts as they would be.
+    """
+
+    events: int
+    touched: int
+    moves: Mapping[tuple[int, str, str, str], int]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """An experiment as it stood at one moment.
 
@@ -433,6 +469,7 @@ class Snapshot:
         companies: What each company did, where that was asked for.
         strata: The counts for each segment with weights of its own, as it was when the mails got their cells.
         stopped: The arms that get no more mail.
+        facts: What there is to know of its events beside the counts.
     """
 
     stored: StoredExperiment
@@ -447,6 +484,7 @@ class Snapshot:
     companies: tuple[CompanyMails, ...] = ()
     strata: Mapping[str, Tally] = field(default_factory=dict)
     stopped: tuple[StoppedArm, ...] = ()
+    facts: EventFacts = field(default_factory=EventFacts)
 
 
 def bin_of(start: datetime, at: datetime) -> int:
@@ -460,9 +498,9 @@ def sends_of(row: Any) -> tuple[str, ...]:
 
 
 def metrics_of(type_: EventType, verdict: Verdict, reasons: Reason, *, judged: bool) -> tuple[str, ...]:
-    """The counts that an event belongs to: human-likely ones, and for opens and clicks all and the strict ones beside.
+    """The counts that an event belongs to: human-likely ones, and for opens and clicks all, strict and machines' ones.
 
-    Events of older versions, which were never judged by rules, are in none of the strict counts.
+    Events of older versions, which were never judged by rules, are in neither of the last two.
     """
     if type_ not in _COUNTED:
         return ()
@@ -470,7 +508,8 @@ def metrics_of(type_: EventType, verdict: Verdict, reasons: Reason, *, judged: b
     if type_ not in {EventType.OPENED, EventType.CLICKED}:
         return likely
     strict = (f"{type_}_strict",) if judged and is_strict(verdict, reasons) else ()
-    return (*likely, f"{type_}_all", *strict)
+    machine = (f"{type_}_machine",) if judged and verdict is Verdict.MACHINE else ()
+    return (*likely, f"{type_}_all", *strict, *machine)
 
 
 def suppression_reason(event: Event) -> str:

@@ -62,8 +62,15 @@ def _machine_check(report: Report, words: Words) -> Check | None:
     everything = sum(counts.all.values())
     removed = everything - sum(counts.human_likely.values())
     phrase = words.machines_change if counts.leader_changes else words.machines_same
-    text = phrase.format(removed=words.count(removed), all=words.count(everything))
-    return _check(words.machines, "warn" if counts.leader_changes else "good", text, words)
+    said = [phrase.format(removed=words.count(removed), all=words.count(everything))]
+    others = [words.views[view.view] for view in counts.views if not view.survives]
+    if others:
+        said.append(words.machines_decide.format(views=words.comma.join(others)))
+    if not counts.machine_balanced and counts.machine_p_value is not None:
+        shares = words.comma.join(f"{arm} {words.percent(share)}" for arm, share in counts.machine_share.items())
+        said.append(words.machines_uneven.format(shares=shares, odds=words.odds(counts.machine_p_value)))
+    warn = counts.leader_changes or bool(others) or not counts.machine_balanced
+    return _check(words.machines, "warn" if warn else "good", words.join(*said), words)
 
 
 def _guardrail_check(report: Report, words: Words) -> Check | None:

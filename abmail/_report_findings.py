@@ -25,6 +25,7 @@ __all__ = [
     "SrmReport",
     "ValueArmReport",
     "ValueReport",
+    "VerdictView",
 ]
 
 
@@ -66,20 +67,61 @@ class DecisionReport(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BotSensitivity(Part):
-    """The primary metric's successes per variant, counted with and without machine traffic.
+class VerdictView(Part):
+    """The result as it is where other opens and clicks count.
 
     Attributes:
-        all: Variant -> successes over all events.
+        view: Which count: ``all``, ``human-likely``, or ``strict`` for those that nothing speaks against.
+        opened: Variant -> mails opened.
+        clicked: Variant -> mails clicked.
+        state: The decision that these counts would give.
+        arm: The variant it is about, if any.
+        survives: Whether that is the decision of the human-likely view.
+    """
+
+    view: Literal["all", "human-likely", "strict"]
+    opened: Mapping[str, int] = field(default_factory=dict)
+    clicked: Mapping[str, int] = field(default_factory=dict)
+    state: str
+    arm: str | None = None
+    survives: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BotSensitivity(Part):
+    """What machines did to the counts.
+
+    Attributes:
+        all: Variant -> the primary metric's successes over all events.
         human_likely: Variant -> successes over events that are most likely a person's; what the report rests on.
-        strict: Variant -> successes over events that are surely a person's; empty where not computed.
-        leader_changes: Whether another variant would lead under another count.
+        strict: Variant -> successes over events that nothing speaks against; empty where not computed.
+        leader_changes: Whether another variant would lead where machines count.
+        views: Opens, clicks and the decision in each view; empty before any mail was sent.
+        survives: Whether all views give the same decision; None before any mail was sent.
+        machine_share: Variant -> share of its mails in which a machine did what the primary metric counts.
+        machine_p_value: Chance of shares at least as uneven among equal variants; None where there are too few.
+        machine_balanced: False where they are too uneven for chance (under 0.001).
+        machine_test: Name of that test.
+        reclassified: Verdicts that changed after the provisional time, when shares may have gone by them.
+        unjudged: Opens and clicks of an older version, see `abmail events rejudge`.
+        sources: Kind of event -> whose reports count.
+        beside: Reports of others, which are kept and not counted.
     """
 
     all: Mapping[str, int] = field(default_factory=dict)
     human_likely: Mapping[str, int] = field(default_factory=dict)
     strict: Mapping[str, int] = field(default_factory=dict)
     leader_changes: bool = False
+    views: tuple[VerdictView, ...] = ()
+    survives: bool | None = None
+    machine_share: Mapping[str, float] = field(default_factory=dict)
+    machine_p_value: float | None = None
+    machine_balanced: bool = True
+    machine_test: str = ""
+    reclassified: int = 0
+    unjudged: int = 0
+    sources: Mapping[str, str] = field(default_factory=dict)
+    beside: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +185,7 @@ class SecondOpinion(Part):
     Attributes:
         method: Name of the method.
         alpha: Its error level, in (0, 1).
-        verdicts: Whether machine traffic counts too.
+        verdicts: Which opens and clicks count.
         arms: The variants in the order of the report; empty where the method cannot be used.
         decision: What it would make of the data; None where the method cannot be used.
         sentence: The result in English; empty where the method cannot be used.
@@ -154,7 +196,7 @@ class SecondOpinion(Part):
 
     method: str
     alpha: float
-    verdicts: Literal["human-likely", "all"] = "human-likely"
+    verdicts: Literal["human-likely", "all", "strict"] = "human-likely"
     arms: tuple[SecondArm, ...] = ()
     decision: DecisionReport | None = None
     sentence: str = ""

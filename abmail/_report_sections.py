@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SegmentArmReport,
         SegmentReport,
         ValueArmReport,
+        VerdictView,
     )
 
 __all__ = [
@@ -426,23 +427,55 @@ def _in_points(loss: float, words: Words, *, digits: int) -> str:
 
 
 def machine_table(report: Report, words: Words) -> Section:
-    """Counts with and without machine traffic."""
+    """Opens and clicks with and without machine traffic, and what each way of counting would decide."""
     counts = report.bot_sensitivity
-    columns = (
-        Column(label=words.variant, number=False),
-        Column(label=words.all_traffic),
-        Column(label=words.counted),
-        Column(label=words.strict),
+    tables = tuple(_machine_tables(report, words)) if counts.all and report.sent else ()
+    items = tuple(
+        words.view_decision.format(view=words.views[view.view], decision=_decided(view, words)) for view in counts.views
     )
-    rows = [
-        (
-            row_name(arm, report, words),
-            *(
-                Cell(text=words.count(kind[arm.name]) if arm.name in kind else "")
-                for kind in (counts.all, counts.human_likely, counts.strict)
-            ),
-        )
-        for arm in report.arms
-    ]
-    tables = (table(columns, rows),) if counts.all and report.sent else ()
-    return Section(key="machines", title=words.machine_table, tables=tables, fold=True)
+    return Section(
+        key="machines", title=words.machine_table, tables=tables, items=items, notes=_machine_notes(report, words),
+        fold=True,
+    )  # fmt: skip
+
+
+def _decided(view: VerdictView, words: Words) -> str:
+    return words.headlines[view.state].format(arm=view.arm or words.variant)
+
+
+_COUNTED: Final = ("opened", "clicked")
+
+
+def _machine_tables(report: Report, words: Words) -> Iterator[Table]:
+    counts = report.bot_sensitivity
+    primary: dict[str, Mapping[str, int]]
+    primary = {"all": counts.all, "human-likely": counts.human_likely, "strict": counts.strict}
+    shown: list[tuple[str, Mapping[str, Mapping[str, int]]]]
+    shown = [(words.kinds[kind], {view.view: getattr(view, kind) for view in counts.views}) for kind in _COUNTED]
+    for caption, by_view in shown if counts.views else [("", primary)]:
+        columns = (Column(label=words.variant, number=False), *(Column(label=words.views[view]) for view in primary))
+        rows = [
+            (
+                row_name(arm, report, words),
+                *(
+                    Cell(text=words.count(by_view[view][arm.name]) if arm.name in by_view.get(view, {}) else "")
+                    for view in primary
+                ),
+            )
+            for arm in report.arms
+        ]
+        yield table(columns, rows, caption=caption)
+
+
+def _machine_notes(report: Report, words: Words) -> tuple[str, ...]:
+    counts = report.bot_sensitivity
+    shares = words.comma.join(f"{arm} {words.percent(share)}" for arm, share in counts.machine_share.items())
+    notes = [words.machine_shares.format(shares=shares)] if shares and report.sent else []
+    if counts.reclassified:
+        notes.append(words.reclassified.format(count=words.count(counts.reclassified)))
+    if counts.unjudged:
+        notes.append(words.unjudged.format(count=words.count(counts.unjudged), name=report.experiment))
+    if counts.beside:
+        sources = words.comma.join(f"{words.kinds.get(kind, kind)}: {who}" for kind, who in counts.sources.items())
+        notes.append(words.beside.format(count=words.count(counts.beside), sources=sources))
+    return tuple(notes)

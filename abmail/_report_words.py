@@ -87,6 +87,8 @@ class Words:
     machines: str
     machines_same: str
     machines_change: str
+    machines_decide: str
+    machines_uneven: str
     guardrails: str
     guardrails_ok: str
     guardrails_near: str
@@ -152,9 +154,13 @@ class Words:
     note_p_value: str
     note_loss: str
     machine_table: str
-    counted: str
-    all_traffic: str
-    strict: str
+    views: Mapping[str, str]
+    kinds: Mapping[str, str]
+    view_decision: str
+    machine_shares: str
+    reclassified: str
+    unjudged: str
+    beside: str
     next_steps: str
     # footer
     method: str
@@ -352,6 +358,9 @@ EN = Words(
     machines_same="Left out as machine-made: {removed} of {all}. Counting them would not change who leads",
     machines_change="Left out as machine-made: {removed} of {all}. Counted differently, another variant would lead: "
     "read the result with care",
+    machines_decide="Another way of counting would decide otherwise: {views}",
+    machines_uneven="Machines came to the variants unevenly ({shares}; by chance {odds}): "
+    "links or lists may differ, read the result with care",
     guardrails="Guardrails",
     guardrails_ok="All variants are within the limits ({limits})",
     guardrails_near="Above a limit, by no more than chance allows: {breaches}",
@@ -421,7 +430,11 @@ EN = Words(
     values_open="Mails whose window is still open take part: the amounts will rise",
     second="A second look, not registered beforehand: it decides nothing",
     second_lead="Method {method}, level {alpha}, {verdicts}",
-    verdicts={"human-likely": "machine traffic left out", "all": "machine traffic included"},
+    verdicts={
+        "human-likely": "machine traffic left out",
+        "all": "machine traffic included",
+        "strict": "only what nothing speaks against",
+    },
     second_says="It would say: {headline}",
     allocation="How the mail is shared",
     segment_shares="Shares of the last wave",
@@ -437,9 +450,13 @@ EN = Words(
     note_p_value="p-value: how often chance alone would show a difference at least this large",
     note_loss="Risk if chosen: what choosing this variant would lose on average against the best one",
     machine_table="Counts with and without machine traffic",
-    counted="Counted here",
-    all_traffic="All traffic",
-    strict="Surely people",
+    views={"all": "All traffic", "human-likely": "Counted here", "strict": "Nothing against it"},
+    kinds={"opened": "Opens", "clicked": "Clicks", "replied": "Replies", "converted": "Conversions"},
+    view_decision="{view}: {decision}",
+    machine_shares="Mails that a machine answered, by variant: {shares}",
+    reclassified="Verdicts that changed after the shares of a wave could have gone by them: {count}",
+    unjudged="Opens and clicks from an older version: {count}. `abmail events rejudge {name}` judges them, too",
+    beside="Reports that are kept and not counted, because others report the same: {count} (counted: {sources})",
     next_steps="What to do next",
     method="Method: {name}",
     looks="error level {alpha}, {looks} planned looks",
@@ -554,6 +571,9 @@ JA = Words(
     machines_same="{all}件のうち{removed}件を機械によるものとして除きました。含めても首位は変わりません",
     machines_change="{all}件のうち{removed}件を機械によるものとして除きました。数え方によって首位が変わるため、"
     "結果は慎重に読んでください",
+    machines_decide="数え方を変えると結論が変わります：{views}",
+    machines_uneven="機械による反応がパターン間で偏っています（{shares}、偶然の確率 {odds}）。"
+    "リンク数や配信先が異なる可能性があるため、結果は慎重に読んでください",
     guardrails="安全指標",
     guardrails_ok="すべてのパターンが上限以内です（{limits}）",
     guardrails_near="上限をやや上回っていますが、偶然の範囲です：{breaches}",
@@ -621,7 +641,7 @@ JA = Words(
     values_open="計測期間が終わっていないメールも含むため、金額はまだ増えます",
     second="もう一つの見方（事前に登録されていないため、判定には使いません）",
     second_lead="方法 {method}、有意水準 {alpha}、{verdicts}",
-    verdicts={"human-likely": "機械による反応を除く", "all": "機械による反応を含む"},
+    verdicts={"human-likely": "機械による反応を除く", "all": "機械による反応を含む", "strict": "確実な反応のみ"},
     second_says="この方法による結果：{headline}",
     allocation="配信の割り当て",
     segment_shares="最新の配信分での比率",
@@ -637,9 +657,13 @@ JA = Words(
     note_p_value="p値：偶然だけでこれ以上の差が現れる確率です",
     note_loss="選んだ場合のリスク：そのパターンを選んだとき、最良のものと比べて平均で失う分です",
     machine_table="機械による反応を含む件数と除いた件数",
-    counted="この報告の件数",
-    all_traffic="すべて",
-    strict="確実に人によるもの",
+    views={"all": "すべて", "human-likely": "この報告の件数", "strict": "疑いのないもののみ"},
+    kinds={"opened": "開封", "clicked": "クリック", "replied": "返信", "converted": "コンバージョン"},
+    view_decision="{view}：{decision}",
+    machine_shares="機械が反応したメールの割合：{shares}",
+    reclassified="配信比率に使われた可能性がある後で判定が変わった件数：{count}",
+    unjudged="旧バージョンの開封・クリック：{count}件。`abmail events rejudge {name}` で判定できます",
+    beside="同じ反応をほかの送信元も報告しているため、数えずに保存した件数：{count}（採用：{sources}）",
     next_steps="次にすること",
     method="分析方法：{name}",
     looks="有意水準 {alpha}、確認回数の計画 {looks}回",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from abmail._aipw import FEWEST_PER_ARM, LOWEST_WEIGHT
 from abmail._analysis import Findings, decision_report, findings, is_tested
+from abmail._evidence import Verdicts
 from abmail.report import SecondArm, SecondOpinion
 from abmail.stats import Method
 
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 
     from abmail._analysis import Evidence
 
-__all__ = ["SecondLook", "Verdicts", "second_opinion"]
-
-Verdicts = Literal["human-likely", "all"]
+__all__ = ["SecondLook", "second_opinion"]
 
 _NOTES: Final = {
     "nothing": ("no mail has been sent yet", "まだメールが送信されていません"),
@@ -38,7 +37,11 @@ _NOTES: Final = {
         "bayes gives a posterior, without a bound on false alarms",
         "bayes は事後確率であり、誤検出の割合は保証しません",
     ),
-    "machines": ("machine traffic counts here", "機械による反応も数えています"),
+    "all": ("machine traffic counts here", "機械による反応も数えています"),
+    "strict": (
+        "only what nothing at all speaks against counts here: many people's answers are left out",
+        "疑いの余地がまったくない反応だけを数えているため、人による反応の多くも除かれています",
+    ),
 }  # fmt: skip
 
 
@@ -64,7 +67,8 @@ class SecondLook(NamedTuple):
         if self.verdicts is not None and self.verdicts not in verdicts:
             raise ValueError(f"verdicts is '{self.verdicts}', must be one of {', '.join(verdicts)}")
         method: Method = methods[methods.index(self.method)] if self.method else "auto"
-        return method, self.alpha, "all" if self.verdicts == "all" else "human-likely"
+        counted: Verdicts = verdicts[verdicts.index(self.verdicts)] if self.verdicts else "human-likely"
+        return method, self.alpha, counted
 
 
 def second_opinion(evidence: Evidence, look: SecondLook) -> SecondOpinion | None:
@@ -132,8 +136,8 @@ def _reservations(found: Findings, verdicts: Verdicts, n_epochs: int) -> Iterato
         yield "young"
     if method == "bayes":
         yield "posterior"
-    if verdicts == "all":
-        yield "machines"
+    if verdicts != "human-likely":
+        yield verdicts
 
 
 def _unsupported(found: Findings) -> bool:

@@ -47,6 +47,7 @@ __all__ = [
     "RENEW",
     "RESEND",
     "RESUME",
+    "SET_LINKS",
     "SOFT_BOUNCES",
     "STATES",
     "STOPPED_ARMS",
@@ -124,6 +125,7 @@ MARK_SENT = (
     .where(t.messages.c.id == _m)
     .values(state=State.SENT.value, sent_at=sa.bindparam("now"), error=None)
 )
+SET_LINKS = t.messages.update().where(t.messages.c.id == _m).values(links=sa.bindparam("n"))
 END = (
     t.messages.update()
     .where(t.messages.c.id == _m)

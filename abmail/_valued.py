@@ -26,6 +26,7 @@ _VALUED: Final = (
         t.messages.c.attempted_at,
         t.events.c.at,
         t.events.c.body,
+        t.events.c.source,
         t.recipients.c.email,
     )
     .select_from(
@@ -42,7 +43,7 @@ _VALUED: Final = (
 )
 
 
-def values_of(db: sa.Connection, name: str, event: str, *, window: float) -> tuple[ValuedMail, ...]:
+def values_of(db: sa.Connection, name: str, event: str, *, window: float, source: str | None) -> tuple[ValuedMail, ...]:
     """Sum the values of each mail's events; an event without a value counts as 1.
 
     Args:
@@ -50,11 +51,14 @@ def values_of(db: sa.Connection, name: str, event: str, *, window: float) -> tup
         name: The experiment.
         event: The type of event that carries values.
         window: Longest delay after the send that counts, seconds.
+        source: Whose reports count; None for all.
     """
     total: defaultdict[str, float] = defaultdict(float)
     place: dict[str, tuple[int, int, str]] = {}
     found = db.execute(_VALUED, {"e": name, "type": event}, execution_options={"yield_per": _BATCH})
     for row in found:
+        if source not in {None, row.source}:
+            continue
         if (row.at - row.attempted_at).total_seconds() < window:
             total[row.id] += _value(row.body)
             place[row.id] = row.epoch, row.cell, email_domain(row.email)

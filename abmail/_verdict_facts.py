@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from abmail._event_types import EventType
 from abmail._verdict_reasons import NO_REASON, Reason
@@ -56,6 +56,11 @@ class RequestFacts:
             "network": self.network,
         }  # fmt: skip
         return {name: value for name, value in every.items() if value and value != Agent.UNKNOWN.value}
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**{**known, "agent": Agent(known.get("agent", Agent.UNKNOWN))})
 
 
 def facts_of(
@@ -189,10 +194,22 @@ def _family_of(agent: str) -> str:
     return "/".join(named) if any(named) else ""
 
 
+_SAYS_NOTHING: Final = tuple(
+    ipaddress.ip_network(each)
+    for each in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10", "0.0.0.0/8",
+        "::1/128", "::/128", "fc00::/7", "fe80::/10",
+    )
+)  # fmt: skip
+"""Addresses of this machine and of inner networks: behind a proxy that hides the readers, all seem to come from one."""
+
+
 def neighbourhood_of(address: str) -> bytes | None:
-    """The network of an address: its first 24 bits, or 48 of IPv6; None for what is no address.
+    """The network of an address: its first 24 bits, or 48 of IPv6; None for what is no address of a reader.
 
     >>> neighbourhood_of("203.0.113.77") == neighbourhood_of("203.0.113.1")
+    True
+    >>> neighbourhood_of("127.0.0.1") is None
     True
     """
     try:
@@ -201,4 +218,6 @@ def neighbourhood_of(address: str) -> bytes | None:
         return None
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
+    if any(found in network for network in _SAYS_NOTHING):
+        return None
     return found.packed[: 3 if found.version == 4 else 6]

@@ -32,7 +32,7 @@ class Reason(IntFlag):
     HONEYPOT = 1 << 9  # follows a link that nobody can see
     NEAR_HONEYPOT = 1 << 10  # within 10 s of one that did, in the same mail
     LINKS_AT_ONCE = 1 << 11  # several links of one mail within a second
-    LINK_BURST = 1 << 12  # three links of one mail, or half of them, within 10 s
+    LINK_BURST = 1 << 12  # three links of one mail within 10 s
     NEAR_MACHINE = 1 << 13  # an open within 10 s of a machine's click in the same mail
     FAST_CLICK = 1 << 14  # a click within 5 s of delivery
     NOT_A_BROWSER = 1 << 15  # a click from what does not even claim to be a browser
@@ -47,6 +47,9 @@ class Reason(IntFlag):
     READ_FIRST = 1 << 24  # a program like this one had opened the mail at least 5 s before
     CONFIRMED = 1 << 25  # the same mail has a later sign of a person
     CLOCK_AHEAD = 1 << 26  # it claims a time after we saw it
+    LINK_PAIR = 1 << 27  # two links of one mail that has no more than four within 10 s
+    NETWORK_ROBOT = 1 << 28  # its network follows several links at a time in three mails, in the ten minutes around
+    LATE = 1 << 29  # an hour and more after delivery, when people come and scanners seldom do
 
 
 NO_REASON: Final = Reason(0)
@@ -66,17 +69,20 @@ _POINTS: Final = {
     Reason.FAST_CLICK: 3,
     Reason.NOT_A_BROWSER: 3,
     Reason.REPORTED_SUSPECTED: 3,
+    Reason.LINK_PAIR: 3,
     Reason.NETWORK_ACROSS: 3,
+    Reason.NETWORK_ROBOT: 3,
     Reason.COMPANY_SWEEP: 3,
     Reason.NETWORK_BURST: 2,
     Reason.EARLY: 1,
     Reason.UNREAD: 1,
     Reason.READ_FIRST: -2,
     Reason.CONFIRMED: -2,
+    Reason.LATE: -2,
 }  # fmt: skip
 """What a reason weighs: 3 points make an event suspected, 4 a machine's."""
 
-_SPEAKS_FOR_A_PERSON: Final = Reason.READ_FIRST | Reason.CONFIRMED
+_SPEAKS_FOR_A_PERSON: Final = Reason.READ_FIRST | Reason.CONFIRMED | Reason.LATE
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ Each rule looks at its own neighbourhood only, so that the store can judge a new
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
+    "NETWORK",
     "NETWORK_SECONDS",
     "SWEEP_SECONDS",
     "Delivery",
@@ -33,22 +35,32 @@ __all__ = [
 
 T = TypeVar("T")
 
-NETWORK_SECONDS: Final = 60.0
+NETWORK_SECONDS: Final = 620.0
 """The network rules compare events at most this far apart."""
 
 SWEEP_SECONDS: Final = 600.0
 """The company rule compares mails that were delivered at most this long before one another."""
 
 _BURST_SECONDS: Final = 10.0
+_PAIR_SECONDS: Final = 5.0
 _AT_ONCE_SECONDS: Final = 1.0
 _NETWORK_BURST_SECONDS: Final = 30.0
-_SWIFT_SECONDS: Final = 300.0
-_READING_SECONDS: Final = 5.0
+_ACROSS_SECONDS: Final = 60.0
+_ROBOT_SECONDS: Final = 600.0
+_SWIFT_SECONDS: Final = 180.0
+_READING_SECONDS: Final = 10.0
 _LATER_SECONDS: Final = 60.0
-_LINKS = _PEOPLE = _COMPANIES = 3
+_LATE_SECONDS: Final = 3_600.0
+_LINKS = _PEOPLE = _COMPANIES = _MAILS = 3
 _PAIR: Final = 2
-_AROUND: Final = Reason.NETWORK_BURST | Reason.NETWORK_ACROSS | Reason.COMPANY_SWEEP
+_SHORT_MAIL: Final = 4  # links
+NETWORK: Final = Reason.NETWORK_BURST | Reason.NETWORK_ACROSS | Reason.NETWORK_ROBOT
+"""What is known from a network."""
+
+_AROUND: Final = NETWORK | Reason.COMPANY_SWEEP
 """What is known from other mails."""
+
+_HASTE: Final = NETWORK | Reason.LINK_BURST | Reason.LINK_PAIR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +122,12 @@ class Delivery:
 
 
 def is_swift(sighting: Sighting) -> bool:
-    """Whether a link was followed within minutes of delivery."""
-    return sighting.type is EventType.CLICKED and sighting.age is not None and sighting.age < _SWIFT_SECONDS
+    """Whether a link was followed within minutes of delivery by what may be a person: known machines tell nothing."""
+    if sighting.type is not EventType.CLICKED or sighting.age is None or sighting.age >= _SWIFT_SECONDS:
+        return False
+    if sighting.facts is None:
+        return sighting.verdict is not Verdict.MACHINE
+    return verdict_of(own_reasons(sighting.type, sighting.facts, age=None, link=sighting.link)) is not Verdict.MACHINE
 
 
 # --- other mails ----------------------------------------------------------------------------------------------------
@@ -137,9 +153,41 @@ def network_reasons(sightings: Iterable[Sighting]) -> dict[str, Reason]:
         for key in _crowded(group, lambda one: one.mail, within=_NETWORK_BURST_SECONDS, least=_PEOPLE):
             found[key] |= Reason.NETWORK_BURST
         at_companies = [one for one in group if one.company]
-        for key in _crowded(at_companies, lambda one: one.company, within=NETWORK_SECONDS, least=_COMPANIES):
+        for key in _crowded(at_companies, lambda one: one.company, within=_ACROSS_SECONDS, least=_COMPANIES):
             found[key] |= Reason.NETWORK_ACROSS
+        for key in _beside_robots(group):
+            found[key] |= Reason.NETWORK_ROBOT
     return found
+
+
+def _beside_robots(group: Sequence[Sighting]) -> Iterator[str]:
+    """Clicks of a network, in the order of time, around which it followed several links at a time in three mails."""
+    by_mail: defaultdict[str, list[Sighting]] = defaultdict(list)
+    for one in group:
+        by_mail[one.mail].append(one)
+    robots = {
+        key
+        for own in by_mail.values()
+        for key in _crowded(own, lambda one: one.link, within=_BURST_SECONDS, least=_PAIR)
+    }
+    signs = [one for one in group if one.key in robots]
+    inside: Counter[Hashable] = Counter()
+    first = last = 0
+    for one in group:
+        while last < len(signs) and signs[last].at <= one.at + _ROBOT_SECONDS:
+            inside[signs[last].mail] += 1
+            last += 1
+        while first < last and signs[first].at < one.at - _ROBOT_SECONDS:
+            _leave(inside, signs[first].mail)
+            first += 1
+        if len(inside) >= _MAILS:
+            yield one.key
+
+
+def _leave(inside: Counter[Hashable], who: Hashable) -> None:
+    inside[who] -= 1
+    if not inside[who]:
+        del inside[who]
 
 
 def _crowded(
@@ -151,10 +199,7 @@ def _crowded(
     for last, one in enumerate(group):
         inside[who(one)] += 1
         while one.at - group[first].at > within:
-            gone = who(group[first])
-            inside[gone] -= 1
-            if not inside[gone]:
-                del inside[gone]
+            _leave(inside, who(group[first]))
             first += 1
         if len(inside) >= least:
             told = max(told, first)
@@ -216,6 +261,7 @@ def judge_mail(sightings: Iterable[Sighting], *, links: int | None = None) -> di
     clicks = [one for one in ordered if one.type is EventType.CLICKED]
     opens = [one for one in ordered if one.type is EventType.OPENED]
     _note_bursts(clicks, reasons, links)
+    _note_late(clicks, reasons)
     _note_opens(opens, clicks, reasons)
     _note_readers(opens, clicks, reasons)
     judged = {one.key: Judged(verdict=_verdict(one, reasons[one.key]), reasons=reasons[one.key]) for one in ordered}
@@ -241,16 +287,36 @@ def _verdict(one: Sighting, reasons: Reason) -> Verdict:
 
 
 def _note_bursts(clicks: Sequence[Sighting], reasons: dict[str, Reason], links: int | None) -> None:
-    least = _LINKS if links is None else max(min(_LINKS, -(-links // 2)), _PAIR)
     linked = [one for one in clicks if one.link is not None]
-    for key in _crowded(linked, lambda one: one.link, within=_BURST_SECONDS, least=least):
+    for key in _crowded(linked, lambda one: one.link, within=_BURST_SECONDS, least=_LINKS):
         reasons[key] |= Reason.LINK_BURST
+    if links is not None and links <= _SHORT_MAIL:
+        for key in _crowded(linked, lambda one: one.link, within=_PAIR_SECONDS, least=_PAIR):
+            reasons[key] |= NO_REASON if Reason.LINK_BURST in reasons[key] else Reason.LINK_PAIR
     for key in _crowded(linked, lambda one: one.link, within=_AT_ONCE_SECONDS, least=_PAIR):
         reasons[key] |= Reason.LINKS_AT_ONCE
     traps = [one.at for one in clicks if one.link == HONEYPOT_LINK]
     for one in near(clicks, traps, key=_at, within=_BURST_SECONDS):
         if one.link != HONEYPOT_LINK:
             reasons[one.key] |= Reason.NEAR_HONEYPOT
+
+
+def _note_late(clicks: Sequence[Sighting], reasons: dict[str, Reason]) -> None:
+    """What looks like haste is a person's more often once the hour of the scanners is over, unless one was here."""
+    early = [one for one in clicks if not _is_late(one)]
+    if any(reasons[one.key] & _HASTE or verdict_of(reasons[one.key]) is Verdict.MACHINE for one in early):
+        return
+    for one in clicks:
+        if reasons[one.key] & _HASTE and _is_late(one):
+            reasons[one.key] |= Reason.LATE
+
+
+def _is_late(one: Sighting) -> bool:
+    return one.age is not None and one.age >= _LATE_SECONDS
+
+
+def _family(one: Sighting) -> str:
+    return "" if one.facts is None else one.facts.family
 
 
 def _note_opens(opens: Sequence[Sighting], clicks: Sequence[Sighting], reasons: dict[str, Reason]) -> None:
@@ -266,25 +332,40 @@ def _note_readers(opens: Sequence[Sighting], clicks: Sequence[Sighting], reasons
     seen = [one for one in opens if verdict_of(reasons[one.key]) in HUMAN_LIKELY]
     first: dict[str, float] = {}
     for one in seen:
-        first.setdefault(_family(one), one.at)
+        first.setdefault(_reader(one), one.at)
+    begun: float | None = None
+    before = -math.inf
     for one in clicks:
-        if one.facts is None:
-            continue
-        latest = one.at - _READING_SECONDS
-        if first.get(_family(one), one.at) <= latest or first.get(_PROXIED, one.at) <= latest:
-            reasons[one.key] |= Reason.READ_FIRST
-        elif (not seen or seen[0].at > latest) and Reason.FAST_CLICK not in reasons[one.key]:  # which says it already
-            reasons[one.key] |= Reason.UNREAD
+        if begun is None or one.at - before > _BURST_SECONDS:
+            begun = one.at  # what follows at a stretch was decided then
+        before = one.at
+        if one.facts is not None:
+            reasons[one.key] |= _readers_of(one, begun - _READING_SECONDS, first, reasons[one.key])
+
+
+def _readers_of(one: Sighting, latest: float, first: Mapping[str, float], known: Reason) -> Reason:
+    readers = (_family(one), _PROXIED, f"{_PROGRAM}/{_family(one).partition('/')[2]}")
+    if any(first.get(reader, math.inf) <= latest for reader in readers):
+        return Reason.READ_FIRST
+    if _is_late(one) or Reason.FAST_CLICK in known:  # many see no pictures; and who is fast cannot have read
+        return NO_REASON
+    return Reason.UNREAD if min(first.values(), default=math.inf) > latest else NO_REASON
 
 
 _at: Final = attrgetter("at")
 _PROXIED: Final = "proxied"
+_PROGRAM: Final = "program"
+_PROGRAMS: Final = frozenset({"outlook", "thunderbird"})
 
 
-def _family(one: Sighting) -> str:
+def _reader(one: Sighting) -> str:
+    """Who loaded the pictures; a mail program opens links in whatever browser its system has."""
     if one.facts is None:
         return ""
-    return _PROXIED if one.facts.agent is Agent.IMAGE_PROXY else one.facts.family
+    if one.facts.agent is Agent.IMAGE_PROXY:
+        return _PROXIED
+    program, _, system = one.facts.family.partition("/")
+    return f"{_PROGRAM}/{system}" if program in _PROGRAMS else one.facts.family
 
 
 _SIGNS: Final = frozenset({EventType.CLICKED, EventType.REPLIED, EventType.CONVERTED})

@@ -22,6 +22,7 @@ from abmail._engine_tracking import TrackingSide
 from abmail._engine_values import Applied, Opened, Scheduled, Status, Tick, Tracked
 from abmail._habits import history_of
 from abmail._intake import Ingested, take_in
+from abmail._machine_report import machine_report
 from abmail._opening import next_opening
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
@@ -30,6 +31,7 @@ from abmail._plan_report import PlanReport
 from abmail._planner import Planner
 from abmail._planning import Change, Plan
 from abmail._power_report import PowerReport, ReadOff
+from abmail._rejudge_report import Rejudgement, rejudgement
 from abmail._reviewer import Reviewer
 from abmail._second_look import SecondLook, second_opinion
 from abmail._signing import default_secret, key_file, keys_of, rotate, secret_file, signer_of
@@ -69,6 +71,7 @@ __all__ = [
     "Plan",
     "PlanReport",
     "PowerReport",
+    "Rejudgement",
     "Scheduled",
     "Status",
     "Tick",
@@ -367,7 +370,7 @@ class Engine(TrackingSide):
         (stored,) = self._running(name) or (None,)
         if stored is None:
             return Tick()
-        evidence = self._evidence(stored, now)
+        evidence = self._evidence(stored, now, settled=True)
         if verdict := verdict_due(evidence):
             if verdict["then"] == "stop":
                 return Tick()
@@ -396,7 +399,7 @@ class Engine(TrackingSide):
 
     def _open_due_epoch(self, stored: StoredExperiment, now: datetime) -> tuple[Release | None, Opened | None]:
         """Give a wave its moments where the definition chooses hours, and open the epoch that is due."""
-        evidence = self._settled(self._evidence(stored, now))
+        evidence = self._settled(self._evidence(stored, now, settled=True))
         experiment, released = evidence.experiment, None
         if experiment.send_time.is_planned and evidence.stored.sends:
             released = self._timing.release(evidence)
@@ -496,6 +499,27 @@ class Engine(TrackingSide):
         while self.digest(limit=_DIGESTED, now=clock())[0]:
             pass
 
+    def rejudge(self, name: str, *, apply: bool = True, now: datetime | None = None) -> Rejudgement:
+        """Judge an experiment's events by the rules of today, and correct the counts by what that changes.
+
+        Args:
+            name: The experiment.
+            apply: Whether to do it; otherwise nothing is changed.
+            now: Time of the deed.
+
+        Returns:
+            What changes for each arm, and whether the decision does.
+
+        Raises:
+            UnknownExperiment: None of that name was applied.
+        """
+        now = now or self._clock()
+        evidence = self._evidence(self.store.experiment(name), now)
+        found = rejudgement(evidence, self.store.rejudged(name, n_cells=len(evidence.experiment.cells)))
+        if apply:
+            self.store.rejudge(name, now=now)
+        return found
+
     # -- people -----------------------------------------------------------------------------------------------------
 
     def forget(self, email: str, *, now: datetime | None = None, dry_run: bool = False) -> Forgotten:
@@ -569,8 +593,9 @@ class Engine(TrackingSide):
         """Say what an experiment has shown so far.
 
         The registered analysis is the same whatever else is asked for. ``method``, ``alpha`` and ``verdicts``
-        (``human-likely`` or ``all``) add a second opinion that decides nothing; ``by``, an attribute of the recipients,
-        ``domain`` or ``hour`` (of sending, by the recipient's clock), adds a comparison within its segments.
+        (``human-likely``, ``all`` or ``strict``) add a second opinion that decides nothing; ``by``, an attribute of
+        the recipients, ``domain`` or ``hour`` (of sending, by the recipient's clock), adds a comparison within its
+        segments.
 
         Raises:
             UnknownExperiment: None of that name was applied.
@@ -581,6 +606,7 @@ class Engine(TrackingSide):
         report = replace(
             report_on(evidence),
             second_opinion=second,
+            bot_sensitivity=machine_report(evidence),
             send_time=self._timing.report(evidence),
             value=value_report(evidence),
             curves=curves_of(evidence),
@@ -641,12 +667,19 @@ class Engine(TrackingSide):
         experiment = self._definitions.of(stored)
         return experiment.allocation.standing or experiment.send_time.is_planned
 
-    def _evidence(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
+    def _evidence(
+        self, stored: StoredExperiment, now: datetime, by: str | None = None, *, settled: bool = False
+    ) -> Evidence:
         """What is known of an experiment now, and what was known before it."""
-        return replace(self._evidence_alone(stored, now, by), past=self._past(stored))
+        return replace(self._evidence_alone(stored, now, by, settled=settled), past=self._past(stored))
 
-    def _evidence_alone(self, stored: StoredExperiment, now: datetime, by: str | None = None) -> Evidence:
-        """What is known of an experiment; all of one moment, so that an epoch is in all of its parts or in none."""
+    def _evidence_alone(
+        self, stored: StoredExperiment, now: datetime, by: str | None = None, *, settled: bool = False
+    ) -> Evidence:
+        """What is known of an experiment; all of one moment, so that an epoch is in all of its parts or in none.
+
+        With ``settled``, opens and clicks whose verdict may still change don't count yet.
+        """
         experiment = self._definitions.of(stored)
         own = experiment.allocation.shared_by
         if by is not None and own not in {None, by}:
@@ -654,10 +687,13 @@ class Engine(TrackingSide):
         if by is not None and own is None and experiment.counts_crowds:
             raise ValueError(f"{stored.name} counts opens and clicks without people: nobody knows what a segment did")
         valued = experiment.metrics.value
+        provisional = experiment.metrics.provisional.total_seconds()
         found = self.store.snapshot(
             stored.name, n_cells=len(experiment.cells), by=by if own is None else None,
             valued=None if valued is None else valued.event, window=experiment.metrics.window.total_seconds(),
+            belongs_within=experiment.metrics.belongs_within.total_seconds(),
             companies=experiment.metrics.primary if experiment.audience.unit == "company" else None,
+            provisional=provisional, settled_at=now if settled else None,
         )  # fmt: skip
         return Evidence(
             stored=found.stored,
@@ -674,6 +710,8 @@ class Engine(TrackingSide):
             stopped=found.stopped,
             values=found.values,
             companies=found.companies,
+            facts=found.facts,
+            provisional=provisional if settled else 0.0,
         )
 
     def pause(self, name: str, *, why: str = "", now: datetime | None = None) -> bool:

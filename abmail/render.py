@@ -28,6 +28,7 @@ from abmail._preview import Previewed, preview_page
 from abmail._sources import attached_parts, included, inline_parts, read_files, read_template
 from abmail._templates import Attributes, Templates, readable_text
 from abmail.errors import ConfigError, RenderError
+from abmail.events import HONEYPOT_LINK
 from abmail.recipient import email_domain, normalise_email
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ _SHOWN_CID = re.compile(
 )
 _CID = re.compile(r"(?<=[\"'(=])cid:([A-Za-z0-9._\-]+)")
 _FOOTER = '<p style="margin:24px 0;font-size:12px;text-align:center"><a href="{url}">{label}</a></p>'
+_HONEYPOT = (
+    '<a href="{url}" aria-hidden="true" tabindex="-1" style="display:block;width:0;height:0;overflow:hidden;'
+    'font-size:0;line-height:0;opacity:0;mso-hide:all">&#8203;</a>'
+)
 _SHOWN_LINK = 80  # characters
 
 
@@ -75,6 +80,7 @@ class RenderedMessage:
         html: HTML part with tracked links and pixel.
         text: Plain part with the same links.
         raw: The whole message as bytes (RFC 5322), CRLF line ends, dots not stuffed.
+        links: Number of tracked links.
     """
 
     message_id: str
@@ -85,6 +91,7 @@ class RenderedMessage:
     html: str
     text: str
     raw: bytes
+    links: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +178,7 @@ class Renderer:
         self._reply_to = _mailbox("message.reply_to", message.reply_to) if message.reply_to else None
         self._attached = attached_parts(files or {}, message)
         self._images = inline_parts(files or {}, message)
+        self._honeypot = bool(message.honeypot)
         self._layout = layout(mjml=is_mjml(message.template), inline_css=bool(message.inline_css))
         includes = included(files or {}, message)
         self._templates = templates = Templates(includes, clock=clock)
@@ -358,7 +366,8 @@ class Renderer:
         footer = "" if links.offered else _FOOTER.format(url=links.unsubscribe_url, label=label)
         preheader = "" if self._shows_preheader else str(variables["preheader"])
         first = _PREHEADER.format(escape(preheader)) if preheader else ""
-        return page.html(hrefs, first=first, last=footer + links.pixel), text
+        trap = links.honeypot if self._honeypot else ""
+        return page.html(hrefs, first=first, last=trap + footer + links.pixel), text
 
     def _message(
         self,
@@ -404,6 +413,7 @@ class Renderer:
             html=html,
             text=text,
             raw=raw if self._sign is None else self._sign(raw, now),
+            links=links.count,
         )
 
 
@@ -415,7 +425,7 @@ def starter_template() -> str:
 class _Links:
     """The addresses in one message: each tracked link is numbered, from 1, in the order of the HTML, then the text."""
 
-    __slots__ = ("_clicks", "_count", "_kept", "_signer", "_tracked", "_tracker_url", "message_id", "offered",
+    __slots__ = ("_clicks", "_kept", "_signer", "_tracked", "_tracker_url", "count", "message_id", "offered",
                  "unsubscribe_url", "view_url")  # fmt: skip
 
     def __init__(
@@ -426,11 +436,19 @@ class _Links:
         self._tracker_url = tracker_url
         self._clicks: dict[str, str] = {}
         self._kept: set[str] = set()
-        self._count = 0
+        self.count = 0
         self.message_id = signer.message_id
         self.unsubscribe_url = f"{tracker_url}/u/{signer.sign('u')}"
         self.view_url = f"{tracker_url}/v/{signer.sign('v')}"
         self.offered = False  # whether the HTML shows the unsubscribe link
+
+    @property
+    def honeypot(self) -> str:
+        """A link that no reader sees or reaches; who follows it anyhow gets to the mail in a browser."""
+        if not self._tracked:
+            return ""
+        token = self._signer.click(HONEYPOT_LINK, self.view_url)
+        return _HONEYPOT.format(url=f"{self._tracker_url}/c/{token}?u={quote(self.view_url, safe='')}")
 
     @property
     def pixel(self) -> str:
@@ -473,8 +491,8 @@ class _Links:
         return replaced
 
     def _click(self, target: str, quoted: str) -> str:
-        self._count += 1
-        url = f"{self._tracker_url}/c/{self._signer.click(self._count, target)}?u={quoted}"
+        self.count += 1
+        url = f"{self._tracker_url}/c/{self._signer.click(self.count, target)}?u={quoted}"
         self._clicks.setdefault(target, url)
         return url
 

@@ -47,6 +47,7 @@ from abmail._report_findings import (
     SrmReport,
     ValueArmReport,
     ValueReport,
+    VerdictView,
 )
 from abmail._report_sendtime import HabitReport, HourReport, SendTimeReport
 
@@ -80,6 +81,7 @@ __all__ = [
     "StoppedArmReport",
     "ValueArmReport",
     "ValueReport",
+    "VerdictView",
 ]
 
 Language = Literal["en", "ja"]

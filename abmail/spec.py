@@ -28,6 +28,8 @@ from abmail._spec_cells import (
     count_cells,
     level_names,
 )
+from abmail._spec_metrics import LATER_DEFAULTS as _LATER_METRICS
+from abmail._spec_metrics import EventSources, Metrics, ValueMetric
 from abmail._spec_privacy import Privacy, bad_privacy
 from abmail._spec_problems import Origin, from_refusals, in_order
 from abmail._spec_times import LATER_DEFAULTS as _LATER_TIMES
@@ -41,7 +43,6 @@ from abmail._spec_types import (
     Flag,
     Goal,
     Guardrail,
-    Guardrails,
     Holdout,
     Language,
     Line,
@@ -59,9 +60,6 @@ from abmail._spec_types import (
     Text,
     Uncertain,
     Unit,
-    ValueCap,
-    Valued,
-    ValueUnit,
     Version,
     Weekday,
     require_name,
@@ -79,6 +77,7 @@ __all__ = [
     "Caps",
     "Cell",
     "Ending",
+    "EventSources",
     "Experiment",
     "Factor",
     "FallBack",
@@ -106,6 +105,7 @@ __all__ = [
     "starter",
 ]
 
+_LATER: Final = (("allocation", _LATER_SHARES), ("send_time", _LATER_TIMES), ("metrics", _LATER_METRICS))
 _EMPTY: Final = "`abmail new NAME` writes a start"
 _WEIGHTS_WITH_FIXED: Final = {
     "if": {"properties": {"policy": {"const": "fixed"}}, "required": ["policy"]},
@@ -132,6 +132,7 @@ class Message:
         attachments: Files that come with the mail, paths from the project folder; at most 5 MB in all.
         images: Pictures shown inside the mail as ``cid:name.png``, paths from the project folder.
         inline_css: Write the style sheet into the tags, for mail programs that drop it.
+        honeypot: Put a link into the mail that no reader sees: who follows it is a scanner. Filters may mind it.
         uncertain: Where nobody knows if a mail arrived: ``hold`` it, ``resend`` it once, ``reconcile`` after a day.
     """
 
@@ -145,6 +146,7 @@ class Message:
     attachments: ProjectPaths | None = None
     images: ProjectPaths | None = None
     inline_css: Flag | None = None
+    honeypot: Flag | None = None
     uncertain: Annotated[Uncertain, choice(Uncertain)] | None = None
 
 
@@ -161,38 +163,6 @@ class Audience:
     segment: Expression | None = None
     holdout: Holdout = 0.0
     unit: Annotated[Unit, choice(Unit)] = "recipient"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueMetric:
-    """What mails bring in: the values of later events, summed per mail and compared beside the primary metric.
-
-    Attributes:
-        event: The event that carries the value; one without a value counts as 1.
-        unit: What it is counted in, such as EUR; for the page alone.
-        winsorize: Cap on what one mail can bring in, fixed before the test: a single huge order then decides nothing.
-    """
-
-    event: Annotated[Valued, choice(Valued)] = "converted"
-    unit: ValueUnit = ""
-    winsorize: ValueCap | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    """What is measured.
-
-    Attributes:
-        primary: The event that decides.
-        window: Time after the send in which the event counts.
-        guardrails: Highest accepted rate of each unwanted event, fraction in [0, 1].
-        value: What mails bring in, such as revenue; nothing where it is absent.
-    """
-
-    primary: Annotated[Outcome, choice(Outcome)] = "clicked"
-    window: Duration = timedelta(hours=72)
-    guardrails: Guardrails = field(default_factory=FrozenDict)
-    value: ValueMetric | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +249,7 @@ class Experiment:
     audience: Audience = Audience()
     send_time: SendTimes = field(default_factory=SendTimes)
     allocation: Allocation = field(default_factory=Allocation)
-    metrics: Metrics = Metrics()
+    metrics: Metrics = field(default_factory=Metrics)
     analysis: Analysis = Analysis()
     stop: Stop = Stop()
     privacy: Privacy | None = None
@@ -375,7 +345,7 @@ class Experiment:
         import json
 
         plain = self.resolved()
-        for part, later in (("allocation", _LATER_SHARES), ("send_time", _LATER_TIMES)):
+        for part, later in _LATER:
             plain[part] = {key: value for key, value in plain[part].items() if later.get(key, ...) != value}
         plain["factors"] = [[factor, list(levels.items())] for factor, levels in self.factors.items()]
         canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))

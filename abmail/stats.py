@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from abmail._arms import arm_index, arm_names
+from abmail._balance import Balance, balance
 from abmail._bayes import credible_interval, expected_loss, p_best, value_remaining
 from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
 from abmail._clusters import Clusters
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEWEST_SUCCESSES",
     "ArmResult",
+    "Balance",
     "Clusters",
     "Comparison",
     "Comparisons",
@@ -87,6 +89,7 @@ __all__ = [
     "SmallestEffect",
     "ThompsonShares",
     "Versus",
+    "balance",
     "benjamini_hochberg",
     "check_guardrails",
     "compare",

@@ -37,10 +37,8 @@ from abmail._connection import BATCH as _BATCH
 from abmail._connection import batches
 from abmail._crowd_counts import count_crowd
 from abmail._database import is_dead, upgrade, worker_name
-from abmail._erasure import Erasing, Forgotten, Retired
-from abmail._event_sources import Sources
+from abmail._erasure import Forgotten, Retired
 from abmail._matching import known_messages, messages_to
-from abmail._outcomes import Outcomes
 from abmail._past_mails import past_mails
 from abmail._recording import Recorder, take_turns
 from abmail._records import (
@@ -51,11 +49,13 @@ from abmail._records import (
     CompanyMails,
     CrowdHit,
     Epoch,
+    EventFacts,
     Imported,
     Outcome,
     PastMail,
     Placed,
     Recorded,
+    Rejudged,
     Release,
     Slot,
     SlotMail,
@@ -78,6 +78,7 @@ from abmail._records import (
     to_stopped,
     to_tally,
 )
+from abmail._rejudging import Rejudging, facts_of_events, settled_only
 from abmail._strata import tallies_by
 from abmail._valued import values_of
 from abmail._values import nearest
@@ -93,12 +94,14 @@ __all__ = [
     "CompanyMails",
     "CrowdHit",
     "Epoch",
+    "EventFacts",
     "Forgotten",
     "Imported",
     "Outcome",
     "PastMail",
     "Placed",
     "Recorded",
+    "Rejudged",
     "Release",
     "Retired",
     "Slot",
@@ -124,7 +127,7 @@ _T = TypeVar("_T")
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 
 
-class Store(Erasing):
+class Store(Rejudging):
     """A database of abmail.
 
     Args:
@@ -141,10 +144,8 @@ class Store(Erasing):
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         super().__init__(url, read_only=read_only)
-        sources = Sources(self._upserts)
-        self._outcomes = Outcomes(self._upserts, sources)
         self._claims = Claims(self._upserts, self._outcomes)
-        self._recorder = Recorder(self._upserts, self._claims, self._outcomes, sources)
+        self._recorder = Recorder(self._upserts, self._claims, self._outcomes, self._sources)
 
     # -- experiments and epochs -------------------------------------------------------------------------------------
 
@@ -239,6 +240,8 @@ class Store(Erasing):
             if state != "running" and (added or version != current):
                 raise StalePlan(f"experiment {name} was stopped after the plan was made", hint="make the plan again")
             self._recorder.join_known(db, name, now=now)
+            if self._sources.set(db, name, definition):
+                self._recorder.recount(db, [name])
             return version, added
 
     def candidates(self, name: str) -> Iterator[Candidate]:
@@ -625,13 +628,16 @@ class Store(Erasing):
 
     def snapshot(
         self, name: str, *, n_cells: int, by: str | None = None, valued: str | None = None,
-        companies: str | None = None, window: float = math.inf,
+        companies: str | None = None, window: float = math.inf, belongs_within: float = math.inf,
+        provisional: float = 0.0, settled_at: datetime | None = None,
     ) -> Snapshot:  # fmt: skip
         """All that is known of an experiment at one moment; what others write meanwhile does not show in it.
 
         With ``by``, the counts also for each value of that attribute of the recipients (``domain``, ``hour``). With
-        ``valued``, a type of event, what each mail brought in by such events within ``window`` seconds; with
-        ``companies``, an outcome, what the recipients of each mail domain did within that time.
+        ``valued``, a type of event, what each mail brought in by such events within ``belongs_within`` seconds; with
+        ``companies``, an outcome, what the recipients of each mail domain did within ``window`` seconds. Opens and
+        clicks are ``provisional`` for so many seconds; with ``settled_at``, a moment, those that are it still then are
+        left out of the counts of everybody and of the strata.
 
         Raises:
             UnknownExperiment: None of that name was applied.
@@ -640,19 +646,28 @@ class Store(Erasing):
         known = {"e": name}
         with self._read() as db:
             stored, epochs = _experiment(db, name), _epochs(db, name)
+            counts = dict(self._sources.chosen(db, [name])[name])
+            tally, strata = _tally(db, name, n_cells), _strata(db, name, len(epochs), n_cells)
+            if settled_at is not None:
+                since = settled_at - timedelta(seconds=provisional)
+                tally, *rest = settled_only(db, name, since, [("*", tally), *strata.items()])
+                strata = dict(zip(strata, rest, strict=True))
             return Snapshot(
                 stored=stored,
                 epochs=epochs,
                 waves=_experiment(db, name, epochs[0].version).waves if epochs else stored.waves,
-                tally=_tally(db, name, n_cells),
+                tally=tally,
                 states=_states(db, name),
                 last_send=dict(db.execute(sql.LAST_SEND, known).all()),
                 unsettled=dict(db.execute(sql.UNSETTLED, known).all()),
                 segments={} if by is None else tallies_by(db, name, by, n_epochs=len(epochs), n_cells=n_cells),
-                values=() if valued is None else values_of(db, name, valued, window=window),
+                values=()
+                if valued is None
+                else values_of(db, name, valued, window=belongs_within, source=counts.get(valued)),
                 companies=() if companies is None else companies_of(db, name, companies, window=window),
-                strata=_strata(db, name, len(epochs), n_cells),
+                strata=strata,
                 stopped=_stopped(db, name),
+                facts=facts_of_events(db, name, counts=counts, provisional=provisional),
             )
 
     def past_mails(self, *, before: datetime) -> Iterator[PastMail]:

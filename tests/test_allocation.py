@@ -471,7 +471,7 @@ def test_a_contextual_policy_shares_the_mail_by_what_is_known_of_the_recipients(
         ]
         at = field.now + timedelta(minutes=10)
         clicks = [i for i, chance in chances if field.rng.random() < chance]
-        field.engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=i) for i in clicks])
+        field.engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=i) for i in clicks], now=at)
         field.now += timedelta(hours=1)
     last = field.engine.store.epochs("spring")[-1]
     assert set(last.segments) == {f"{r}|{d}" for r in ("sales", "it") for d in ("under 30", "from 30", "unknown")}
@@ -610,7 +610,7 @@ for hour in range(start, 6):
         os.kill(os.getpid(), 9)
     engine.tick()
     print(hour, flush=True)
-    engine.record_all(answers(engine, now[0] + timedelta(minutes=50)))
+    engine.record_all(answers(engine, now[0] + timedelta(minutes=50)), now=now[0] + timedelta(minutes=50))
     if os.environ.get("DIE_AFTER") == str(hour):
         os.kill(os.getpid(), 9)
 """

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.policy import default as default_policy
 from pathlib import Path
 from typing import cast
@@ -19,11 +19,13 @@ from urllib.parse import urlsplit
 
 import click
 import pytest
+import sqlalchemy as sa
 from command import run
 from mailserver import free_port, recording
 
 from abmail.cli import cli
 from abmail.engine import Engine
+from abmail.events import Agent, Event, EventType, RequestFacts
 
 LISTS = "email,name,stage\n" + "".join(
     f"lead{i}@example.com,Lead {i},{'hot' if i % 2 else 'cold'}\n" for i in range(40)
@@ -405,6 +407,29 @@ def test_serve_tracks_what_a_reader_of_a_delivered_mail_does(applied: Path) -> N
     assert sum(arm["clicks"] for arm in report["arms"]) == 1
     assert sum(arm["human_opens"] for arm in report["arms"]) == 1
     assert sum(arm["unsubscribes"] for arm in report["arms"]) == 1
+
+
+def test_stored_events_are_judged_anew_and_what_changes_is_shown(applied: Path) -> None:
+    from abmail.store import Store
+
+    run(applied, "send", "subjects", "--until-done", "--yes")
+    noon = datetime.now(UTC) + timedelta(hours=1)
+    with Store(f"sqlite:///{applied / 'abmail.db'}") as store:
+        mail = next(iter(store.messages("subjects"))).id
+        browser = RequestFacts(agent=Agent.BROWSER, family="chrome/windows")
+        clicks = [
+            Event(type=EventType.CLICKED, at=noon + timedelta(seconds=3 * n), message_id=mail, link=n, facts=browser)
+            for n in (1, 2, 3)
+        ]
+        store.record(clicks, now=noon + timedelta(days=1))
+        with store._write() as db:  # as an older version, which knew no bursts, had left it
+            db.execute(sa.text("UPDATE events SET verdict = 'human', reasons = 0, rules = 0 WHERE type = 'clicked'"))
+    shown = run(applied, "events", "rejudge", "--dry-run", status=1).stdout
+    assert "subjects: 3 verdicts would change" in shown
+    assert "3 clicked: human -> machine" in shown
+    done = json.loads(run(applied, "events", "rejudge", "subjects", "--format", "json").stdout)
+    assert (done["applied"], done["experiments"][0]["events"]) == (True, 3)
+    assert "0 verdicts would change" in run(applied, "events", "rejudge", "subjects", "--dry-run").stdout
 
 
 def ask(url: str, method: str = "GET", body: str | None = None) -> int:

@@ -106,7 +106,7 @@ def apply(engine: Engine, exp: Experiment, recipients: list[Recipient]) -> None:
 
 
 def click(engine: Engine, message: str, at: datetime, kind: EventType = EventType.CLICKED) -> None:
-    engine.record(Event(type=kind, at=at, message_id=message))
+    engine.record(Event(type=kind, at=at, message_id=message), now=at)
 
 
 def test_the_whole_chain_from_plan_to_report(engine: Engine, transport: Moody, clock: Clock) -> None:
@@ -142,7 +142,8 @@ def clicks_for(engine: Engine, transport: Moody, at: datetime, shares: dict[str,
             Event(type=EventType.CLICKED, at=at, message_id=message.message_id)
             for message in transport.messages[first:]
             if rng.random() < shares[message.subject]
-        ]
+        ],
+        now=at,
     )
 
 
@@ -693,7 +694,7 @@ def test_main_effects_are_reported_for_each_factor(engine: Engine, transport: Mo
     rng = np.random.default_rng(2)
     clicked = [m.message_id for m in transport.messages if rng.random() < (0.35 if m.subject == "B" else 0.1)]
     at = NOW + timedelta(hours=1)
-    engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=message) for message in clicked])
+    engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=message) for message in clicked], now=at)
     clock.forward(days=4)
     subject, cta = engine.analyze("spring").factors
     assert [level.level for level in subject.levels] == ["a", "b"]
@@ -896,7 +897,7 @@ def clicks_by_industry(engine: Engine, transport: Moody, at: datetime, rates: di
         number = int(message.recipient.split("@")[0][1:]) % 3
         if rng.random() < rates[number, message.subject]:
             clicked.append(Event(type=EventType.CLICKED, at=at, message_id=message.message_id))
-    engine.record_all(clicked)
+    engine.record_all(clicked, now=at)
 
 
 OPPOSED = {

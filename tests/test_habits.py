@@ -46,7 +46,7 @@ def test_the_store_tells_who_was_mailed_when_and_who_opened(sent: tuple[Engine, 
 
     def happens(who: str, kind: EventType, after: timedelta, verdict: Verdict = Verdict.HUMAN) -> None:
         mail = of[f"{who}@example.com"]
-        engine.record(Event(type=kind, at=NOW + after, message_id=mail, verdict=verdict))
+        engine.record(Event(type=kind, at=NOW + after, message_id=mail, verdict=verdict), now=NOW + after)
 
     happens("r0", EventType.OPENED, 5 * HOUR)
     happens("r0", EventType.OPENED, 2 * HOUR)

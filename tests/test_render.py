@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from abmail import _links, _mime, _page
 from abmail.errors import ConfigError, RenderError
-from abmail.events import Signer
+from abmail.events import HONEYPOT_LINK, Signer
 from abmail.recipient import Recipient, normalise_email
 from abmail.render import MAX_OUTPUT, RenderedMessage, Renderer, read_template, readable_text, starter_template
 from abmail.spec import Experiment
@@ -49,7 +49,9 @@ header_text = st.text(st.characters(exclude_categories=["Cs"], exclude_character
 
 
 def experiment(
-    factors: Mapping[str, Mapping[str, str]] | None = None, sender: str = "Sales <news@example.com>", **message: str
+    factors: Mapping[str, Mapping[str, str]] | None = None,
+    sender: str = "Sales <news@example.com>",
+    **message: str | bool,
 ) -> Experiment:
     chosen = factors or {"subject": {"plain": "News", "other": "Other news"}}
     mail = {"template": "mails/spring.html.j2", "from": sender, **message}
@@ -72,7 +74,7 @@ def render(
     cell: int = 0,
     mailto: str | None = None,
     sender: str = "Sales <news@example.com>",
-    **message: str,
+    **message: str | bool,
 ) -> RenderedMessage:
     definition = experiment(factors, sender, **message)
     renderer = Renderer(
@@ -173,6 +175,22 @@ def test_nothing_but_the_links_changes_in_a_nasty_newsletter() -> None:
     assert kept is not None
     assert len(kept.groups()) == len(page.links) == 17
     assert page.html({}) == NEWSLETTER
+
+
+def test_a_honeypot_is_a_link_that_nobody_sees_and_no_other_link_changes() -> None:
+    template = '<body><p><a href="https://example.com/a">A</a></p></body>'
+    plain, trapped = render(template), render(template, honeypot=True)
+    (tag,) = re.findall(r'<a [^>]*aria-hidden="true"[^>]*>', trapped.html)
+    assert 'tabindex="-1"' in tag
+    assert "width:0" in tag
+    token, query = CLICK.findall(tag)[0]
+    target = parse_qs(f"u={query}")["u"][0]
+    verified = SIGNER.verify("c", token, target=target)
+    assert verified is not None
+    assert verified.link == HONEYPOT_LINK
+    assert target.startswith(f"{TRACKER}/v/")
+    assert trapped.html.replace(f"{tag}&#8203;</a>", "") == plain.html
+    assert (trapped.text, trapped.links) == (plain.text, plain.links) == (plain.text, 1)
 
 
 def test_the_same_address_twice_is_two_links() -> None:

@@ -44,7 +44,7 @@ class Shop:
 
     def buys(self, mail: str, value: float | None, after: timedelta = HOUR, **more: object) -> None:
         event = Event(type=EventType.CONVERTED, at=NOW + after, message_id=mail, value=value, **more)  # type: ignore[arg-type]
-        self.engine.record(event)
+        self.engine.record(event, now=event.at)
 
     def report(self) -> Report:
         return self.engine.analyze("spring")
@@ -99,7 +99,7 @@ def test_machines_duplicates_late_orders_and_other_events_bring_in_nothing(shop:
     shop.buys(mail, 10.0, key="order-1")
     shop.buys(mail, 500.0, verdict=Verdict.MACHINE)
     shop.buys(mail, 500.0, after=timedelta(hours=73))
-    shop.engine.record(Event(type=EventType.REPLIED, at=NOW + HOUR, message_id=mail, value=500.0))
+    shop.engine.record(Event(type=EventType.REPLIED, at=NOW + HOUR, message_id=mail, value=500.0), now=NOW + HOUR)
     shop.buys(other, None)  # a conversion without a value counts as 1
     shop.buys(other, -0.5, key="refund")
     plain, number = shop.value().arms
@@ -163,7 +163,7 @@ def test_the_curves_of_opens_and_clicks_end_at_the_shares_of_the_mails_that_have
         for kind, last in ((EventType.OPENED, 40), (EventType.CLICKED, 10)):
             if i < last:
                 at = NOW + timedelta(minutes=5 + 30 * i)
-                shop.engine.record(Event(type=kind, at=at, message_id=mails[i]))
+                shop.engine.record(Event(type=kind, at=at, message_id=mails[i]), now=at)
     shop.now += timedelta(days=4)
     curves = {(curve.metric, curve.arm): curve for curve in shop.report().curves}
     assert set(curves) == {("opened", "number"), ("clicked", "number")}  # nobody opened the other one

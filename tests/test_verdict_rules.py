@@ -67,9 +67,24 @@ def test_the_same_link_again_and_again_is_no_burst() -> None:
     assert verdicts(*(click(3_600 + s, 1) for s in range(5))) == ["human"] * 5
 
 
-@pytest.mark.parametrize(("links", "verdict"), [(None, "human"), (2, "machine"), (4, "machine"), (6, "human")])
-def test_half_of_a_mails_links_are_a_burst_where_their_number_is_known(links: int | None, verdict: str) -> None:
+@pytest.mark.parametrize(("links", "verdict"), [(None, "human"), (2, "machine"), (4, "machine"), (5, "human")])
+def test_two_links_within_five_seconds_are_a_machines_in_a_short_mail(links: int | None, verdict: str) -> None:
     assert verdicts(click(900, 1), click(905, 2), links=links) == [verdict] * 2
+    assert verdicts(click(900, 1), click(905.1, 2), links=links) == ["human"] * 2
+
+
+def test_haste_an_hour_after_delivery_is_a_persons_unless_a_scanner_was_here() -> None:
+    tabs = [click(4_000 + 2 * number, number) for number in range(1, 4)]
+    assert verdicts(*tabs) == ["human"] * 3
+    assert reasons(*tabs)[0] == ("link_burst", "late")
+    crawler = click(40, 1, facts=RequestFacts(agent=Agent.MACHINE))
+    assert verdicts(crawler, *tabs) == ["machine"] * 4
+
+
+def test_tabs_opened_at_a_stretch_were_decided_on_with_the_first_of_them() -> None:
+    tabs = [click(906 + 4 * number, number) for number in range(5)]
+    assert verdicts(opened(900), *tabs)[1:] == ["machine"] * 5
+    assert verdicts(opened(895), *tabs)[1:] == ["human"] * 5
 
 
 def test_one_click_in_a_mail_with_one_link_is_no_burst() -> None:
@@ -167,6 +182,18 @@ def test_people_behind_one_address_who_read_before_they_click_stay_people() -> N
     assert verdicts(early) == ["machine"]
 
 
+def test_a_network_that_follows_several_links_in_three_mails_is_a_robots() -> None:
+    robots = [click(100 + 20 * mail + link, link, mail=f"m{mail}") for mail in range(3) for link in (1, 2)]
+    single = [click(at, mail="other") for at in (742, 744)]
+    found = network_reasons([*robots, *single])
+    assert [Reason.NETWORK_ROBOT in found.get(one.key, Reason(0)) for one in single] == [False, False]
+    near_by = [click(at, mail="other") for at in (300, 740)]
+    found = network_reasons([*robots, *near_by])
+    assert [Reason.NETWORK_ROBOT in found.get(one.key, Reason(0)) for one in near_by] == [True, False]
+    assert all(Reason.NETWORK_ROBOT in found[one.key] for one in robots)
+    assert not any(Reason.NETWORK_ROBOT in bits for bits in network_reasons(robots[:4]).values())
+
+
 def test_one_network_at_three_companies_within_a_minute_is_suspected() -> None:
     across = [click(1_000 + 29 * n, mail=f"m{n}", company=f"c{n}") for n in range(3)]
     assert all(Reason.NETWORK_ACROSS in bits for bits in network_reasons(across).values())
@@ -247,6 +274,7 @@ def test_the_network_of_an_address_is_told_apart_by_24_or_48_bits() -> None:
     assert network("2001:db8:1::1") == network("2001:db8:1:ffff::1") != network("2001:db8:2::1")
     assert network("::ffff:203.0.113.9") == network("203.0.113.1") != network("203.0.114.1")
     assert network("unix:") == network("") == ""
+    assert {network(each) for each in ("127.0.0.1", "::1", "10.1.2.3", "192.168.0.9", "fd00::1", "100.64.1.1")} == {""}
     assert Signer(b"another secret, 16+").network("203.0.113.1") != network("203.0.113.1")
 
 
@@ -257,7 +285,7 @@ def test_a_sources_words_become_bits_that_give_its_verdict_again() -> None:
 
 
 def test_only_a_click_soon_after_delivery_is_swift() -> None:
-    assert is_swift(click(299))
-    assert not is_swift(click(300))
+    assert is_swift(click(179))
+    assert not is_swift(click(180))
     assert not is_swift(opened(10))
     assert not is_swift(click(10, delivered=None))

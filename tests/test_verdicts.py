@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 
-from abmail import _judging, _outcomes, _tables
+from abmail import _judging, _outcomes, _rejudging, _tables, _verdict_rules
 from abmail._judging import changed_verdicts, judge_all
-from abmail.events import Agent, Event, EventType, RequestFacts, Verdict
+from abmail.events import RULES_VERSION, Agent, Event, EventType, RequestFacts, Verdict
 from abmail.recipient import Recipient
 from abmail.store import BIN_SECONDS, Epoch, Outcome, Placed, Recorded, State, Store
 
@@ -294,3 +294,105 @@ def test_judging_reads_only_the_neighbourhood(store: Store) -> None:
         patch.setattr(_judging, "seen_of", noted)
         store.record([hit(EventType.CLICKED, 7, 90_000)], now=LATER)
     assert len(read) <= 4
+
+
+# --- judging anew -----------------------------------------------------------------------------------------------------
+
+
+def stricter(patch: pytest.MonkeyPatch) -> None:
+    """Rules of a later version, to which two links within ten seconds are a burst."""
+    patch.setattr(_verdict_rules, "_LINKS", 2)
+    patch.setattr(_judging, "RULES_VERSION", RULES_VERSION + 1)
+    patch.setattr(_outcomes, "RULES_VERSION", RULES_VERSION + 1)
+    written = _judging._REJUDGE.values(rules=RULES_VERSION + 1)
+    patch.setattr(_judging, "_REJUDGE", written)
+
+
+def two_links(store: Store, *, people: int = 6) -> None:
+    alone = replace(CHROME, network="")
+    for number in range(people):
+        at = 1_000 + 200 * number
+        clicks = [hit(EventType.CLICKED, number, at + 6 * link, link=link, facts=alone) for link in (1, 2)]
+        store.record(clicks, now=LATER)
+
+
+def test_new_rules_judge_old_events_and_correct_the_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_links(store)
+    assert counted(store, "clicked") == 6
+    assert store.rejudged("spring", n_cells=2).events == 0
+    stricter(monkeypatch)
+    shown = store.rejudged("spring", n_cells=2)
+    assert (shown.events, shown.touched) == (12, 12)
+    assert shown.moves == {(0, "clicked", "human", "machine"): 6, (1, "clicked", "human", "machine"): 6}
+    assert shown.tally.matrix("clicked").sum() == 0
+    assert counted(store, "clicked") == 6  # it was only shown
+    assert store.rejudge("spring", now=LATER) == 12
+    assert [counted(store, f"clicked{view}") for view in ("", "_all", "_machine")] == [0, 6, 6]
+    assert shown.tally.n.tolist() == store.tally("spring", n_cells=2).n.tolist()
+    assert store.rejudge("spring", now=LATER) == 0
+    assert_consistent(store)
+
+
+def test_judging_anew_goes_on_where_it_was_broken_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_links(store)
+    stricter(monkeypatch)
+    monkeypatch.setattr(_rejudging, "_CHUNK", 2)
+    parts: list[int] = []
+    real = _judging.write_verdicts
+
+    def third_fails(db: sa.Connection, changed: Any, *, now: datetime) -> None:
+        real(db, changed, now=now)
+        parts.append(len(changed))
+        if len(parts) == 3:
+            raise RuntimeError("the power failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_rejudging, "write_verdicts", third_fails)
+        with pytest.raises(RuntimeError):
+            store.rejudge("spring", now=LATER)
+    assert parts == [4, 4, 4]
+    assert counted(store, "clicked") == 2  # two parts are through, with their counts; the third left nothing
+    kept, anew = store.tally("spring", n_cells=2), store.recount("spring", n_cells=2)
+    assert kept.n.tolist() == anew.n.tolist()
+    assert store.rejudge("spring", now=LATER) == 4
+    assert counted(store, "clicked") == 0
+    assert_consistent(store)
+
+
+def test_verdicts_that_change_after_the_provisional_time_are_told(store: Store) -> None:
+    first = NOW + timedelta(seconds=2_000)
+    store.record([hit(EventType.CLICKED, 0, 2_000, link=1)], now=first)
+    store.record([hit(EventType.CLICKED, 1, 2_000, link=1)], now=first)
+    burst = [hit(EventType.CLICKED, 0, 2_000 + 2 * n, link=n) for n in (2, 3)]
+    store.record(burst, now=first + timedelta(seconds=600))
+    burst = [hit(EventType.CLICKED, 1, 2_000 + 2 * n, link=n) for n in (2, 3)]
+    store.record(burst, now=first + timedelta(seconds=100))
+    assert store.snapshot("spring", n_cells=2, provisional=300.0).facts.reclassified == 1
+
+
+def test_what_is_provisional_is_left_out_of_what_shares_go_by(store: Store) -> None:
+    for number, seconds in ((0, 1_000), (1, 1_000), (2, 1_250), (3, 1_295)):
+        seen_at = NOW + timedelta(seconds=seconds)
+        alone = replace(CHROME, network="")
+        click = hit(EventType.CLICKED, number, 900, facts=alone)
+        store.record([click, hit(EventType.UNSUBSCRIBED, number, 900, facts=None)], now=seen_at)
+    now = NOW + timedelta(seconds=1_300)
+    settled = store.snapshot("spring", n_cells=2, provisional=120.0, settled_at=now).tally
+    assert settled.matrix("clicked").sum() == settled.matrix("clicked_all").sum() == 2
+    assert settled.matrix("unsubscribed").sum() == 4
+    assert settled.matrix("sent").sum() == N
+    assert store.snapshot("spring", n_cells=2, provisional=120.0).tally.matrix("clicked").sum() == 4
+
+
+def test_a_definition_may_say_whose_reports_count(store: Store) -> None:
+    told = [hit(EventType.CLICKED, n, 900, source=source, facts=None) for n, source in ((0, "own"), (1, "postmark"))]
+    store.record([*told, hit(EventType.CLICKED, 2, 900, source="postmark", facts=None)], now=LATER)
+    assert counted(store, "clicked") == 1
+    definition = {"name": "spring", "metrics": {"sources": {"clicked": "postmark"}}}
+    store.apply(
+        "spring", spec_hash="h2", content_hash="c2", definition=definition, template="<p>", text_template=None,
+        waves=[N], messages=lambda _: [], after_version=1, now=LATER,
+    )  # fmt: skip
+    assert counted(store, "clicked") == 2
+    assert store.snapshot("spring", n_cells=2).facts.beside == {("clicked", "own"): 1}
+    assert_consistent(store)

@@ -28,6 +28,7 @@ from abmail.cli import (
     _serve,
     _simulation,
     _upkeep,
+    _verdicts,
 )
 from abmail.errors import AbmailError, ExpressionError, SpecError
 
@@ -107,7 +108,7 @@ def cli() -> None:
 
 for _module in (
     _complete, _definitions, _people, _power, _simulation, _sendtime, _plan, _sending, _outbox, _serve, _events,
-    _privacy, _results, _upkeep,
+    _privacy, _results, _verdicts, _upkeep,
 ):  # fmt: skip
     for _command in _module.COMMANDS:
         cli.add_command(_command)

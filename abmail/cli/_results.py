@@ -65,7 +65,11 @@ def _next(each: Status) -> str:
 @click.option("--by", metavar="ATTRIBUTE", help="Also compare within segments: a column of the list, domain, or hour.")
 @click.option("--method", type=click.Choice(_METHODS), help="A second look by another method; it decides nothing.")
 @click.option("--alpha", type=float, help="A second look at another error level.")
-@click.option("--verdicts", type=click.Choice(["human-likely", "all"]), help="A second look; all: machines count too.")
+@click.option(
+    "--verdicts",
+    type=click.Choice(["all", "human-likely", "strict"]),
+    help="A second look; all: machines count too, strict: only what nothing speaks against.",
+)
 @shared.OUTPUT
 def report(
     experiment: str,
