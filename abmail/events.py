@@ -53,8 +53,9 @@ __all__ = [
     "unverified",
 ]
 
-TokenKind = Literal["o", "c", "u", "v", "b", "O", "C"]
-"""What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe, ``v`` hosted copy, ``b`` bounces.
+TokenKind = Literal["o", "c", "u", "v", "b", "k", "O", "C"]
+"""What a token is for: ``o`` open pixel, ``c`` click redirect, ``u`` unsubscribe, ``v`` hosted copy, ``b`` bounces,
+``k`` conversions.
 
 ``O`` and ``C`` are pixels and redirects that name a variant and no message.
 """
@@ -388,7 +389,9 @@ _quoted = json.encoder.encode_basestring_ascii
 _VERSION = 1
 _TAG = 16
 _HEAD = 19  # version, kind, key id, message id
-_LENGTHS: Final[dict[TokenKind, int]] = {"o": 47, "c": 50, "u": 47, "v": 47, "b": 47, "O": 47, "C": 50}
+_LENGTHS: Final[dict[TokenKind, int]] = {
+    "o": 47, "c": 50, "u": 47, "v": 47, "b": 47, "k": 47, "O": 47, "C": 50,
+}  # fmt: skip
 _CLICKS: Final = frozenset({"c", "C"})
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _MIN_SECRET = 16
@@ -558,7 +561,7 @@ class MessageSigner:
         """Make the token of the open pixel."""
         return self.sign("O" if self._crowd else "o")
 
-    def sign(self, kind: Literal["o", "u", "v", "b", "O"]) -> str:
+    def sign(self, kind: Literal["o", "u", "v", "b", "k", "O"]) -> str:
         """Make the token of a kind that carries no link."""
         head = self._head(kind)
         return _encode(head + self._ring.tag(kind, head, b""))

@@ -128,8 +128,9 @@ class Renderer:
 
     Templates see `subject`, `cta`, `preheader`, `from_name` and `body` where the definition has them, `recipient`
     (`recipient.email`, and any column of the list: `recipient.name`, `recipient["会社名"]`), `unsubscribe_url`,
-    `view_url` (the mail in a browser), `language`, and the names `experiment` and `cell`. A name that is not defined is
-    an error unless guarded by `is defined` or `default`. Factor texts may use the last six themselves. Texts are
+    `view_url` (the mail in a browser), `conversion_token` (for a shop's `/k/`), `language`, and the names `experiment`
+    and `cell`. A name that is not defined is an error unless guarded by `is defined` or `default`. Factor texts may use
+    all but the first five themselves. Texts are
     escaped in HTML; only a `body` that holds tags is taken as HTML (what it inserts is escaped), any other as
     paragraphs of text. A preheader that no template writes is put at the beginning of the mail.
 
@@ -329,6 +330,7 @@ class Renderer:
             "recipient": Attributes({"id": recipient.id, "email": recipient.email, **recipient.attributes}),
             "unsubscribe_url": links.unsubscribe_url,
             "view_url": links.view_url,
+            "conversion_token": links.conversion_token,
             "language": self._language,
             "experiment": self._name,
             "cell": cell.name,
@@ -441,6 +443,11 @@ class _Links:
         self.unsubscribe_url = f"{tracker_url}/u/{signer.sign('u')}"
         self.view_url = f"{tracker_url}/v/{signer.sign('v')}"
         self.offered = False  # whether the HTML shows the unsubscribe link
+
+    @property
+    def conversion_token(self) -> str:
+        """What a landing page hands back to say that its visitor bought something."""
+        return self._signer.sign("k") if self._tracked else ""
 
     @property
     def honeypot(self) -> str:

@@ -18,6 +18,7 @@ try:
     from starlette.middleware import Middleware
     from starlette.routing import BaseRoute, Route
 
+    from abmail._web_conversions import conversion_routes
     from abmail._web_endpoints import PIXEL, Desk, Pages, Pixel, Redirect
     from abmail._web_health import Health
     from abmail._web_hits import Hit, Journal, SentMessage, Tracking, journalist, recorder
@@ -59,6 +60,7 @@ def create_app(
     GET /u/{token}        200, a page with a form                                      none
     GET /v/{token}        200, the mail as a page                                      none
     POST /u/{token}       200, never a redirect or cookie (RFC 8058)                   unsubscribed before the answer
+    GET /k/{token}.gif    200, the GIF; POST /k/{token}: 200, JSON                     ``converted``, before the answer
     GET /health           200, or 503 where events are not stored; JSON                none
     GET /metrics          200, numbers for Prometheus, where they were asked for       none
     ====================  ===========================================================  ==============================
@@ -104,6 +106,7 @@ def create_app(
             Route("/v/{token}", pages.view, methods=["GET"]),
             Route("/u/{token}", pages.unsubscribe, methods=["GET", "POST"]),
             Route("/health", Health(tracking, writer).tell, methods=["GET"]),
+            *conversion_routes(tracking, clock),
             *([] if metrics is None else [Route("/metrics", metrics.tell, methods=["GET"])]),
             *routes,
         ],

@@ -227,11 +227,11 @@ class Readers:
         self.did.all_clicks[mail.variant] += 1
         if kind < 0.4:
             self._clock.ahead = 40.0
-            self._ask_all(mail, "scanner")
+            self._ask_all(mail, "scanner", pause=0.0)
             self._ask(mail.clicks[0], "person", 302, method="HEAD")
         if kind >= 0.25:
             self._clock.ahead = 3_600.0
-            self._ask_all(mail, "person")
+            self._ask_all(mail, "person", pause=30.0)
             self.did.clicks[mail.variant] += 1
             self.did.opens[mail.variant] += 1
             if kind > 0.98:
@@ -239,7 +239,7 @@ class Readers:
                 self.did.unsubscribes[mail.variant] += 1
                 self.did.events += 1
 
-    def _ask_all(self, mail: Mail, agent: str) -> None:
+    def _ask_all(self, mail: Mail, agent: str, *, pause: float) -> None:
         number = self._people[mail.recipient].number
         wanted = (
             f"https://example.com/%E3%82%BB%E3%83%9F%E3%83%8A%E3%83%BC?c={_quoted(mail.variant)}&n={number}",
@@ -248,6 +248,7 @@ class Readers:
         self._ask(mail.pixel, agent, 200)
         self._ask(mail.page, agent, 200)
         for path, target in zip(mail.clicks, wanted, strict=True):
+            self._clock.ahead += pause
             self._ask(path, agent, 302, location=target)
         self.did.events += 3
 
@@ -361,6 +362,7 @@ def run_chain(folder: Path, *, rows: int, seed: int, say: Callable[[str], None] 
             closing(Readers(port, clock, listed.people, seed)) as readers,
             stage("read and click"),
         ):
+            engine._clock = lambda: clock() + timedelta(hours=2)  # no event may seem to come from the future
             for raw in inbox.read():
                 readers.follow(read_mail(raw, listed.people))
             app.state.writer.flush()

@@ -627,3 +627,61 @@ def test_a_mail_is_shown_in_a_browser_without_being_counted_and_can_do_nothing_t
     assert browser.request("POST", url).status == 405
     browser.tracking.broken = True
     assert browser.request("GET", url).status == 503
+
+
+# --- conversions ------------------------------------------------------------------------------------------------------
+
+
+def conversion_url(kind: str = "") -> str:
+    return f"/k/{SIGNER.sign('k', KNOWN)}{kind}"
+
+
+def test_a_pixel_on_the_shops_page_records_a_conversion_once_for_each_order() -> None:
+    browser = Browser()
+    for query in ("?value=49.5&key=A17", "?value=49.5&key=A17", "?key=A18"):
+        assert browser.request("GET", conversion_url(".gif") + query).body == PIXEL
+    assert browser.request("HEAD", conversion_url(".gif")).status == 200
+    events = list(browser.tracking.events.values())
+    assert [(event.type.value, event.message_id, event.value) for event in events] == [
+        ("converted", KNOWN, 49.5),
+        ("converted", KNOWN, None),
+    ]
+
+
+def test_a_server_reports_conversions_and_replies_as_json_or_as_a_form() -> None:
+    browser = Browser()
+    json_body = b'{"value": 120, "key": "order-1"}'
+    assert browser.request("POST", conversion_url(), json_body, content_type="application/json").status == 200
+    assert browser.request("POST", conversion_url(), b"type=replied&key=r1").status == 200
+    events = list(browser.tracking.events.values())
+    assert [(event.type.value, event.value) for event in events] == [("converted", 120.0), ("replied", None)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b"value=many", "", "must be a number"),
+        (b"value=nan", "", "must be a number"),
+        (b"value=1e15", "", "value is"),
+        (b"type=opened", "", "must be one of converted, replied"),
+        (b"[1]", "application/json", "must be a JSON object"),
+        (b"{", "application/json", "neither JSON nor a form"),
+        (b'{"key": 7}', "application/json", "key must be a text"),
+        (b"key=" + b"x" * 201, "", "at most 200"),
+        (b"x" * 5_000, "", "more than 4096 bytes"),
+    ],
+)
+def test_a_call_that_says_nonsense_is_told_so_and_records_nothing(body: bytes, kind: str, said: str) -> None:
+    browser = Browser()
+    answer = browser.request("POST", conversion_url(), body, content_type=kind)
+    assert answer.status == 400
+    assert said in answer.text
+    assert not browser.tracking.events
+
+
+def test_a_conversion_needs_a_token_of_its_own_kind() -> None:
+    browser = Browser()
+    for token in (SIGNER.sign("o", KNOWN), "x" * 47):
+        assert browser.request("GET", f"/k/{token}.gif").status == 404
+        assert browser.request("POST", f"/k/{token}").status == 404
+    assert not browser.tracking.events

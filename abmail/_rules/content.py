@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES"]
 
-_FOR_TEXTS: Final = ("recipient", "unsubscribe_url", "view_url", "language", "experiment", "cell")
+_FOR_TEXTS: Final = ("recipient", "unsubscribe_url", "view_url", "conversion_token", "language", "experiment", "cell")
 _FOR_TEMPLATES: Final = (*_FOR_TEXTS, "subject", "preheader", "from_name")
 
 
