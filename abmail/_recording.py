@@ -160,10 +160,15 @@ def _message_of(db: sa.Connection, event: Event) -> str | None:
 
 
 def _entry(event: Event, row: sa.Row[Any] | None, now: datetime) -> dict[str, Any]:
-    """A row of the events. A clock that is ahead puts nothing into the future; what it claims stays in the body."""
+    """A row of the events. A clock that is ahead puts nothing into the future; what it claims stays in the body.
+
+    The own tracker saw a request when it came, not when its group was stored.
+    """
+    at = min(event.at, now)
+    seen_at = at if event.source == "own" and event.facts is not None else now
     return {
-        "key": event.key, "message": None if row is None else row.id, "type": event.type, "at": min(event.at, now),
-        "seen_at": now, "verdict": event.verdict, "body": event.to_dict(), "source": event.source,
+        "key": event.key, "message": None if row is None else row.id, "type": event.type, "at": at, "seen_at": seen_at,
+        "verdict": event.verdict, "body": event.to_dict(), "source": event.source,
         "network": (event.facts and event.facts.network) or None,
     }  # fmt: skip
 

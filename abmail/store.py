@@ -39,8 +39,9 @@ from abmail._crowd_counts import count_crowd
 from abmail._database import is_dead, upgrade, worker_name
 from abmail._erasure import Forgotten, Retired
 from abmail._matching import known_messages, messages_to
+from abmail._outcomes import take_turns
 from abmail._past_mails import past_mails
-from abmail._recording import Recorder, take_turns
+from abmail._recording import Recorder
 from abmail._records import (
     BIN_SECONDS,
     UNTRACKED,

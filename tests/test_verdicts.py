@@ -374,7 +374,7 @@ def test_what_is_provisional_is_left_out_of_what_shares_go_by(store: Store) -> N
     for number, seconds in ((0, 1_000), (1, 1_000), (2, 1_250), (3, 1_295)):
         seen_at = NOW + timedelta(seconds=seconds)
         alone = replace(CHROME, network="")
-        click = hit(EventType.CLICKED, number, 900, facts=alone)
+        click = hit(EventType.CLICKED, number, 900, facts=alone, source="sendgrid")
         store.record([click, hit(EventType.UNSUBSCRIBED, number, 900, facts=None)], now=seen_at)
     now = NOW + timedelta(seconds=1_300)
     settled = store.snapshot("spring", n_cells=2, provisional=120.0, settled_at=now).tally
