@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from email_validator import EmailNotValidError, validate_email
-
 from abmail.errors import mask_address
 
 if TYPE_CHECKING:
@@ -108,6 +106,8 @@ def _plain_address(address: str) -> str | None:
 @lru_cache(maxsize=65_536)
 def _known_domain(domain: str) -> tuple[str, int] | None:
     """A domain that the library takes: its A-labels, and the octets of its longest form. Lists repeat their domains."""
+    from email_validator import EmailNotValidError, validate_email  # slow to load, and few addresses need it
+
     try:
         found = validate_email(f"a@{domain}", check_deliverability=False)
     except EmailNotValidError:
@@ -117,6 +117,8 @@ def _known_domain(domain: str) -> tuple[str, int] | None:
 
 
 def _checked_address(address: str) -> str:
+    from email_validator import EmailNotValidError, validate_email
+
     try:
         found = validate_email(address, check_deliverability=False)
         local = unicodedata.normalize("NFC", found.local_part.lower())

@@ -121,6 +121,13 @@ def test_what_runs_in_the_database_is_compared_and_counted(running: Path, capsys
     assert checked(capsys, "experiments/spring.yaml")[1] == ["AB305"]
 
 
+def test_a_database_without_people_judges_no_sizes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(TEXT + "analysis: {baseline: 0.04, mde: 0.01}\n")
+    with ab.Engine(f"sqlite:///{project / 'abmail.db'}", secret=b"sixteen bytes or more", project=project):
+        pass
+    assert checked(capsys)[:2] == (0, [])
+
+
 def test_the_name_of_a_test_that_has_ended_cannot_be_used_again(
     running: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,12 +8,8 @@ is too small.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
-from typing import Final
 
 __all__ = ["chance", "needed"]
-
-_NORMAL: Final = NormalDist()
 
 
 def chance(*, baseline: float, effect: float, n: float, cells: int, alpha: float) -> float:
@@ -32,7 +28,8 @@ def chance(*, baseline: float, effect: float, n: float, cells: int, alpha: float
     """
     null, alternative = _spreads(baseline, effect)
     root = math.sqrt(n / cells)
-    return _NORMAL.cdf((effect * root - _quantile(alpha, cells) * null) / alternative)
+    z = (effect * root - _quantile(alpha, cells) * null) / alternative
+    return 0.5 * math.erfc(-z / math.sqrt(2))
 
 
 def needed(*, baseline: float, effect: float, power: float, cells: int, alpha: float) -> int:
@@ -43,7 +40,7 @@ def needed(*, baseline: float, effect: float, power: float, cells: int, alpha: f
         13018
     """
     null, alternative = _spreads(baseline, effect)
-    root = (_quantile(alpha, cells) * null + _NORMAL.inv_cdf(power) * alternative) / effect
+    root = (_quantile(alpha, cells) * null + _z(power) * alternative) / effect
     return math.ceil(cells * max(root, 0.0) ** 2)
 
 
@@ -57,4 +54,11 @@ def _spreads(baseline: float, effect: float) -> tuple[float, float]:
 
 def _quantile(alpha: float, cells: int) -> float:
     """Two-sided, at 2 alpha / cells for each pair."""
-    return _NORMAL.inv_cdf(1 - alpha / cells)
+    return _z(1 - alpha / cells)
+
+
+def _z(share: float) -> float:
+    """Quantile of the standard normal distribution."""
+    from statistics import NormalDist  # slow to load, and most definitions have no need of it
+
+    return NormalDist().inv_cdf(share)

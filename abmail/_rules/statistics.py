@@ -441,12 +441,12 @@ RULES: Final[tuple[Check, ...]] = (
 
 
 def _mails(case: Case) -> int | None:
-    """Mails that are compared; None where the list is not known as a whole."""
+    """Mails that are compared; None where the list is not known as a whole, or holds nobody."""
     if case.around.people is None or case.around.people.is_sample:
         return None
     allocation = case.experiment.allocation
     share = allocation.first_wave if allocation.policy == "test_then_send" else 1.0
-    return round(len(case.people) * (1 - case.experiment.audience.holdout) * share)
+    return round(len(case.people) * (1 - case.experiment.audience.holdout) * share) or None
 
 
 def _needed(case: Case, mde: float, baseline: float) -> int:
