@@ -6,8 +6,10 @@ import errno
 import os
 import socket
 import stat
+import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -23,6 +25,7 @@ __all__ = ["BackgroundServer", "serve"]
 
 _GRACE_SECONDS: Final = 5
 _KILL_SECONDS: Final = 20  # longer than a writer may take to store what is left
+_TURN_SECONDS: Final = 0.0005
 _BACKLOG: Final = 1_024
 _ACCESS: Final = "[%(time)s] %(addr)s %(method)s %(status)d %(dt_ms).1f ms"  # no path: a URL holds a reader's token
 _LOGGING: Final = {
@@ -84,7 +87,13 @@ def serve(
         log_access=access_log, log_access_format=_ACCESS,
     )  # fmt: skip
     server.on_startup(on_start)
-    server.serve(target_loader=factory, wrap_loader=False)
+    server.serve(target_loader=partial(_prepared, factory), wrap_loader=False)
+
+
+def _prepared(factory: Callable[[], Any]) -> Any:
+    """Make the application in a worker, where no reader may wait long for the thread that stores and judges."""
+    sys.setswitchinterval(_TURN_SECONDS)
+    return factory()
 
 
 def _require_free(host: str, port: int) -> str:

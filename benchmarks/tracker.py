@@ -52,7 +52,9 @@ message: {template: mails/load.html.j2, from: news@example.com}
 allocation: {policy: uniform}
 """
 CONNECTIONS = 32
-PORT = 8_719
+with socket.socket() as _listener:
+    _listener.bind(("127.0.0.1", 0))
+    PORT = int(_listener.getsockname()[1])
 _LUA = """\
 local paths, agents = {}, {}
 for line in io.lines("FOLDER/paths") do paths[#paths + 1] = line end
