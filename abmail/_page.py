@@ -11,6 +11,7 @@ how the tags lie does not depend on where the pieces end.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from html import unescape
 from html.entities import html5
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +53,7 @@ _REFERENCE = re.compile(r"&(?:#[0-9]++;?|#[xX][0-9A-Fa-f]++;?|[A-Za-z][A-Za-z0-9
 _ENDS = "".join(map(chr, range(0x21)))
 _OPEN_END = re.compile(r"</?\Z")
 _APART = Text("", before=False, after=False)  # keeps two texts apart
+_MOST_REMEMBERED = 1024  # pieces of templates, whichever definition has them
 _PATIENCE = 32  # pieces in which one tag may lie before what remains is read as a whole
 
 
@@ -225,9 +227,9 @@ class PageCutter:
         return Page(found)
 
     def _stretch(self, piece: str) -> _Stretch:
-        stretch = _stretch(piece)
-        if piece in self._fixed:
-            self._known[piece] = stretch
+        if piece not in self._fixed:
+            return _stretch(piece)
+        stretch = self._known[piece] = _remembered(piece)
         return stretch
 
     def _tail(self, piece: str, begin: int) -> _Stretch:
@@ -235,7 +237,7 @@ class PageCutter:
             return _stretch(piece[begin:])
         key = (piece, begin)
         if key not in self._known_tails:
-            self._known_tails[key] = _stretch(piece[begin:])
+            self._known_tails[key] = _remembered(piece[begin:])
         return self._known_tails[key]
 
     def _go_on(self, rest: str, piece: str) -> tuple[_Stretch, ...]:
@@ -255,6 +257,12 @@ def _stretch(html: str, *, ended: bool = False) -> _Stretch:
     if "<" not in html:
         return _Stretch((html,) if html else (), (), Passage(html), None, "")
     return _Reader(html).read(ended=ended)
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _remembered(html: str) -> _Stretch:
+    """The same for a piece of a template, which other definitions may share."""
+    return _stretch(html)
 
 
 class _Reader:
