@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -81,7 +81,12 @@ class Chosen:
 
     def rules(self, around: Around) -> tuple[Check, ...]:
         """The rules that are asked and can judge."""
-        return tuple(each for each in RULES if self.takes(each.rule.code) and each.can_judge(around))
+        return tuple(each for each in _taken(self) if each.can_judge(around))
+
+
+@lru_cache(maxsize=16)
+def _taken(chosen: Chosen) -> tuple[Check, ...]:
+    return tuple(each for each in RULES if chosen.takes(each.rule.code))
 
 
 # --- explaining -------------------------------------------------------------------------------------------------------
