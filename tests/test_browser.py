@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import default as default_policy
 from pathlib import Path
+from typing import Final, Literal
 
 import pytest
 from mailserver import Recorder, free_port, recording
@@ -51,6 +52,7 @@ WORDS = {
     "en": ("Unsubscribe", "You are unsubscribed", "This link does not work"),
     "ja": ("配信停止", "配信を停止しました", "このリンクは開けません"),
 }
+SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 LOCALES = {"en": "en-US", "ja": "ja-JP"}
 SCREENS: dict[str, ViewportSize] = {"phone": {"width": 360, "height": 740}, "desktop": {"width": 1280, "height": 800}}
 
@@ -204,12 +206,12 @@ def test_the_pages_fit_every_screen_and_can_be_read_in_the_dark(
     offer, _, bad = WORDS[language]
     pages = {f"/u/{sign('u', mailing.message_id)}": offer, "/u/cut-off": bad, f"/c/{'x' * 50}?u=y": bad}
     for screen in SCREENS.values():
-        for scheme in ("light", "dark"):
+        for scheme in SCHEMES:
             context = chromium.new_context(
                 user_agent=AGENT,
                 locale=LOCALES[language],
                 viewport=screen,
-                color_scheme=scheme,  # type: ignore[arg-type]
+                color_scheme=scheme,
             )
             page, _ = watched(context)
             for path, title in pages.items():
