@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 from abmail._moments import cluster_codes
 
@@ -158,4 +157,6 @@ def _freedom(size: Floats, spread: float) -> float:
 
 def _price(freedom: float) -> float:
     """How much more variance a normal law must have to reach as far as Student's does."""
+    from scipy.special import ndtri, stdtrit
+
     return float(stdtrit(freedom, _TAIL) / ndtri(_TAIL)) ** 2

@@ -222,7 +222,7 @@ class Mailing:
 
     def _within_limits(self, now: datetime) -> Evidence:
         """What is known, once the cells that broke a limit are stopped."""
-        evidence = self.evidence(now)
+        evidence = self.evidence(now, settled=True)
         if not self.world.guarded:
             return evidence
         broken = (StoppedArm(cell=c, at=now, reason=why, by="guardrail") for c, why in breaches(evidence))
@@ -293,16 +293,21 @@ class Mailing:
         days = (moment - self.epochs[0].opened_at) / timedelta(days=1) if self.epochs else 0.0
         return self.world.level(local.hour + local.minute / 60, days)
 
-    def evidence(self, now: datetime) -> Evidence:
-        """All that is known at a moment, as the engine would read it from its database."""
+    def evidence(self, now: datetime, *, settled: bool = False) -> Evidence:
+        """All that is known at a moment, as the engine would read it from its database.
+
+        With ``settled``, answers whose verdict may still change don't count yet.
+        """
+        young = self.experiment.metrics.provisional.total_seconds() if settled else 0.0
         waiting = self._waiting(now) if self.stored.state == "running" else 0
         sent = sum(len(taken) for taken in self.people)
         return Evidence(
             stored=self.stored,
             experiment=self.experiment,
             epochs=tuple(self.epochs),
-            tally=self._tally(now),
-            strata=self._strata(now),
+            tally=self._tally(now, young),
+            strata=self._strata(now, young),
+            provisional=young,
             states={State.QUEUED: waiting, State.SENT: sent},
             last_send={epoch.number: epoch.opened_at for epoch in self.epochs},
             unsettled={},
@@ -329,14 +334,14 @@ class Mailing:
             ]
         return tuple(found)
 
-    def _strata(self, now: datetime) -> dict[str, Tally]:
+    def _strata(self, now: datetime, young: float) -> dict[str, Tally]:
         """The counts of each segment, where segments have weights of their own."""
         if self.setup.experiment.allocation.segments is None:
             return {}
-        found = ((name, self._tally(now, segment=i)) for i, name in enumerate(self.setup.truth.names) if name)
+        found = ((name, self._tally(now, young, segment=i)) for i, name in enumerate(self.setup.truth.names) if name)
         return {name: tally for name, tally in found if len(tally.n)}
 
-    def _tally(self, now: datetime, *, segment: int | None = None) -> Tally:
+    def _tally(self, now: datetime, young: float, *, segment: int | None = None) -> Tally:
         """The counts of the store: sends, and answers that have come in, in its bins; of one segment or of all."""
         n_cells, metric = len(self.experiment.cells), self.experiment.metrics.primary
         rows: list[tuple[Integers, ...]] = []
@@ -347,8 +352,8 @@ class Mailing:
             cells, passed = dealt[mine], (now - epoch.opened_at).total_seconds()
             sends = np.bincount(cells, minlength=n_cells)
             rows.append(_rows(epoch.number, np.arange(n_cells), np.zeros(n_cells, dtype=np.int64), sends))
-            for delays in (waits, *harms):
-                come = np.flatnonzero(delays[mine] <= passed)
+            for delays, known in ((waits, passed - young), *((each, passed) for each in harms)):
+                come = np.flatnonzero(delays[mine] <= known)
                 bins = (delays[mine][come] // BIN_SECONDS).astype(np.int64)
                 key, count = np.unique(bins * n_cells + cells[come], return_counts=True)
                 rows.append(_rows(epoch.number, key % n_cells, key // n_cells, count))

@@ -59,8 +59,7 @@ class Metrics:
         guardrails: Highest accepted rate of each unwanted event, fraction in [0, 1].
         value: What mails bring in, such as revenue; nothing where it is absent.
         attribution: Time after the send in which a conversion or reply belongs to the mail; ``window`` if absent.
-        provisional: How long an open or click waits before shares and stops go by it: a later one may show it was a
-            machine's.
+        provisional: How long an open or click waits before shares go by it, as it may still prove a machine's.
         sources: Whose reports count where several report the same; by default the own tracker, else the first.
     """
 

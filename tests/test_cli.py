@@ -409,21 +409,25 @@ def test_serve_tracks_what_a_reader_of_a_delivered_mail_does(applied: Path) -> N
     assert sum(arm["unsubscribes"] for arm in report["arms"]) == 1
 
 
-def test_stored_events_are_judged_anew_and_what_changes_is_shown(applied: Path) -> None:
+def test_stored_events_are_judged_anew_and_what_changes_is_shown(
+    applied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from abmail.store import Store
 
     run(applied, "send", "subjects", "--until-done", "--yes")
-    noon = datetime.now(UTC) + timedelta(hours=1)
+    soon = datetime.now(UTC) + timedelta(seconds=40)
     with Store(f"sqlite:///{applied / 'abmail.db'}") as store:
         mail = next(iter(store.messages("subjects"))).id
         browser = RequestFacts(agent=Agent.BROWSER, family="chrome/windows")
         clicks = [
-            Event(type=EventType.CLICKED, at=noon + timedelta(seconds=3 * n), message_id=mail, link=n, facts=browser)
+            Event(type=EventType.CLICKED, at=soon + timedelta(seconds=3 * n), message_id=mail, link=n, facts=browser)
             for n in (1, 2, 3)
         ]
-        store.record(clicks, now=noon + timedelta(days=1))
-        with store._write() as db:  # as an older version, which knew no bursts, had left it
-            db.execute(sa.text("UPDATE events SET verdict = 'human', reasons = 0, rules = 0 WHERE type = 'clicked'"))
+        with monkeypatch.context() as older:  # a version that knew no bursts
+            older.setattr("abmail._verdict_rules._note_bursts", lambda *_: None)
+            store.record(clicks, now=soon + timedelta(days=1))
+        with store._write() as db:
+            db.execute(sa.text("UPDATE events SET rules = 0 WHERE type = 'clicked'"))
     shown = run(applied, "events", "rejudge", "--dry-run", status=1).stdout
     assert "subjects: 3 verdicts would change" in shown
     assert "3 clicked: human -> machine" in shown

@@ -37,7 +37,7 @@ def needed(*, baseline: float, effect: float, power: float, cells: int, alpha: f
 
     Example:
         >>> needed(baseline=0.2, effect=0.02, power=0.8, cells=2, alpha=0.05)
-        13018
+        13019
     """
     null, alternative = _spreads(baseline, effect)
     root = (_quantile(alpha, cells) * null + _z(power) * alternative) / effect
