@@ -20,7 +20,7 @@ from abmail.errors import ConfigError, WebhookError
 from abmail.events import Event, EventType, Signer
 from abmail.webhooks import Batch, adapter_class, configure, parse, providers
 
-DATA = Path(os.environ.get("ABMAIL_DATA", "missing")) / "webhooks"
+DATA = Path(os.environ.get("ABMAIL_DATA", Path(__file__).parents[1].parent / "shared" / "data")) / "webhooks"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="ABMAIL_DATA names no folder with the published payloads")
 
 
