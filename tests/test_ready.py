@@ -248,7 +248,7 @@ def test_completing_loads_none_of_the_heavy_libraries(experiments: Path) -> None
         (["check", "--fromat", "text"], "'--format'"),
         (["check", "--format", "serif"], "sarif"),
         (["new", "x", "--kind", "Subjekt"], "subject"),
-        (["explain", "AB2O2"], "'AB202"),
+        (["explain", "opens-decid"], "'opens-decide"),
         (["check", "--select", "opens-decides"], "'opens-decide'"),
         (["plan", "sprng"], "spring"),
         (["preview", "sprng"], "spring"),
