@@ -43,6 +43,8 @@ def test_the_demo_runs_twice_in_a_row_with_the_same_outcome(folder: Path) -> Non
 
 
 def test_the_folder_it_leaves_is_a_project_whose_counts_equal_a_recount(folder: Path) -> None:
+    if not folder.exists():  # another process runs the test before
+        run_demo(folder, recipients=700, seed=7)
     project = Project.find(folder, environ={})
     with Engine(project.database, secret=b"0123456789abcdef") as engine:
         kept = engine.store.tally("spring-webinar", n_cells=8)
