@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -63,15 +64,15 @@ def located(url: str, root: Path) -> str:
     return f"{kind}:///{root.resolve() / path}" if relative else url
 
 
-class _People:
+class _People(ABC):
     """A list, read when it is first asked for."""
 
     is_sample = False
 
-    @cached_property
+    @property
+    @abstractmethod
     def everybody(self) -> tuple[Recipient, ...]:
         """All of the list."""
-        raise NotImplementedError
 
     @cached_property
     def columns(self) -> frozenset[str]:

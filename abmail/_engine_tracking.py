@@ -15,6 +15,7 @@ from abmail.store import CrowdHit, Store, StoredMessage
 __all__ = ["TrackingSide"]
 
 _LOOK_AGAIN: Final = timedelta(seconds=10)
+_DIGESTED: Final = 1_000
 
 
 class TrackingSide:
@@ -71,3 +72,8 @@ class TrackingSide:
             stored = self.store.experiments()
             known = self._keeps_requests = (now, any(self._definitions.of(each).keeps_requests for each in stored))
         return known[1]
+
+    def _digest_all(self, clock: Callable[[], datetime]) -> None:
+        """Judge and record all that the tracker has seen so far."""
+        while self.digest(limit=_DIGESTED, now=clock())[0]:
+            pass

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, overload
@@ -18,7 +18,7 @@ from abmail._allocation_report import allocation_report
 from abmail._analysis import Evidence, curve_of, policy_counts, report_on
 from abmail._breakdown import breakdown, counts_by_segment
 from abmail._delivery import Definitions, Delivery, cells_of
-from abmail._engine_tracking import TrackingSide
+from abmail._engine_people import PeopleSide
 from abmail._engine_values import Applied, Opened, Scheduled, Status, Tick, Tracked
 from abmail._habits import history_of
 from abmail._intake import Ingested, take_in
@@ -26,7 +26,6 @@ from abmail._machine_report import machine_report
 from abmail._opening import next_opening
 from abmail._outbox import Sent
 from abmail._past import Past, past_of
-from abmail._person import person_data
 from abmail._plan_report import PlanReport
 from abmail._planner import Planner
 from abmail._planning import Change, Plan
@@ -52,10 +51,8 @@ from abmail.spec import Cell, Experiment
 from abmail.stats import Counts, PlanMethod
 from abmail.store import (
     Epoch,
-    Forgotten,
     Recorded,
     Release,
-    Retired,
     State,
     StoppedArm,
     Store,
@@ -83,11 +80,10 @@ __all__ = [
 ]
 
 _RETRIED: Final = ("failed", "expired", "uncertain")
-_DIGESTED: Final = 1_000
 _DEFAULT_TRACKER: Final = "http://127.0.0.1:8025"
 
 
-class Engine(TrackingSide):
+class Engine(PeopleSide):
     """Runs experiments on one database.
 
     Args:
@@ -494,11 +490,6 @@ class Engine(TrackingSide):
         """
         return take_in(self.store, export, refused=refused, told=told, now=now or self._clock())
 
-    def _digest_all(self, clock: Callable[[], datetime]) -> None:
-        """Judge and record all that the tracker has seen so far."""
-        while self.digest(limit=_DIGESTED, now=clock())[0]:
-            pass
-
     def rejudge(self, name: str, *, apply: bool = True, now: datetime | None = None) -> Rejudgement:
         """Judge an experiment's events by the rules of today, and correct the counts by what that changes.
 
@@ -519,52 +510,6 @@ class Engine(TrackingSide):
         if apply:
             self.store.rejudge(name, now=now)
         return found
-
-    # -- people -----------------------------------------------------------------------------------------------------
-
-    def forget(self, email: str, *, now: datetime | None = None, dry_run: bool = False) -> Forgotten:
-        """Erase a person everywhere but in the counts, and see to it that no mail goes to them again.
-
-        Harmless when repeated. The address stays known by a keyed hash alone: an import leaves it out.
-
-        Args:
-            email: The address, normalised.
-            now: Time of the deed.
-            dry_run: Only say what would be erased.
-
-        Raises:
-            StoreError: A mail to the person is on its way at this moment.
-        """
-        moment = now or self._clock()
-        if not dry_run:  # a note that comes later would name a mail that nobody knows any more
-            self._digest_all(lambda: moment)
-        found = self.store.forget(email, now=moment, dry_run=dry_run)
-        known = bool(found.recipient) and self._timing.forget(found.recipient, dry_run=dry_run)
-        return replace(found, in_send_times=known)
-
-    def person(self, email: str) -> dict[str, object]:
-        """All that is kept of a person, JSON-able.
-
-        Args:
-            email: The address, normalised.
-        """
-        return person_data(email, self.store.holdings(email), variant=self._variant, model=self._timing.file)
-
-    def _variant(self, experiment: str, cell: int) -> str:
-        return self._definitions.of(self.store.experiment(experiment)).cells[cell].name
-
-    def retire(self, *, keep: timedelta, now: datetime | None = None, dry_run: bool = False) -> Retired:
-        """Drop what tells of people and is older than a stretch of time; reports stay as they are.
-
-        Args:
-            keep: How long it is kept.
-            now: Time of the deed.
-            dry_run: Only say what would be dropped.
-        """
-        moment = now or self._clock()
-        if not dry_run:
-            self._digest_all(lambda: moment)
-        return self.store.retire(before=moment - keep, now=moment, dry_run=dry_run)
 
     def hosted(self, message_id: str) -> str | None:
         """A sent mail as a page for a browser; None where there is no such mail.

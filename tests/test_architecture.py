@@ -33,7 +33,7 @@ PRIVATE: dict[str, str] = {
     "_ci": "project", "_fix": "check", "_fix_files": "check", "_spec_versions": "spec",
     "_findings_github": "diagnostics", "_findings_json": "diagnostics", "_findings_junit": "diagnostics",
     "_findings_sarif": "diagnostics", "_findings_text": "diagnostics",
-    "_event_notes": "events", "_journal": "store", "_engine_tracking": "engine",
+    "_event_notes": "events", "_journal": "store", "_engine_tracking": "engine", "_engine_people": "engine",
     "_hash": "recipient", "_table": "recipient",
     "_web_conversions": "web",
     "_web_hits": "web", "_web_writer": "web", "_web_endpoints": "web", "_web_pages": "web", "_web_webhooks": "web",

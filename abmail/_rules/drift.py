@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -18,7 +19,7 @@ __all__ = ["RULES"]
 _ANEW: Final = "end the test with `abmail stop {name}`, and give the new one a name of its own"
 
 
-class _Drift(Check):
+class _Drift(Check, ABC):
     needs = ("earlier",)
 
     def find(self, case: Case) -> Iterator[Finding]:
@@ -27,9 +28,9 @@ class _Drift(Check):
         if old is not None:
             yield from self.compare(old, case)
 
+    @abstractmethod
     def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
         """Say what differs."""
-        raise NotImplementedError
 
 
 class SaltChanged(_Drift):
