@@ -82,10 +82,24 @@ def expected_loss(a: ArrayLike, b: ArrayLike) -> Floats:
     first, second = _parameters(a, b)
     if len(first) == 1:
         return np.zeros(1)
-    centre, width, low, high = _bells(first, second)
-    # a rate changes with its log odds as p (1 - p): a bell of its own, which wide posteriors would step over
-    x, weight = _grid(np.append(centre, 0.0), np.append(width, 1.0), low.min(), high.max())
+    x, weight = _loss_grid(first, second)
     return _losses(x, weight, _log_below(first, second, x))
+
+
+def best_and_loss(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """`p_best` and `expected_loss` of one case, each (n_arms,), from one quadrature."""
+    if len(a) == 1:
+        return np.ones(1), np.zeros(1)
+    x, weight = _loss_grid(a, b)
+    below = _log_below(a, b, x)
+    return _chances(a, b, x, weight, below), _losses(x, weight, below)
+
+
+def _loss_grid(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Nodes and weights over the mass of all posteriors, those of `_chances` among it."""
+    centre, width, low, high = _bells(a, b)
+    # a rate changes with its log odds as p (1 - p): a bell of its own, which wide posteriors would step over
+    return _grid(np.append(centre, 0.0), np.append(width, 1.0), low.min(), high.max())
 
 
 def _chances(a: Floats, b: Floats, x: Floats, weight: Floats, below: Floats) -> Floats:

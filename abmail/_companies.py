@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from abmail import _tables as t
+from abmail._company import home_of
 from abmail._records import CompanyMails, State, Tracking
-from abmail.recipient import email_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,4 +59,4 @@ def _rows(
     db: sa.Connection, query: sa.Select[tuple[object, ...]], known: dict[str, str]
 ) -> Iterator[tuple[_Place, sa.Row[tuple[object, ...]]]]:
     for row in db.execute(query, known, execution_options={"yield_per": _BATCH}):
-        yield (row.epoch, row.cell, row.stratum, email_domain(row.email)), row
+        yield (row.epoch, row.cell, row.stratum, home_of(row.email)), row

@@ -17,6 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from abmail import _tables as t
+from abmail._company import company_of
 from abmail._connection import BATCH, batches
 from abmail._records import State, to_event
 from abmail._releases import Releases
@@ -302,9 +303,12 @@ def _drop_events(db: sa.Connection, keys: Sequence[str]) -> None:
 
 
 def _cut_loose(db: sa.Connection, mails: Sequence[Any], company: _Company, *, now: datetime) -> None:
-    """Give mails to stand-ins, one for each person, under new ids; colleagues stay colleagues."""
+    """Give mails to stand-ins, one for each person, under new ids; colleagues stay colleagues, and nobody else is."""
     people = {mail.recipient: f"erased-{secrets.token_hex(12)}" for mail in mails}
-    homes = {people[mail.recipient]: company(email_domain(mail.email)) for mail in mails}
+    homes = {}
+    for mail in mails:
+        stand_in = people[mail.recipient]
+        homes[stand_in] = company(company_of(email_domain(mail.email)) or stand_in)
     moved = {mail.id: secrets.token_hex(16) for mail in mails}
     if not mails:
         return

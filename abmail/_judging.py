@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from abmail import _tables as t
+from abmail._company import company_of
 from abmail._event_types import EventType, Verdict
-from abmail._verdict_company import company_of
 from abmail._verdict_reasons import NO_REASON, RULES_VERSION, Reason, given_reasons
 from abmail._verdict_rules import (
     NETWORK,

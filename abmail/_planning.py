@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail._company import home_of
 from abmail._hash import HASH_BITS, hash52_array
 from abmail.assign import HOLDOUT, assign_array, salt_of, unit_of
 from abmail.audience import in_segment
@@ -240,7 +241,7 @@ class Plan:
 
 
 def units(experiment: Experiment, recipients: Sequence[Recipient]) -> list[str]:
-    """The text that is hashed for each recipient: the id, or the mail domain where the company is the unit."""
+    """The text that is hashed for each recipient: the id, or the company's domain where it is the unit (`unit_of`)."""
     unit = experiment.audience.unit
     if unit == "recipient":  # a list of a million need not be taken apart for nothing
         return [r.id for r in recipients]
@@ -298,7 +299,7 @@ def select(experiment: Experiment, everybody: Iterable[Candidate]) -> Selection:
 
 
 def company_sizes(experiment: Experiment, everybody: Iterable[Candidate]) -> list[int]:
-    """How many of those who get a mail each company has, by mail domain.
+    """How many of those who get a mail each company has, by mail domain (see `home_of`).
 
     Raises:
         ValueError: The company is not the unit, or the audience is empty.
@@ -311,7 +312,7 @@ def company_sizes(experiment: Experiment, everybody: Iterable[Candidate]) -> lis
     sizes: Counter[str] = Counter()
     for portion in audience(experiment, everybody):
         chosen = (one.recipient for one, held in zip(portion.members, portion.held, strict=True) if not held)
-        sizes.update(email_domain(recipient.email) for recipient in chosen)
+        sizes.update(home_of(recipient.email) for recipient in chosen)
     if not sizes:
         raise ValueError("icc was given, but the audience has no companies yet: import a list first")
     return list(sizes.values())

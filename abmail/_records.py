@@ -386,7 +386,7 @@ class Tally:
 
 
 class ValuedMail(NamedTuple):
-    """A mail that brought something in: its epoch and cell, its reader's mail domain, and the sum of its values."""
+    """A mail that brought something in: its epoch and cell, its reader's company (`home_of`), the sum of its values."""
 
     epoch: int
     cell: int

@@ -55,6 +55,7 @@ _STEPS = 90
 _PATIENCE = 15  # steps before the search halves now and then
 _FARTHEST_SPARE = -1e9
 _ROUNDS = 40
+_ROUNDS_BEFORE = 2
 _ENOUGH = 1e-11
 _ROUNDING = 1e-12
 _ON_TIME = 1e-9
@@ -190,26 +191,46 @@ class EpochScore:
     def lift_ends(self, squared: Floats) -> tuple[Floats, Floats]:
         """`lift_interval` where the sum may be ``squared`` times its variance away, squared.
 
-        With the rates held fixed the ends solve a quadratic; with the rates of those ends the next one, and so on.
+        With the rates held fixed the ends solve a quadratic; with the rates of those ends the next one. As long as both
+        rates stay within [0, 1] the ends are roots of a polynomial of degree four, found from there by Newton's steps.
         """
         a, b, m, s = self.rate_a, self.rate_b, self.mean, self.share_b
-        ratio = np.broadcast_to(_divide(b, a, 0.0), (2, *b.shape))
-        for _ in range(_ROUNDS):
+        ratio = np.stack([_divide(b, a, 0.0)] * 2)
+        for _ in range(_ROUNDS_BEFORE):
             p_a = np.minimum(_divide(m, 1 - s + s * ratio, 1.0), 1.0)
             p_b = np.clip(ratio * p_a, 0.0, 1.0)
             spread_a = a**2 - squared * self.noise_a * p_a * (1 - p_a)
             spread_b = b**2 - squared * self.noise_b * p_b * (1 - p_b)
             root = a * b + np.sqrt(np.maximum((a * b) ** 2 - spread_a * spread_b, 0.0))
-            low, high = _divide(spread_b[0], root[0], -1.0), _divide(root[1], spread_a[1], -1.0)
-            before, ratio = ratio, np.stack((low, high))
-            settled = np.logical_and(*(np.abs(ratio - before) <= _ENOUGH * ratio))
+            ratio = np.stack((_divide(spread_b[0], root[0], -1.0), _divide(root[1], spread_a[1], -1.0)))
+        quartic = self._lift_quartic(squared)
+        for _ in range(_ROUNDS):
+            value, slope = _horner(quartic, ratio)
+            move = value / np.where(slope == 0, np.inf, slope)
+            ratio = ratio - move
+            settled = (np.abs(move) <= _ENOUGH * ratio).all(axis=0)
             if settled.all():
                 break
-        sound = settled & (p_a * np.maximum(ratio, 1.0) < 1).all(axis=0)
+        p_a = m / np.maximum(1 - s + s * ratio, _SMALLEST_RATIO)
+        inside = (p_a * np.maximum(ratio, 1.0) < 1).all(axis=0)
+        sound = settled & inside & (b > 0) & (ratio[0] * a <= b) & (b <= ratio[1] * a)
         if sound.all():
             return ratio[0] - 1, ratio[1] - 1
         exact = self.lift_interval(lambda variance: np.sqrt(squared * variance))
         return np.where(sound, ratio[0] - 1, exact[0]), np.where(sound, ratio[1] - 1, exact[1])
+
+    def _lift_quartic(self, squared: Floats) -> tuple[Floats, ...]:
+        """Coefficients, highest power first, of what is 0 at both ends of the interval for p_b / p_a."""
+        a, b, m, s, u = self.rate_a, self.rate_b, self.mean, self.share_b, 1 - self.share_b
+        c_0, c_1, c_2 = b * u, b * s - a * u, -a * s  # (b - ratio a) times the mean of 1 and ratio by shares
+        allowed = squared * m
+        return (
+            c_2**2,
+            2 * c_1 * c_2 - allowed * self.noise_a * s,
+            c_1**2 + 2 * c_0 * c_2 - allowed * (self.noise_b * (s - m) + self.noise_a * (u - m)),
+            2 * c_0 * c_1 - allowed * self.noise_b * u,
+            c_0**2,
+        )
 
     def latest(self) -> EpochScore:
         """The sums at the latest look alone, (..., 1)."""
@@ -549,6 +570,15 @@ def ratio_or_nan(top: Floats, bottom: Floats) -> Floats:
 def ratio_or_zero(top: Floats, bottom: Floats) -> Floats:
     """``top / bottom``, 0 where ``bottom`` is not positive."""
     return _divide(top, bottom, 0.0)
+
+
+def _horner(coefficients: tuple[Floats, ...], x: Floats) -> tuple[Floats, Floats]:
+    """Value and slope of a polynomial, highest power first."""
+    value, slope = coefficients[0] * x + coefficients[1], coefficients[0]
+    for coefficient in coefficients[2:]:
+        slope = slope * x + value
+        value = value * x + coefficient
+    return value, slope
 
 
 def _divide(top: Floats, bottom: Floats, otherwise: float) -> Floats:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from abmail import _tables as t
+from abmail._company import home_of
 from abmail._records import State, ValuedMail
 from abmail.events import HUMAN_LIKELY
-from abmail.recipient import email_domain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def values_of(db: sa.Connection, name: str, event: str, *, window: float, source
             continue
         if (row.at - row.attempted_at).total_seconds() < window:
             total[row.id] += _value(row.body)
-            place[row.id] = row.epoch, row.cell, email_domain(row.email)
+            place[row.id] = row.epoch, row.cell, home_of(row.email)
     # By what they are, not by their ids: sums stay the same to the last bit when a mail gets a new one.
     return tuple(sorted((ValuedMail(*place[mail], total[mail]) for mail in total), key=_in_order))
 

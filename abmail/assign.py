@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail._company import company_of
 from abmail._hash import HASH_BITS, hash52, hash52_array, in_chunks
 from abmail.spec import Experiment
 
@@ -65,8 +66,11 @@ class Assignment:
 
 
 def unit_of(recipient_id: str, domain: str, unit: str) -> str:
-    """The text that is hashed: the recipient's id, or with ``unit="company"`` the mail domain, shared by colleagues."""
-    return domain if unit == "company" else recipient_id
+    """The text that is hashed: the recipient's id, or with ``unit="company"`` the mail domain, shared by colleagues.
+
+    People whose mailboxes are where everybody can have one (gmail.com) are nobody's colleagues.
+    """
+    return (company_of(domain) or recipient_id) if unit == "company" else recipient_id
 
 
 def salt_of(experiment: Experiment) -> str:
@@ -85,7 +89,7 @@ def assign(
 
     Args:
         experiment: The definition; its salt and holdout are used.
-        unit_id: The recipient's id (the mail domain where the unit is the company, see `unit_of`).
+        unit_id: The recipient's id (what `unit_of` says where the unit is the company).
         weights: (n_cells,) shares that sum to 1.
         epoch: Number of the epoch, copied into the result.
 

@@ -157,7 +157,7 @@ class Audience:
     Attributes:
         segment: Expression over the attributes; everybody where it is absent.
         holdout: Share that gets no mail, fraction in [0, 1).
-        unit: What is assigned as one: a recipient, or all recipients of one mail domain.
+        unit: What is assigned as one: a recipient, or all recipients of one company, by mail domain.
     """
 
     segment: Expression | None = None

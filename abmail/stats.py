@@ -19,7 +19,7 @@ import numpy as np
 
 from abmail._arms import arm_index, arm_names
 from abmail._balance import Balance, balance
-from abmail._bayes import credible_interval, expected_loss, p_best, value_remaining
+from abmail._bayes import best_and_loss, credible_interval, expected_loss, p_best, value_remaining
 from abmail._boundary import check_alpha, dunnett_level, dunnett_p_value, obrien_fleming
 from abmail._clusters import Clusters
 from abmail._comparison import ArmResult, Belief, Comparison, Contrast, Decision, MethodInfo
@@ -446,7 +446,7 @@ def _arm_results(
 
 def _beliefs(a: Floats, b: Floats, alpha: float) -> tuple[Belief, ...]:
     """What the posteriors Beta(a, b) of all arms say."""
-    columns = p_best(a, b), expected_loss(a, b), *credible_interval(a, b, alpha)
+    columns = *best_and_loss(a, b), *credible_interval(a, b, alpha)
     return tuple(
         Belief(p_best=best, expected_loss=loss, credible_lower=low, credible_upper=high)
         for best, loss, low, high in zip(*(column.tolist() for column in columns), strict=True)

@@ -636,7 +636,7 @@ class Store(Rejudging):
 
         With ``by``, the counts also for each value of that attribute of the recipients (``domain``, ``hour``). With
         ``valued``, a type of event, what each mail brought in by such events within ``belongs_within`` seconds; with
-        ``companies``, an outcome, what the recipients of each mail domain did within ``window`` seconds. Opens and
+        ``companies``, an outcome, what the recipients of each company did within ``window`` seconds. Opens and
         clicks are ``provisional`` for so many seconds; with ``settled_at``, a moment, those that are it still then are
         left out of the counts of everybody and of the strata.
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail._verdict_company import company_of
+from abmail._company import company_of
 from abmail._verdict_reasons import NO_REASON, Reason
 from abmail._verdict_rules import (
     Delivery,

@@ -175,6 +175,10 @@ def test_with_the_company_as_unit_colleagues_get_the_same_text_to_hash() -> None
     assert unit_of("r1", "example.co.jp", "recipient") == "r1"
 
 
+def test_people_who_share_only_their_mailbox_provider_are_no_colleagues() -> None:
+    assert [unit_of("r1", domain, "company") for domain in ("gmail.com", "docomo.ne.jp")] == ["r1", "r1"]
+
+
 @pytest.mark.parametrize("weights", [[0.5, 0.6], [-0.1, 1.1], [float("nan"), 1.0], [], [[0.5, 0.5]]])
 def test_weights_that_are_no_shares_are_refused_with_their_value(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights"):

@@ -361,10 +361,11 @@ def test_the_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "p")
 
 
-def test_where_companies_are_the_unit_their_people_stay_together(store_url: str) -> None:
+def test_where_companies_are_the_unit_their_people_stay_together_and_nobody_else(store_url: str) -> None:
     with Engine(store_url, transport=Memory(), secret=SECRET, clock=lambda: NOW) as engine:
         experiment = definition("spring", audience={"unit": "company"})
-        people = [Recipient(id=f"r{i}", email=f"p{i}@c{i // 5}.example.com") for i in range(200)]
+        homes = ["gmail.com" if i % 4 == 0 else f"c{i // 5}.example.com" for i in range(200)]
+        people = [Recipient(id=f"r{i}", email=f"p{i}@{home}") for i, home in enumerate(homes)]
         engine.apply(engine.plan(experiment, people, template="<p>Hi</p>"))
         engine.tick()
         engine.record_all(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abmail._verdict_company import company_of
+from abmail._company import company_of
 from abmail._verdict_facts import HONEYPOT_LINK
 from abmail._verdict_reasons import given_reasons, is_strict, names_of, verdict_of
 from abmail._verdict_rules import (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["company_of"]
+from abmail.recipient import email_domain
+
+__all__ = ["company_of", "home_of"]
 
 _EVERYBODYS: Final = frozenset(
     """
@@ -29,3 +31,12 @@ def company_of(domain: str) -> str:
     ('example.com', '')
     """
     return "" if domain in _EVERYBODYS else domain
+
+
+def home_of(email: str) -> str:
+    """What colleagues have in common: the company's domain, the whole address where everybody can have a mailbox.
+
+    >>> home_of("hanako@example.com"), home_of("hanako@gmail.com")
+    ('example.com', 'hanako@gmail.com')
+    """
+    return company_of(email_domain(email)) or email
