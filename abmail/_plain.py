@@ -8,6 +8,7 @@ addresses of the mail at hand.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from html import unescape
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ _VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})  # nothing is in
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all", re.IGNORECASE)
 _OTHER_SPACES = "\t\n\f\r"
 _BULLET = "-"
+_MOST_REMEMBERED = 256  # decoded texts
 
 
 class Text(NamedTuple):
@@ -53,8 +55,14 @@ class Text(NamedTuple):
         while "  " in text:  # each turn halves the longest run
             text = text.replace("  ", " ")
         if "&" in text or not text.isascii():
-            text = unescape(text).replace("\u00a0", " ")
+            text = _decoded(text).replace("\u00a0", " ")
         return cls(text.strip(" "), text.startswith(" "), text.endswith(" "))
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _decoded(text: str) -> str:
+    """With character references decoded: what fills up a preview text has a hundred, and is the same each time."""
+    return unescape(text)
 
 
 class Tag(NamedTuple):

@@ -308,6 +308,10 @@ class _Files(BaseLoader):
 
 
 def _environment(*, autoescape: bool, files: Mapping[str, str]) -> GuardedEnvironment:
+    return _new_environment(autoescape=autoescape, files=files) if files else _bare(autoescape)
+
+
+def _new_environment(*, autoescape: bool, files: Mapping[str, str]) -> GuardedEnvironment:
     # In a text, a line that holds only a tag leaves no empty line behind; HTML stays as it is written.
     loader = _Files(files)
     environment = GuardedEnvironment(
@@ -388,7 +392,8 @@ def _prepared(source: str, name: str, autoescape: bool) -> _Prepared:
 
 @lru_cache(maxsize=2)
 def _bare(autoescape: bool) -> GuardedEnvironment:
-    return _environment(autoescape=autoescape, files={})
+    """Without files; nothing of it changes but its budget, which each thread has for itself."""
+    return _new_environment(autoescape=autoescape, files={})
 
 
 def _variables(tree: nodes.Template, name: str) -> frozenset[str]:

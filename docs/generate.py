@@ -68,8 +68,11 @@ def reference() -> str:
 
 def _sections(group: click.Group, path: str) -> list[str]:
     sections: list[str] = []
-    for name in sorted(group.commands):
-        command = group.commands[name]
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None:
+            raise ValueError(f"{path} {name} is listed and not there")
         if isinstance(command, click.Group):
             sections += _sections(command, f"{path} {name}")
         else:

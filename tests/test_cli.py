@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import http.client
+import importlib
 import json
 import re
 import resource
@@ -456,7 +457,10 @@ def ask(url: str, method: str = "GET", body: str | None = None) -> int:
 
 def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:
     found: list[tuple[str, click.Command]] = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
         found += (
             commands(command, f"{prefix}{name} ") if isinstance(command, click.Group) else [(prefix + name, command)]
         )
@@ -491,3 +495,19 @@ def test_a_report_takes_a_second_look_and_compares_segments(applied: Path) -> No
     refused = run(applied, "report", "subjects", "--by", "stag", status=2)
     assert "no recipient of subjects has the attribute 'stag'; there are: domain, hour, name, stage" in refused.stderr
     assert "alpha is 5, must be in (0, 1)" in run(applied, "report", "subjects", "--alpha", "5", status=2).stderr
+
+
+def test_every_module_of_commands_is_in_the_table_that_loads_them() -> None:
+    folder = Path(__file__).parent.parent / "abmail" / "cli"
+    modules = {path.stem for path in folder.glob("_*.py") if "\nCOMMANDS = " in path.read_text(encoding="utf-8")}
+    for module in modules:
+        there = importlib.import_module(f"abmail.cli.{module}").COMMANDS
+        assert {command.name for command in there} <= set(cli.list_commands(click.Context(cli))), module
+
+
+def test_a_command_that_is_misspelt_is_told_with_the_nearest(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "abmail", "chek"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2
+    assert "check" in done.stderr.split("chek")[-1]

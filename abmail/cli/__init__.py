@@ -5,6 +5,7 @@ Exit status: 0 clean, 1 findings, 2 cannot judge or bad usage, 3 a fault of abma
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Sequence
@@ -13,27 +14,28 @@ from typing import Final
 import click
 
 from abmail._values import nearest
-from abmail.cli import (
-    _complete,
-    _definitions,
-    _events,
-    _outbox,
-    _people,
-    _plan,
-    _power,
-    _privacy,
-    _results,
-    _sending,
-    _sendtime,
-    _serve,
-    _simulation,
-    _upkeep,
-    _verdicts,
-)
 from abmail.errors import AbmailError, ExpressionError, SpecError
 
 __all__ = ["cli", "main"]
 
+_MODULES: Final = {
+    "_complete": ("completion",),
+    "_definitions": ("init", "new", "check", "explain", "schema", "config"),
+    "_events": ("ingest",),
+    "_outbox": ("pause", "resume", "outbox"),
+    "_people": ("audience", "suppress"),
+    "_plan": ("plan", "apply"),
+    "_power": ("power",),
+    "_privacy": ("forget", "person", "retention"),
+    "_results": ("status", "report", "stop", "settle"),
+    "_sending": ("preview", "send"),
+    "_sendtime": ("sendtime",),
+    "_serve": ("serve",),
+    "_simulation": ("simulate",),
+    "_upkeep": ("db", "demo"),
+    "_verdicts": ("events",),
+}
+_PLACES: Final = {command: module for module, commands in _MODULES.items() for command in commands}
 _NONE_OF: Final = re.compile(r"^'(?P<given>.*)' is not one of (?P<known>'.*')\.$")
 
 
@@ -90,7 +92,30 @@ def _complain(error: AbmailError) -> None:
         click.echo(f"  {error.hint}", err=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Loads the module of a command when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, without loading anything."""
+        del ctx
+        return sorted(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command; None where there is none of that name, and then all are there, for click to name the nearest."""
+        for name in (cmd_name,) if cmd_name in _PLACES else tuple(_PLACES):
+            if name not in self.commands:
+                self._load(_PLACES[name])
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, module: str) -> None:
+        from abmail.cli._complete import complete_experiments
+
+        for command in importlib.import_module(f"abmail.cli.{module}").COMMANDS:
+            complete_experiments(command)
+            self.add_command(command)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="abmail")
 def cli() -> None:
     r"""E-mail A/B tests that learn while they send, and report results that stay true.
@@ -104,12 +129,3 @@ def cli() -> None:
       abmail send subjects --until-done --yes
       abmail report subjects
     """
-
-
-for _module in (
-    _complete, _definitions, _people, _power, _simulation, _sendtime, _plan, _sending, _outbox, _serve, _events,
-    _privacy, _results, _verdicts, _upkeep,
-):  # fmt: skip
-    for _command in _module.COMMANDS:
-        cli.add_command(_command)
-_complete.complete_experiments(cli)

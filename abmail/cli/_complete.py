@@ -35,14 +35,13 @@ def _names() -> Iterator[str]:
     yield from sorted(path.stem for path in (root / "experiments").glob("*.y*ml") if path.suffix in _SUFFIXES)
 
 
-def complete_experiments(group: click.Group) -> None:
-    """Let every argument that names an experiment be completed."""
-    for command in group.commands.values():
-        if isinstance(command, click.Group):
-            complete_experiments(command)
-        for parameter in command.params:
-            if isinstance(parameter, click.Argument) and parameter.name == "experiment":
-                parameter.type = _Experiment()
+def complete_experiments(command: click.Command) -> None:
+    """Let every argument of a command, and of those in it, that names an experiment be completed."""
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        complete_experiments(each)
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument) and parameter.name == "experiment":
+            parameter.type = _Experiment()
 
 
 @click.command()
