@@ -10,7 +10,7 @@ from abmail._delivery import Definitions
 from abmail._engine_values import Tracked
 from abmail._event_notes import event_of
 from abmail.events import Event
-from abmail.store import CrowdHit, Store, StoredMessage
+from abmail.store import Backlog, CrowdHit, Store, StoredMessage
 
 __all__ = ["TrackingSide"]
 
@@ -58,7 +58,11 @@ class TrackingSide:
 
     def journal(self, notes: Sequence[str]) -> None:
         """Keep opens and clicks, as `note_of` writes them, until there is time to judge them."""
-        self.store.journal(notes)
+        self.store.journal(notes, now=self._clock())
+
+    def backlog(self) -> Backlog:
+        """What `journal` kept and nobody judged yet."""
+        return self.store.backlog()
 
     def digest(self, *, limit: int = 100, now: datetime | None = None) -> tuple[int, Sequence[Event]]:
         """Judge and record the oldest of what `journal` kept: their number, and the events. A tick does it for all."""

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from abmail._event_types import EventType
 from abmail._verdict_facts import Agent, RequestFacts
 from abmail.events import Event, judge_facts
 
-if TYPE_CHECKING:
-    from abmail.events import Token
+__all__ = ["event_of", "note_of", "told_of"]
 
-__all__ = ["event_of", "note_of"]
-
-_VERSION: Final = 1
+_VERSION: Final = 2
+_UNITS: Final = {1: 1.0, _VERSION: 1e6}  # of the moment in a note, a second
 
 
-def note_of(type_: EventType, token: Token, at: datetime, facts: RequestFacts) -> str:
-    """Write it down. Neither an address nor a User-Agent is in it."""
-    link = "null" if token.link is None else token.link
-    told = _told(facts.head, facts.prefetch, facts.agent, facts.family)
-    return f'[{_VERSION},"{type_.value}","{token.message_id}",{link},{at.timestamp()!r},{told},"{facts.network}"]'
+def note_of(type_: EventType, message_id: str, link: int | None, at: int, told: str, network: str) -> str:
+    """Write it down. Neither an address nor a User-Agent is in it.
+
+    Args:
+        type_: ``opened`` or ``clicked``.
+        message_id: Of the mail.
+        link: Number of the link that was followed.
+        at: Microseconds since 1970.
+        told: What `told_of` makes of the request.
+        network: What `Signer.network` makes of its address.
+    """
+    return f'[{_VERSION},"{type_}","{message_id}",{"null" if link is None else link},{at},{told},"{network}"]'
 
 
-@lru_cache(4_096)  # the same few programs ask again and again
-def _told(head: bool, prefetch: bool, agent: Agent, family: str) -> str:
-    return json.dumps(RequestFacts(head=head, prefetch=prefetch, agent=agent, family=family).to_dict())
+def told_of(facts: RequestFacts) -> str:
+    """The part of a note that is the same for all requests of one program; it says nothing of the network."""
+    return json.dumps(replace(facts, network="").to_dict())
 
 
 def event_of(note: str) -> Event:
@@ -41,10 +46,10 @@ def event_of(note: str) -> Event:
         version, kind, message_id, link, at, told, network = json.loads(note)
         facts = RequestFacts(**{**told, "agent": Agent(told.get("agent", Agent.UNKNOWN)), "network": network})
         known = EventType(kind)
-        moment = datetime.fromtimestamp(at, UTC)
+        moment = datetime.fromtimestamp(at / _UNITS.get(version, 1.0), UTC)
     except (ValueError, TypeError, AttributeError, OverflowError, OSError) as error:
         raise ValueError(f"this is no note of an open or click: {note[:80]!r}") from error
-    if version != _VERSION:
+    if version not in _UNITS:
         raise ValueError(f"a note of version {version} comes from another version of abmail")
     found = judge_facts(known, facts, age=None, link=link)
     return Event(

@@ -17,7 +17,7 @@ __all__ = [
     "events",
     "experiments",
     "forgotten",
-    "journal",
+    "journal_groups",
     "messages",
     "metadata",
     "outcomes",
@@ -30,7 +30,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -263,13 +263,15 @@ event_sources = sa.Table(
 )
 """Who reports which kinds of events of an experiment, and since when."""
 
-journal = sa.Table(
-    "journal",
+journal_groups = sa.Table(
+    "journal_groups",
     metadata,
     sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
-    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),  # before the notes: it is summed without reading these
+    sa.Column("kept_at", UTCDateTime, nullable=False),
+    sa.Column("notes", sa.Text, nullable=False),  # one a line
 )
-"""Opens and clicks that were seen and are not judged yet; see `abmail._event_notes`."""
+"""Opens and clicks that were seen together and are not judged yet; see `abmail._event_notes`."""
 
 outcomes = sa.Table(
     "outcomes",

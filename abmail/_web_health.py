@@ -13,9 +13,12 @@ from starlette.responses import JSONResponse, Response
 from abmail._web_pages import PRIVATE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from starlette.requests import Request
 
-    from abmail._web_hits import Tracking
+    from abmail._web_hits import Journal, Tracking
     from abmail._web_writer import EventWriter
 
 __all__ = ["Health"]
@@ -30,10 +33,13 @@ class Health:
 
     tracking: Tracking
     writer: EventWriter
+    journal: Journal | None
+    clock: Callable[[], datetime]
 
     async def tell(self, _: Request) -> Response:
         """200 where all is well, else 503, with what is not; numbers beside it."""
-        database, writer = await self._reaches_database(), self.writer.is_well
+        known = await self._asked()
+        database, writer = known is not None, self.writer.is_well
         told = {
             "status": "ok" if database and writer else "failing",
             "database": "ok" if database else "failing",
@@ -42,15 +48,23 @@ class Health:
             "stored": self.writer.stored,
             "dropped": self.writer.dropped.total(),
             "failed": self.writer.failed,
+            **(known or {}),
         }
         return JSONResponse(told, 200 if database and writer else 503, headers=PRIVATE)
 
-    async def _reaches_database(self) -> bool:
+    async def _asked(self) -> dict[str, float] | None:
+        """What the database says; None where it does not answer."""
         with anyio.move_on_after(_PATIENCE):
             try:
-                await to_thread.run_sync(self.tracking.ping, abandon_on_cancel=True)
+                return await to_thread.run_sync(self._ask, abandon_on_cancel=True)
             except Exception as error:  # whatever it is, the answer is no
                 _log.warning("the database cannot be reached: %s", error)
-                return False
-            return True
-        return False
+        return None
+
+    def _ask(self) -> dict[str, float]:
+        if self.journal is None:
+            self.tracking.ping()
+            return {}
+        size, since = self.journal.backlog()
+        age = 0.0 if since is None else max((self.clock() - since).total_seconds(), 0.0)
+        return {"journal": size, "journal_seconds": round(age, 1)}

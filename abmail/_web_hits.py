@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from abmail._event_notes import note_of
-from abmail.events import Event, EventType, Signer, Token, crowd_of, facts_of, judge_facts
+from abmail._event_notes import note_of, told_of
+from abmail.events import Event, EventType, Signer, crowd_of, facts_of, judge_facts, parts_of
 from abmail.store import CrowdHit
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from abmail._verdict_facts import RequestFacts
+    from abmail.store import Backlog
 
-_MOST_AGENT: Final = 500  # characters
+_CROWD: Final = frozenset(b"OC")
+_MOST_AGENT: Final = 1_000  # bytes that are looked at, as `facts_of` does
+_MOST_PURPOSE: Final = 200
+_MOST_KEPT: Final = 500  # characters of a User-Agent that are kept where they may be
 
 __all__ = ["Hit", "Journal", "SentMessage", "Tracking", "journalist", "recorder"]
 
@@ -75,29 +78,49 @@ class Journal(Protocol):
     def journal(self, notes: Sequence[str], /) -> None:
         """Keep lines in one transaction."""
 
-    def digest(self) -> tuple[int, Sequence[Event]]:
+    def digest(self, *, limit: int) -> tuple[int, Sequence[Event]]:
         """Judge and record some of the oldest: how many lines they were, 0 where none is left, and their events."""
 
+    def backlog(self) -> Backlog:
+        """How many lines are kept, and since when the first of them has been."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
-    """A request for a pixel or a link, with what it tells of who made it.
+
+class Hit(NamedTuple):
+    """A request for a pixel or a link, with what it tells of who made it: as it came, made sense of later.
 
     Attributes:
-        type: ``opened`` or ``clicked``.
-        token: What its URL said, verified.
-        at: When it came, aware UTC.
-        method: HTTP method.
-        headers: Those that a verdict is made of: names in lower case, and values.
+        signed: What its token says, as `Signer.signed` gives it.
+        at: When it came, in microseconds since 1970.
+        agent: Its User-Agent, empty where it had none.
+        purpose: What it says of being a prefetch, mostly empty.
         address: Of the reader, empty where it is not known. For judging only: nobody stores it.
     """
 
-    type: EventType
-    token: Token
-    at: datetime
-    method: str
-    headers: Mapping[str, str]
+    signed: bytes
+    at: int
+    agent: bytes = b""
+    purpose: bytes = b""
     address: str = ""
+
+    @property
+    def type(self) -> EventType:
+        """``opened`` or ``clicked``."""
+        return _TYPES[chr(self.signed[1])]
+
+    @property
+    def is_of_crowd(self) -> bool:
+        """Whether its mail is counted without a person."""
+        return self.signed[1] in _CROWD
+
+    @property
+    def moment(self) -> datetime:
+        """When it came, aware UTC."""
+        return datetime.fromtimestamp(self.at / 1e6, UTC)
+
+
+_TYPES: Final = {
+    "o": EventType.OPENED, "O": EventType.OPENED, "c": EventType.CLICKED, "C": EventType.CLICKED,
+}  # fmt: skip
 
 
 def recorder(
@@ -111,11 +134,11 @@ def recorder(
     """
 
     def record(hits: Sequence[Hit]) -> None:
-        if crowd := [_crowd_hit(hit) for hit in hits if hit.token.kind in {"O", "C"}]:
+        if crowd := [_crowd_hit(hit) for hit in hits if hit.is_of_crowd]:
             tracking.count_crowd(crowd)
-        hits = [hit for hit in hits if hit.token.kind in {"o", "c"}]
-        known = tracking.messages(list({hit.token.message_id for hit in hits}))
-        found = ((hit, known.get(hit.token.message_id)) for hit in hits)
+        parted = [(hit, parts_of(hit.signed)[1]) for hit in hits if not hit.is_of_crowd]
+        known = tracking.messages(list({message_id for _, message_id in parted}))
+        found = ((hit, known.get(message_id)) for hit, message_id in parted)
         events = [_event(hit, message, tracking.signer) for hit, message in found if message is not None]
         if events:
             tracking.record_all(events)
@@ -136,30 +159,45 @@ def journalist(
     """
 
     def keep(hits: Sequence[Hit]) -> None:
-        later = [] if journal.keeps_requests else [hit for hit in hits if hit.token.kind in {"o", "c"}]
-        if len(later) < len(hits):
-            gone = set(map(id, later))
-            at_once([hit for hit in hits if id(hit) not in gone])
-        journal.journal([note_of(hit.type, hit.token, hit.at, _facts(hit, signer)) for hit in later])
+        now = hits if journal.keeps_requests else [hit for hit in hits if hit.signed[1] in _CROWD]
+        if now:
+            at_once(now)
+        if len(now) < len(hits):
+            journal.journal([_note(hit, signer) for hit in hits if hit.signed[1] not in _CROWD])
 
     return keep
 
 
+def _note(hit: Hit, signer: Signer) -> str:
+    kind, message_id, link = parts_of(hit.signed)
+    told = _told(hit.agent[:_MOST_AGENT], hit.purpose[:_MOST_PURPOSE])
+    return note_of(_TYPES[kind], message_id, link, hit.at, told, signer.network(hit.address))
+
+
+@lru_cache(4_096)  # the same few programs ask again and again
+def _told(agent: bytes, purpose: bytes) -> str:
+    return told_of(_facts_of(agent, purpose, ""))
+
+
 def _facts(hit: Hit, signer: Signer) -> RequestFacts:
-    agent, network = hit.headers.get("user-agent", ""), signer.network(hit.address)
-    return facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network=network)
+    return _facts_of(hit.agent, hit.purpose, signer.network(hit.address))
+
+
+def _facts_of(agent: bytes, purpose: bytes, network: str) -> RequestFacts:
+    headers = {"purpose": purpose.decode("latin-1")}
+    return facts_of(method="GET", user_agent=agent.decode("latin-1"), headers=headers, network=network)
 
 
 def _event(hit: Hit, message: SentMessage, signer: Signer) -> Event:
-    facts = _facts(hit, signer)
-    age = None if message.sent_at is None else (hit.at - message.sent_at).total_seconds()
-    found = judge_facts(hit.type, facts, age=age, link=hit.token.link)
-    asked = f"{hit.address} {hit.headers.get('user-agent', '')[:_MOST_AGENT]}".strip()
+    facts, (kind, message_id, link) = _facts(hit, signer), parts_of(hit.signed)
+    age = None if message.sent_at is None else (hit.moment - message.sent_at).total_seconds()
+    found = judge_facts(_TYPES[kind], facts, age=age, link=link)
+    asked = f"{hit.address} {hit.agent.decode('latin-1')[:_MOST_KEPT]}".strip()
     return Event(
-        type=hit.type,
-        at=hit.at,
-        message_id=hit.token.message_id,
-        link=hit.token.link,
+        type=_TYPES[kind],
+        at=hit.moment,
+        message_id=message_id,
+        link=link,
         verdict=found.verdict,
         reasons=found.reasons,
         facts=facts,
@@ -169,8 +207,7 @@ def _event(hit: Hit, message: SentMessage, signer: Signer) -> Event:
 
 def _crowd_hit(hit: Hit) -> CrowdHit:
     """Judged by itself: of other hits of its mail or of its network nothing is kept."""
-    agent, ident = hit.headers.get("user-agent", ""), hit.token.message_id
-    facts = facts_of(method=hit.method, user_agent=agent, headers=hit.headers, network="")
-    age = (hit.at - crowd_of(ident).sent_at).total_seconds()
-    found = judge_facts(hit.type, facts, age=age, link=hit.token.link)
-    return CrowdHit(id=ident, type=hit.type, at=hit.at, verdict=found.verdict, reasons=found.reasons)
+    kind, ident, link = parts_of(hit.signed)
+    age = (hit.moment - crowd_of(ident).sent_at).total_seconds()
+    found = judge_facts(_TYPES[kind], _facts_of(hit.agent, hit.purpose, ""), age=age, link=link)
+    return CrowdHit(id=ident, type=_TYPES[kind], at=hit.moment, verdict=found.verdict, reasons=found.reasons)

@@ -19,9 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["ADDRESS", "MAX_BODY", "MAX_URL", "MAX_WEBHOOK", "Guard", "Proxies", "RateLimit", "TrackerSettings"]
+__all__ = [
+    "ADDRESS",
+    "MAX_BODY",
+    "MAX_URL",
+    "MAX_WEBHOOK",
+    "Guard",
+    "Proxies",
+    "RateLimit",
+    "TrackerSettings",
+    "own_path",
+    "rate_limit",
+]
 
 MAX_URL: Final = 8_192
 """Longest path and query in bytes; a click's target travels in the query, percent-encoded."""
@@ -44,7 +55,8 @@ class TrackerSettings:
         proxies: Networks whose word on the reader's address is taken (``127.0.0.1``, ``10.0.0.0/8``, ``unix`` for who
             comes over a Unix socket); nobody's by default.
         rate: Requests a second from one address (from one /64 of IPv6), in the long run; five seconds' worth may come
-            at once. 0 for as many as come. Unsubscribing is never limited.
+            at once. 0 for as many as come. Unsubscribing is never limited, and of webhooks, which a provider sends from
+            few addresses, only those that are refused are counted.
         capacity: Most opens and clicks that wait to be stored.
         metrics: Whether ``/metrics`` tells numbers for Prometheus.
 
@@ -161,6 +173,14 @@ class RateLimit:
             self._full_at.popitem(last=False)
         return passes
 
+    def has_room(self, address: str) -> bool:
+        """Whether `takes` would let one pass; nothing is counted."""
+        if not self._rate:
+            return True
+        now = self._clock()
+        wait = max(self._full_at.get(_household(address), now) - now, 0.0)
+        return wait + 1.0 / self._rate <= self._burst / self._rate + 1e-9
+
 
 def _household(address: str) -> str:
     """The address, or the /64 of one of IPv6: a single home has as many of these as it likes."""
@@ -180,28 +200,35 @@ class Guard:
         app: The routes.
         proxies: Whose word is taken.
         limit: How often one address may ask.
-        pixel: Answers for the pixel, which most requests are for: they need not look for their route.
+        refused: How often one address may send webhooks that are refused; of those that are taken any number may come.
     """
 
-    def __init__(self, app: ASGIApp, *, proxies: Proxies, limit: RateLimit, pixel: ASGIApp | None = None) -> None:
-        self._app, self._proxies, self._limit, self._pixel = app, proxies, limit, pixel
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, limit: RateLimit, refused: RateLimit) -> None:
+        self._app, self._proxies, self._limit, self._refused = app, proxies, limit, refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal or self._route(scope))(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif (refusal := self._refusal(scope)) is not None:
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, self._watching(scope, send) if _is_webhook(scope) else send)
 
-    def _route(self, scope: Scope) -> ASGIApp:
-        if self._pixel is None or scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
-            return self._app
-        path = _own_path(scope)
-        if not (path.startswith("/o/") and path.endswith(".gif")) or "/" in (token := path[3:-4]):
-            return self._app
-        scope["path_params"] = {"token": token}
-        return self._pixel
+    def _watching(self, scope: Scope, send: Send) -> Send:
+        """What counts a webhook that is refused."""
+
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                is_taken = scope["method"] == "POST" and message["status"] < 400
+                if not is_taken and message["status"] < 500:  # what went wrong here is not the sender's fault
+                    self._refused.takes(scope[ADDRESS])
+            await send(message)
+
+        return watch
 
     def _refusal(self, scope: Scope) -> Response | None:
-        path = _own_path(scope)
+        path = own_path(scope)
         if len(scope.get("raw_path") or path) + len(scope["query_string"]) > MAX_URL:
             return _refuse("URL too long", 414)
         declared, forwarded = b"0", []
@@ -210,20 +237,26 @@ class Guard:
                 declared = value
             elif name == b"x-forwarded-for":
                 forwarded.append(value.decode("latin-1"))
-        most = MAX_WEBHOOK if path.startswith("/w/") else MAX_BODY
+        most = MAX_WEBHOOK if _is_webhook(scope) else MAX_BODY
         if len(declared) > 20 or (declared.isdigit() and int(declared) > most):
             return _refuse("Body too large", 413)
         client = scope.get("client")
         scope[ADDRESS] = address = self._proxies.reader(client[0] if client else "", forwarded)
         if scope["method"] == "POST" and path.startswith("/u/"):
             return None  # nobody who wants to leave is told to wait
-        return None if self._limit.takes(address) else _refuse("Too many requests", 429, {"Retry-After": "1"})
+        passes = self._refused.has_room(address) if _is_webhook(scope) else self._limit.takes(address)
+        return None if passes else _refuse("Too many requests", 429, {"Retry-After": "1"})
 
 
-def _own_path(scope: Scope) -> str:
+def _is_webhook(scope: Scope) -> bool:
+    return own_path(scope).startswith("/w/")
+
+
+def own_path(scope: Scope) -> str:
     """The path within the tracker, wherever it is mounted."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    root = scope.get("root_path")
+    return path.removeprefix(root) if root else path
 
 
 def _refuse(text: str, status: int, headers: dict[str, str] | None = None) -> Response:

@@ -6,6 +6,7 @@ their numbers together; prometheus_client looks at it when it is first imported.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter as Tally
@@ -13,9 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
 from starlette.responses import Response
 
+from abmail._web_limits import own_path
 from abmail._web_pages import PRIVATE
 from abmail.errors import MissingExtra
 
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from abmail._web_hits import Journal
     from abmail._web_writer import EventWriter
     from abmail.events import Event, EventType
 
 __all__ = ["Metrics"]
+
+_log = logging.getLogger("abmail")
 
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -42,7 +46,8 @@ _PLACES: Final = {"o": "pixel", "c": "click", "u": "unsubscribe", "v": "view", "
 class Metrics:
     """The numbers of one tracker in this process, and of its other processes where they share a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
+        self._journal = journal
         self._registry = registry = CollectorRegistry()
         self.seconds = Histogram(
             "abmail_tracker_request_seconds", "Time to answer a request.", ("place",), buckets=_SECONDS,
@@ -64,6 +69,15 @@ class Metrics:
             "abmail_tracker_waiting", "Opens and clicks that are not committed yet.", registry=registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
+        self._journaled = Gauge(
+            "abmail_tracker_journal", "Opens and clicks that are stored and not judged yet.", registry=registry,
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self._oldest = Gauge(
+            "abmail_tracker_journal_since_seconds",
+            "When the one of them that waits longest was stored, in seconds since 1970; 0 where none waits.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
         for kind in ("opened", "clicked"):
             self._dropped.labels(kind)  # a number that is 0 is told, too
 
@@ -81,15 +95,36 @@ class Metrics:
         self._waiting.set(writer.waiting)
         self._failed.inc(failed)
 
-    def stopwatch(self) -> Middleware:
-        """What measures each answer."""
-        return Middleware(Stopwatch, metrics=self)
+    async def measured(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request be answered, and note how long that took."""
+        begun, status = time.perf_counter(), 500
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, watch)
+        finally:
+            place = _place(scope)
+            self.seconds.labels(place).observe(time.perf_counter() - begun)
+            self.answers.labels(place, str(status)).inc()
 
     async def tell(self, _: Request) -> Response:
         """What ``/metrics`` answers."""
         return await run_in_threadpool(self._tell)
 
     def _tell(self) -> Response:
+        if self._journal is not None:
+            try:
+                backlog = self._journal.backlog()
+            except Exception as error:  # the other numbers are told all the same
+                _log.warning("the journal's length cannot be told: %s", error)
+            else:
+                self._journaled.set(backlog.size)
+                self._oldest.set(0.0 if backlog.since is None else backlog.since.timestamp())
         registry = self._registry
         if _SHARED in os.environ:
             registry = CollectorRegistry()
@@ -102,34 +137,7 @@ class Metrics:
             multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
-class Stopwatch:
-    """Measures each answer; stands before everything else."""
-
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and note how long it took."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun, status = time.perf_counter(), 500
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            place = _place(scope)
-            self._metrics.seconds.labels(place).observe(time.perf_counter() - begun)
-            self._metrics.answers.labels(place, str(status)).inc()
-
-
 def _place(scope: Scope) -> str:
     """What was asked for, in few words: numbers for each URL would never end."""
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = own_path(scope)
     return _PLACES.get(path[1:2], "other") if path[2:3] == "/" else "other"

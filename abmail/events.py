@@ -6,7 +6,6 @@ reasons for it, so that the counts can be made again when a rule changes.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import difflib
 import hashlib
@@ -49,6 +48,7 @@ __all__ = [
     "given_reasons",
     "judge",
     "judge_facts",
+    "parts_of",
     "read_jsonl",
     "unverified",
 ]
@@ -384,16 +384,27 @@ class Token:
     message_id: str
     link: int | None = None
 
+    @classmethod
+    def of(cls, signed: bytes) -> Token:
+        """Read what `Signer.signed` gives."""
+        kind, message_id, link = parts_of(signed)
+        return cls(kind=kind, message_id=message_id, link=link)
+
+
+def parts_of(signed: bytes) -> tuple[TokenKind, str, int | None]:
+    """Kind, message and link of what `Signer.signed` gives."""
+    link = int.from_bytes(signed[_HEAD:], "big") if len(signed) > _HEAD else None
+    return chr(signed[1]), signed[3:_HEAD].hex(), link  # type: ignore[return-value]  # it was verified
+
 
 _quoted = json.encoder.encode_basestring_ascii
 _VERSION = 1
 _TAG = 16
 _HEAD = 19  # version, kind, key id, message id
-_LENGTHS: Final[dict[TokenKind, int]] = {
+_LENGTHS: Final[dict[str, int]] = {
     "o": 47, "c": 50, "u": 47, "v": 47, "b": 47, "k": 47, "O": 47, "C": 50,
 }  # fmt: skip
 _CLICKS: Final = frozenset({"c", "C"})
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _MIN_SECRET = 16
 
 
@@ -455,7 +466,9 @@ class Signer:
         network = neighbourhood_of(address)
         if network is None:
             return ""
-        return hashlib.blake2b(network, key=self._current.network, digest_size=6).hexdigest()
+        hashed = self._current.network.start()
+        hashed.update(network)
+        return hashed.hexdigest()
 
     def message_ids(self, experiment: str, step: int = 0) -> Callable[[str], str]:
         """The same for many recipients of one experiment: a function from their ids to the messages'."""
@@ -525,19 +538,32 @@ class Signer:
             token: What came in the URL.
             target: For ``c``: the URL that came with it.
         """
-        whole = _decode(kind, token)
-        if whole is None or whole[0] != _VERSION or whole[1] != ord(kind) or (kind in _CLICKS and target is None):
+        if kind in _CLICKS and target is None:
             return None
-        body, tag = whole[:-_TAG], whole[-_TAG:]
         try:
-            covered = _target_bytes(target if kind in _CLICKS else None)
+            signed = self.signed(kind, token, covered=_target_bytes(target if kind in _CLICKS else None))
         except ValueError:
             return None
-        rings = [ring for ring in self._rings if ring.number == body[2]]
-        if not any(hmac.compare_digest(ring.tag(kind, body, covered), tag) for ring in rings):
+        return None if signed is None else Token.of(signed)
+
+    def signed(self, kinds: str, token: str, *, covered: bytes = b"") -> bytes | None:
+        """The same in bytes, for who reads many: what a token of one of some kinds says; `Token.of` reads it.
+
+        Args:
+            kinds: Letters of the kinds that are expected here.
+            token: What came in the URL.
+            covered: For clicks: the URL that came with it, in UTF-8.
+        """
+        whole = _bytes_of(token)
+        if whole is None or len(whole) < _HEAD + _TAG or whole[0] != _VERSION:
             return None
-        link = int.from_bytes(body[_HEAD:], "big") if kind in _CLICKS else None
-        return Token(kind=kind, message_id=body[3:_HEAD].hex(), link=link)
+        kind, body, tag = chr(whole[1]), whole[:-_TAG], whole[-_TAG:]
+        if kind not in kinds or _LENGTHS.get(kind) != len(token):
+            return None
+        for ring in self._rings:
+            if ring.number == body[2] and hmac.compare_digest(ring.tag(kind, body, covered), tag):
+                return body
+        return None
 
 
 class MessageSigner:
@@ -555,7 +581,8 @@ class MessageSigner:
         self._id = _id_bytes(message_id)
         self._crowd = crowd
         self._click_head = self._head("C" if crowd else "c")
-        self._clicks = hashlib.blake2b(self._click_head, key=ring.tokens["C" if crowd else "c"], digest_size=_TAG)
+        self._clicks = ring.tokens["C" if crowd else "c"].start()
+        self._clicks.update(self._click_head)
 
     def pixel(self) -> str:
         """Make the token of the open pixel."""
@@ -585,15 +612,28 @@ class MessageSigner:
         return bytes((_VERSION, ord(kind), self._ring.number)) + self._id
 
 
+class _Keyed:
+    """BLAKE2b under a key, ready to be started; it can go to another process, which a started hash cannot."""
+
+    __slots__ = ("_made_of", "start")
+
+    def __init__(self, key: bytes, size: int) -> None:
+        self._made_of = (key, size)
+        self.start = hashlib.blake2b(key=key, digest_size=size).copy
+
+    def __reduce__(self) -> tuple[type[_Keyed], tuple[bytes, int]]:
+        return _Keyed, self._made_of
+
+
 @dataclass(frozen=True, slots=True)
 class _KeyRing:
     """The keys that come from one secret; the secret itself is not kept."""
 
     number: int
     message: bytes = field(repr=False)
-    network: bytes = field(repr=False)
+    network: _Keyed = field(repr=False)
     person: bytes = field(repr=False)
-    tokens: dict[str, bytes] = field(repr=False)
+    tokens: dict[str, _Keyed] = field(repr=False)
 
     @classmethod
     def derive(cls, secret: bytes) -> _KeyRing:
@@ -607,13 +647,15 @@ class _KeyRing:
         return cls(
             key("key id")[0],
             key("message id"),
-            key("network"),
+            _Keyed(key("network"), 6),
             key("person"),
-            {kind: key(f"token {kind}") for kind in _LENGTHS},
+            {kind: _Keyed(key(f"token {kind}"), _TAG) for kind in _LENGTHS},
         )
 
-    def tag(self, kind: TokenKind, body: bytes, covered: bytes) -> bytes:
-        return hashlib.blake2b(body + covered, key=self.tokens[kind], digest_size=_TAG).digest()
+    def tag(self, kind: str, body: bytes, covered: bytes) -> bytes:
+        hashed = self.tokens[kind].start()
+        hashed.update(body + covered)
+        return hashed.digest()
 
 
 def _id_bytes(message_id: str) -> bytes:
@@ -640,21 +682,22 @@ def _target_bytes(target: str | None) -> bytes:
 
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def _encode(whole: bytes) -> str:
     return binascii.b2a_base64(whole, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
-def _decode(kind: TokenKind, token: str) -> bytes | None:
-    if len(token) != _LENGTHS[kind] or not _BASE64URL.fullmatch(token):
-        return None
+def _bytes_of(token: str) -> bytes | None:
+    """What is written in base64url; None for another spelling than `_encode`'s."""
     try:
-        whole = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except binascii.Error:  # pragma: no cover - the length and alphabet were checked
+        given = token.encode("ascii")
+        whole = binascii.a2b_base64(given.translate(_STANDARD) + b"==")
+    except ValueError:  # no ASCII, or no such number of digits
         return None
-    # The last character has spare bits: only the spelling with zeros there is the token.
-    return whole if _encode(whole) == token else None
+    # Other characters were passed over, and the last one has spare bits: the token is only what comes out again.
+    return whole if binascii.b2a_base64(whole, newline=False).translate(_URL_SAFE, b"=") == given else None
 
 
 def unverified(token: str) -> Token | None:
@@ -662,12 +705,10 @@ def unverified(token: str) -> Token | None:
 
     For tokens out of a source that is trusted itself, such as a provider's report of the link that was followed.
     """
-    for kind in _LENGTHS:
-        whole = _decode(kind, token)
-        if whole is not None and whole[0] == _VERSION and whole[1] == ord(kind):
-            link = int.from_bytes(whole[_HEAD:-_TAG], "big") if kind == "c" else None
-            return Token(kind=kind, message_id=whole[3:_HEAD].hex(), link=link)
-    return None
+    whole = _bytes_of(token)
+    if whole is None or len(whole) < _HEAD + _TAG or whole[0] != _VERSION:
+        return None
+    return Token.of(whole[:-_TAG]) if _LENGTHS.get(chr(whole[1])) == len(token) else None
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ from abmail._connection import batches
 from abmail._crowd_counts import count_crowd
 from abmail._database import is_dead, upgrade, worker_name
 from abmail._erasure import Forgotten, Retired
+from abmail._journal import Backlog
 from abmail._matching import known_messages, messages_to
 from abmail._outcomes import take_turns
 from abmail._past_mails import past_mails
@@ -90,6 +91,7 @@ from abmail.recipient import Recipient
 __all__ = [
     "BIN_SECONDS",
     "UNTRACKED",
+    "Backlog",
     "Candidate",
     "Claimed",
     "CompanyMails",
@@ -553,11 +555,11 @@ class Store(Rejudging):
         batch = tuple(events)
         return self._in_turn(lambda db: self._recorder.record(db, batch, now=now))
 
-    def journal(self, notes: Sequence[str]) -> None:
-        """Keep what was seen, in one transaction, until `digest` takes it."""
+    def journal(self, notes: Sequence[str], *, now: datetime) -> None:
+        """Keep what was seen, a line a note, in one transaction until `digest` takes it."""
         if notes:
             with self._write() as db:
-                db.execute(journal.ADD, [{"note": note} for note in notes])
+                journal.keep(db, notes, now)
 
     def digest(self, read: Callable[[str], Event], *, limit: int, now: datetime) -> tuple[int, Sequence[Event]]:
         """Record what was kept by `journal`, the oldest first: taken out and recorded in one transaction.
@@ -579,10 +581,10 @@ class Store(Rejudging):
 
         return self._in_turn(work)
 
-    def journaled(self) -> int:
-        """Number of notes that wait to be recorded."""
+    def backlog(self) -> Backlog:
+        """The notes that wait to be recorded."""
         with self._read() as db:
-            return journal.length(db)
+            return journal.backlog(db)
 
     def _in_turn(self, work: Callable[[sa.Connection], _T], *, relaxed: bool = False) -> _T:
         """Run a transaction, again where PostgreSQL broke it off because two writers waited for each other."""

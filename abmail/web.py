@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from abmail.errors import MissingExtra
 
@@ -19,13 +19,13 @@ try:
     from starlette.routing import BaseRoute, Route
 
     from abmail._web_conversions import conversion_routes
-    from abmail._web_endpoints import PIXEL, Desk, Pages, Pixel, Redirect
+    from abmail._web_endpoints import PIXEL, Desk, Pages, Pixel, Redirect, Shortcut
     from abmail._web_health import Health
     from abmail._web_hits import Hit, Journal, SentMessage, Tracking, journalist, recorder
     from abmail._web_limits import MAX_BODY, MAX_URL, MAX_WEBHOOK, Guard, Proxies, TrackerSettings, rate_limit
     from abmail._web_server import BackgroundServer, serve, shared_numbers
     from abmail._web_webhooks import webhook_routes
-    from abmail._web_writer import EventWriter
+    from abmail._web_writer import UNCOMMITTED, EventWriter
 except ModuleNotFoundError as error:
     raise MissingExtra("the tracker", "web") from error
 
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
 
+    from starlette.types import Receive, Scope, Send
+
     from abmail._web_metrics import Metrics
 
 __all__ = [
-    "MAX_BODY", "MAX_URL", "MAX_WEBHOOK", "PIXEL", "BackgroundServer", "EventWriter", "Hit", "Journal", "SentMessage",
-    "TrackerSettings", "Tracking", "create_app", "serve", "shared_numbers", "webhook_routes",
+    "MAX_BODY", "MAX_URL", "MAX_WEBHOOK", "PIXEL", "UNCOMMITTED", "BackgroundServer", "EventWriter", "Hit", "Journal",
+    "SentMessage", "TrackerSettings", "Tracking", "create_app", "serve", "shared_numbers", "webhook_routes",
 ]  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def create_app(
         at_end: Called at the end of the lifespan, once everything is stored.
     """
     settings = settings or TrackerSettings()
-    metrics = _metrics() if settings.metrics else None
+    metrics = _metrics(journal) if settings.metrics else None
     writer = _writer(tracking, settings, journal, metrics)
     desk, pages = Desk(tracking, clock, writer), Pages(tracking, clock)
 
@@ -97,20 +99,21 @@ def create_app(
         if metrics is not None:
             metrics.close()
 
-    pixel = Pixel(desk)
-    guard = Middleware(Guard, proxies=Proxies(settings.proxies), limit=rate_limit(settings), pixel=pixel)
-    app = Starlette(
+    proxies, limit = Proxies(settings.proxies), rate_limit(settings)
+    app = _Tracker(
+        Shortcut(desk, proxies=proxies, limit=limit),
+        metrics,
         routes=[
-            Route("/o/{token}.gif", pixel, methods=["GET"]),
+            Route("/o/{token}.gif", Pixel(desk), methods=["GET"]),
             Route("/c/{token}", Redirect(desk), methods=["GET"]),
             Route("/v/{token}", pages.view, methods=["GET"]),
             Route("/u/{token}", pages.unsubscribe, methods=["GET", "POST"]),
-            Route("/health", Health(tracking, writer).tell, methods=["GET"]),
+            Route("/health", Health(tracking, writer, journal, clock).tell, methods=["GET"]),
             *conversion_routes(tracking, clock),
             *([] if metrics is None else [Route("/metrics", metrics.tell, methods=["GET"])]),
             *routes,
         ],
-        middleware=[guard] if metrics is None else [metrics.stopwatch(), guard],
+        middleware=[Middleware(Guard, proxies=proxies, limit=limit, refused=rate_limit(settings))],
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # an unsubscribe must never be answered by a redirect
@@ -119,30 +122,55 @@ def create_app(
     return app
 
 
+class _Tracker(Starlette):
+    """The application: routes and what stands before them, and a shorter way for what most requests are for."""
+
+    def __init__(self, shortcut: Shortcut, metrics: Metrics | None, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._shortcut, self._metrics = shortcut, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or whatever else a server asks of an application."""
+        if self._metrics is None or scope["type"] != "http":
+            await self._answer(scope, receive, send)
+        else:
+            await self._metrics.measured(self._answer, scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._shortcut.answer(scope)
+        if answer is None:
+            await super().__call__(scope, receive, send)
+            return
+        if self._shortcut.writer.is_full:
+            await self._shortcut.writer.room()
+        await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers]})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
 def _writer(
     tracking: Tracking, settings: TrackerSettings, journal: Journal | None, metrics: Metrics | None
 ) -> EventWriter:
     stored = _ignore if metrics is None else metrics.stored
     dropped = _ignore if metrics is None else metrics.dropped
     settled = _ignore if metrics is None else metrics.settled
-
-    def catch_up() -> bool:
-        taken, events = (0, ()) if journal is None else journal.digest()
-        stored(events)
-        return taken > 0
-
     record = recorder(tracking, on_stored=stored)
-    return EventWriter(
-        record if journal is None else journalist(journal, tracking.signer, at_once=record),
-        capacity=settings.capacity, catch_up=catch_up, on_dropped=dropped, on_settled=settled,
-    )  # fmt: skip
+    if journal is None:
+        return EventWriter(record, capacity=settings.capacity, on_dropped=dropped, on_settled=settled)
+
+    def catch_up(most: int) -> int:
+        taken, events = journal.digest(limit=most)
+        stored(events)
+        return taken
+
+    keep = journalist(journal, tracking.signer, at_once=record)
+    return EventWriter(keep, capacity=settings.capacity, catch_up=catch_up, on_dropped=dropped, on_settled=settled)
 
 
 def _ignore(*_: object) -> None:
     """Nobody counts."""
 
 
-def _metrics() -> Metrics:
+def _metrics(journal: Journal | None) -> Metrics:
     from abmail._web_metrics import Metrics  # needs a library of its own
 
-    return Metrics()
+    return Metrics(journal)

@@ -11,7 +11,7 @@ import numpy as np
 
 from abmail._web_hits import Hit, recorder
 from abmail.engine import Engine
-from abmail.events import Event, EventType, Token
+from abmail.events import Event, EventType, Signer
 from abmail.recipient import Recipient
 from abmail.report import ArmReport, SecondArm
 from abmail.spec import Experiment, loads
@@ -71,7 +71,7 @@ def played(day: Day, *, links: Sequence[int]) -> Counted:
         ids = _send(engine, experiment, day, links)
         record = recorder(engine)
         for group in _groups(requests):
-            record([_hit(ids, one) for one in group if one.method != "HEAD"])  # the tracker ignores HEAD
+            record([_hit(engine.signer, ids, one) for one in group if one.method != "HEAD"])  # the tracker ignores HEAD
         return _counted(engine, day, ids, requests)
 
 
@@ -127,15 +127,12 @@ def _groups(requests: Sequence[Request]) -> Iterator[list[Request]]:
         yield pending
 
 
-def _hit(ids: Sequence[str], one: Request) -> Hit:
-    return Hit(
-        type=EventType.CLICKED if one.link else EventType.OPENED,
-        token=Token(kind="c" if one.link else "o", message_id=ids[one.mail], link=one.link or None),
-        at=START + timedelta(seconds=one.at),
-        method=one.method,
-        headers={"user-agent": one.agent},
-        address=one.address,
-    )
+def _hit(signer: Signer, ids: Sequence[str], one: Request) -> Hit:
+    made = signer.of(ids[one.mail])
+    signed = signer.signed("oc", made.click(one.link, "") if one.link else made.pixel())
+    assert signed is not None
+    at = (START + timedelta(seconds=one.at)).timestamp()
+    return Hit(signed, round(at * 1e6), one.agent.encode("latin-1"), address=one.address)
 
 
 def _counted(engine: Engine, day: Day, ids: Sequence[str], requests: Sequence[Request]) -> Counted:

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Final
 from urllib.parse import quote
 
 import httpx
@@ -39,6 +40,7 @@ from abmail.recipient import Recipient
 from abmail.send import Memory
 from abmail.spec import loads
 from abmail.store import State
+from abmail.web import UNCOMMITTED
 from benchmarks._tracker_server import SECRET
 
 TARGET = "https://example.com/seminar?source=mail&n=1"
@@ -230,7 +232,8 @@ def soak(server: str, url: str, folder: Path, *, seconds: float, rate: float) ->
             told = health()
             print(
                 f"{(number + 1) * step:5.0f} s: {taken[-1]:.0f} MB, {load.rate:,.0f}/s, p99 {load.p99:.1f} ms, "
-                f"{told['stored']:,} stored, {told['waiting']:,} waiting, {told['dropped']} dropped",
+                f"{told['stored']:,} stored, {told['waiting']:,} waiting, {told['dropped']} dropped; "
+                f"{told['journal']:,} to be judged, for {told['journal_seconds']:.0f} s",
                 flush=True,
             )
     grown = taken[-1] - taken[len(taken) // 2]
@@ -239,27 +242,35 @@ def soak(server: str, url: str, folder: Path, *, seconds: float, rate: float) ->
 
 def kill(server: str, url: str, paths: Sequence[str], *, times: int) -> None:
     """Ask for each path once, kill the server at random moments, and look for what was answered and is not stored."""
-    rng, left = Random(7), list(dict.fromkeys(paths))
+    rng, left, losses = Random(7), list(dict.fromkeys(paths)), list[int]()
     rng.shuffle(left)
     stored = _stored(url)
     for number in range(times):
         with serving(server, "tracker", url) as process:
-            answered = list[float]()
-            thread = threading.Thread(target=_ask_until_it_dies, args=(left, answered))
-            thread.start()
+            answered: list[float] = []  # appended to by all readers
+            readers = [threading.Thread(target=_ask_until_it_dies, args=(left, answered)) for _ in range(_READERS)]
+            for reader in readers:
+                reader.start()
             time.sleep(rng.uniform(0.5, 1.5))
             killed_at = time.monotonic()
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            thread.join()
+            for reader in readers:
+                reader.join()
         now = _stored(url)
-        lost, stored = len(answered) - (now - stored), now
-        since = killed_at - answered[-lost] if lost > 0 else 0.0
+        lost, stored = max(len(answered) - (now - stored), 0), now
+        losses.append(lost)
+        since = killed_at - sorted(answered)[-lost] if lost else 0.0
         print(
-            f"kill {number + 1}: {len(answered):,} answered, {max(lost, 0)} of them lost: those of the last "
-            f"{since * 1_000:.0f} ms",
+            f"kill {number + 1}: {len(answered):,} answered, {lost} of them lost: those of the last "
+            f"{since * 1_000:.0f} ms; load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
+    middle = statistics.median(losses)
+    print(f"most that were lost: {max(losses)} (promised: at most {UNCOMMITTED}), median {middle:.0f}")
+
+
+_READERS: Final = 16
 
 
 def _ask_until_it_dies(left: list[str], answered: list[float]) -> None:
@@ -278,7 +289,7 @@ def _ask_until_it_dies(left: list[str], answered: list[float]) -> None:
 def _stored(url: str) -> int:
     """Number of different opens and clicks in the database, judged or not."""
     with Engine(url, secret=SECRET) as engine:
-        while engine.digest()[0]:
+        while engine.digest(limit=1_000)[0]:
             pass
         return len({(event.message_id, event.type) for event in engine.store.events("load")})
 

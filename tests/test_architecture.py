@@ -37,7 +37,7 @@ PRIVATE: dict[str, str] = {
     "_hash": "recipient", "_table": "recipient",
     "_web_conversions": "web",
     "_web_hits": "web", "_web_writer": "web", "_web_endpoints": "web", "_web_pages": "web", "_web_webhooks": "web",
-    "_web_limits": "web", "_web_metrics": "web", "_web_server": "web", "_web_health": "web",
+    "_web_judge": "web", "_web_limits": "web", "_web_metrics": "web", "_web_server": "web", "_web_health": "web",
     "_hazard": "sendtime", "_classes": "sendtime", "_calendar": "sendtime", "_history": "sendtime",
     "_memory": "sendtime", "_learning": "sendtime", "_profile": "sendtime", "_choice": "sendtime",
     "_model_file": "sendtime", "_slots": "sendtime", "_capacity": "sendtime", "_zones": "sendtime",

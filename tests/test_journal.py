@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -13,16 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abmail._event_notes import event_of, note_of
+from abmail._event_notes import event_of, note_of, told_of
+from abmail._tables import SCHEMA_REVISION
 from abmail._verdict_facts import Agent, RequestFacts
 from abmail._web_hits import Hit
-from abmail._web_writer import CALM, EventWriter
+from abmail._web_judge import PATIENCE_SECONDS, Judge
+from abmail._web_writer import EventWriter
 from abmail.engine import Engine
-from abmail.events import Event, EventType, Signer, Token
+from abmail.events import Event, EventType, Signer
 from abmail.recipient import Recipient
 from abmail.send import Memory
 from abmail.spec import loads
-from abmail.store import Store
+from abmail.store import Store, upgrade
 from abmail.web import BackgroundServer, create_app
 
 NOW = datetime(2026, 3, 1, 11, 0, 0, 250_000, tzinfo=UTC)
@@ -42,7 +47,7 @@ allocation: {policy: uniform}
 
 def note(type_: EventType, message_id: str, *, at: datetime = NOW, facts: RequestFacts = BROWSER) -> str:
     link = 1 if type_ is EventType.CLICKED else None
-    return note_of(type_, Token(kind="c" if link else "o", message_id=message_id, link=link), at, facts)
+    return note_of(type_, message_id, link, round(at.timestamp() * 1e6), told_of(facts), facts.network)
 
 
 @pytest.fixture
@@ -90,22 +95,40 @@ def test_what_was_kept_is_recorded_once_and_counted_like_any_event(engine: Engin
     engine.journal(kept)
     engine.journal([])
     engine.journal(kept[:1])  # twice in one second of one mail: one open
-    assert engine.store.journaled() == 4
+    assert engine.store.backlog().size == 4
     assert list(engine.store.events("spring")) == []
     taken, events = engine.digest(limit=3, now=NOW + timedelta(minutes=5))
     assert (taken, [event.type for event in events]) == (3, ["opened", "clicked", "opened"])
     assert engine.digest(now=NOW + timedelta(minutes=5))[0] == 1
-    assert engine.digest()[0] == engine.store.journaled() == 0
+    assert engine.digest()[0] == engine.store.backlog().size == 0
     assert sorted(event.type for event in engine.store.events("spring")) == ["clicked", "opened", "opened"]
     tally = engine.store.tally("spring", n_cells=2)
     assert (tally.matrix("opened_all").sum(), tally.matrix("clicked_all").sum()) == (2, 1)
     assert (tally.n == engine.store.recount("spring", n_cells=2).n).all()
 
 
+def test_what_waited_before_it_was_kept_in_groups_waits_still(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/mail.db"
+    with closing(Store(url)):
+        pass
+    old = '[1,"opened","{}",null,1772362800.25,{{"agent": "browser"}},"a1b2c3d4e5f6"]'
+    with closing(sqlite3.connect(tmp_path / "mail.db")) as db, db:  # as the version before it left it
+        db.execute("DROP TABLE journal_groups")
+        db.execute("CREATE TABLE journal (number INTEGER PRIMARY KEY, note TEXT NOT NULL)")
+        db.executemany("INSERT INTO journal (note) VALUES (?)", [(old.format(each),) for each in ("x", "y", "z")])
+        db.execute("UPDATE alembic_version SET version_num = '0010'")
+    assert upgrade(url) == ("0010", SCHEMA_REVISION)
+    with closing(Store(url)) as store:
+        assert store.backlog().size == 3
+        taken, events = store.digest(event_of, limit=2, now=NOW)
+        assert (taken, [event.message_id for event in events], store.backlog().size) == (2, ["x", "y"], 1)
+        assert events[0].at == NOW
+
+
 def test_a_tick_decides_by_all_that_was_seen(engine: Engine) -> None:
     engine.journal([note(EventType.OPENED, each) for each in ids(engine)])
     engine.tick(now=NOW + timedelta(hours=1))
-    assert engine.store.journaled() == 0
+    assert engine.store.backlog().size == 0
     assert len(list(engine.store.events("spring"))) == 4
 
 
@@ -126,7 +149,7 @@ def test_nothing_is_taken_out_that_was_not_recorded(engine: Engine, monkeypatch:
         broken.setattr("abmail._recording.Recorder.record", fail)
         with pytest.raises(RuntimeError, match="in the middle"):
             engine.digest()
-    assert engine.store.journaled() == 1
+    assert engine.store.backlog().size == 1
     assert engine.digest()[0] == 1
 
 
@@ -159,7 +182,7 @@ def test_the_tracker_keeps_first_and_judges_when_there_is_time(engine: Engine) -
     with BackgroundServer(app) as server, httpx.Client(base_url=server.url, headers=headers, trust_env=False) as http:
         assert [http.get(url).status_code for url in urls] == [200, 302]
         assert app.state.writer.flush(60)
-        assert engine.store.journaled() == 0
+        assert engine.store.backlog().size == 0
     assert [(event.type, event.verdict) for event in sorted(engine.store.events("spring"), key=lambda e: e.type)] == [
         ("clicked", "human"), ("opened", "human"),
     ]  # fmt: skip
@@ -169,41 +192,95 @@ def test_the_tracker_keeps_first_and_judges_when_there_is_time(engine: Engine) -
 
 
 def hits(n: int) -> list[Hit]:
-    token = Token(kind="o", message_id=SIGNER.message_id("spring", "1"))
-    return [Hit(type=EventType.OPENED, token=token, at=NOW, method="GET", headers={}) for _ in range(n)]
+    signed = SIGNER.signed("o", SIGNER.sign("o", SIGNER.message_id("spring", "1")))
+    assert signed is not None
+    return [Hit(signed, round(NOW.timestamp() * 1e6)) for _ in range(n)]
 
 
-def test_in_a_rush_every_moment_goes_to_storing_and_what_was_put_off_is_done_after_it() -> None:
-    now, log, through = [0.0], list[str](), threading.Event()
+def judge(work: Callable[[int], int], *, is_calm: Callable[[], bool] = lambda: True, ticks: float = 0.0) -> Judge:
+    """One whose clock goes on by so many seconds whenever it is looked at."""
+    clock = itertools.count().__next__
+    return Judge(work, turn=threading.Lock(), is_calm=is_calm, clock=lambda: clock() * ticks)
 
-    def record(group: Sequence[Hit]) -> None:
-        rush = log.count("stored") < 5
-        now[0] += len(group) / (4 * CALM) if rush else 60.0  # four times as many as there is time for
-        log.append("stored")
 
-    def catch_up() -> bool:
-        if not log:
-            return True  # something was left from before
+def test_what_was_put_off_waits_for_the_end_of_a_rush() -> None:
+    calm, log = threading.Event(), list[str]()
+
+    def work(_: int) -> int:
         log.append("judged")
-        through.set()
-        return False
+        return 0
 
-    writer = EventWriter(record, group=10, clock=lambda: now[0], catch_up=catch_up)
-    while not through.is_set():
-        writer.put(hits(1)[0])
+    def is_calm() -> bool:
+        log.append("looked")
+        if len(log) == 3:
+            calm.set()
+        return calm.is_set()
+
+    made = judge(work, is_calm=is_calm)
+    made.wake()
+    assert calm.wait(60)
+    made.close()
+    assert "judged" not in log[:3]
+
+
+def test_a_rush_puts_judging_off_for_half_a_minute_at_most() -> None:
+    judged = threading.Event()
+
+    def work(_: int) -> int:
+        judged.set()
+        return 0
+
+    made = judge(work, is_calm=lambda: False, ticks=PATIENCE_SECONDS / 3)
+    made.wake()
+    assert judged.wait(60)
+    made.close()
+
+
+def test_the_parts_are_as_large_as_fits_into_a_moment() -> None:
+    asked: list[int] = []
+
+    def work(most: int) -> int:
+        asked.append(most)
+        return most if len(asked) < 8 else 0
+
+    for ticks, grows in ((0.0, True), (1.0, False)):
+        asked.clear()
+        made = judge(work, ticks=ticks)
+        made.wake()
+        assert made.flush(60)
+        made.close()
+        assert (asked[1] > asked[0]) is grows
+        assert 1 <= min(asked) <= max(asked) <= 1_000
+
+
+def test_hits_are_stored_between_the_parts_of_what_was_put_off() -> None:
+    log: list[str] = []
+    writer: EventWriter
+
+    def work(_: int) -> int:
+        if "stored" in log or len(log) > 2_000:
+            return 0
+        if not log:
+            writer.put(hits(1)[0])  # it is stored after this part and before the rest of them
+        log.append("judged")
+        return 1
+
+    writer = EventWriter(lambda group: log.extend("stored" for _ in group), wait=0.0, catch_up=work)
+    writer.open()
+    assert writer.flush(60)
     writer.close()
-    assert log[:5] == ["stored"] * 5
-    assert "judged" in log
+    assert "stored" in log
+    assert len(log) <= 2_000
 
 
 def test_what_goes_wrong_while_catching_up_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     tries: list[int] = []
 
-    def catch_up() -> bool:
-        tries.append(1)
+    def catch_up(most: int) -> int:
+        tries.append(most)
         if len(tries) == 1:
             raise RuntimeError("the database is away")
-        return False
+        return 0
 
     stored: list[Hit] = []
     writer = EventWriter(stored.extend, catch_up=catch_up)
@@ -219,10 +296,10 @@ def test_closing_leaves_what_was_put_off_to_the_next_one() -> None:
     kept: list[Hit] = []
     judging, go_on = threading.Event(), threading.Event()
 
-    def catch_up() -> bool:
+    def catch_up(most: int) -> int:
         judging.set()
         assert go_on.wait(60)
-        return True  # there is always more
+        return most  # there is always more
 
     writer = EventWriter(kept.extend, catch_up=catch_up)
     for hit in hits(5):

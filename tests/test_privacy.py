@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from abmail import Experiment, Recipient, SendTime
 from abmail._erasure import Forgotten
-from abmail._event_notes import note_of
+from abmail._event_notes import note_of, told_of
 from abmail.cli import _run
 from abmail.engine import Engine
 from abmail.errors import ConfigError, StoreError
@@ -390,9 +390,11 @@ def test_what_the_tracker_saw_and_nobody_judged_yet_is_taken_in_before_a_person_
         "c", engine.signer.sign("c", mail, link=9, target="https://x.jp/"), target="https://x.jp/"
     )
     assert token is not None
-    engine.journal([note_of(EventType.CLICKED, token, NOW + timedelta(hours=9), RequestFacts(family="secret/agent"))])
+    seen_at = int((NOW + timedelta(hours=9)).timestamp() * 1e6)
+    told = told_of(RequestFacts(family="secret/agent"))
+    engine.journal([note_of(EventType.CLICKED, token.message_id, token.link, seen_at, told, "")])
     engine.forget(ADDRESS)
-    assert engine.store.journaled() == 0
+    assert engine.store.backlog().size == 0
     assert mail not in account.text()
     assert "secret/agent" not in account.text()
     assert sum(event.link == 9 for event in engine.store.events("spring")) == 1

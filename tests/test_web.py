@@ -186,6 +186,37 @@ def test_an_open_is_a_small_gif_that_nobody_stores_and_an_event(browser: Browser
     assert (event.type, event.at, event.message_id, event.verdict) == (EventType.OPENED, NOW, KNOWN, Verdict.HUMAN)
 
 
+def test_whoever_stands_before_the_tracker_may_change_an_answer_and_no_other() -> None:
+    browser = Browser()
+    told: list[int] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            told.append(len(message["headers"]))
+            message["headers"].append((b"set-cookie", b"a=b"))
+
+    for url in (pixel_url(), click_url()):
+        for _ in range(3):
+            path, _, query = url.partition("?")
+            scope = {
+                "type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": [],
+                "client": ("192.0.2.1", 5), "root_path": "",
+            }  # fmt: skip
+            asyncio.run(browser.app(scope, receive, send))
+        assert len(set(told[-3:])) == 1
+
+
+def test_the_short_way_and_the_long_one_give_the_same_answer(browser: Browser) -> None:
+    for url in (pixel_url(), click_url()):
+        short = browser.request("GET", url)
+        assert browser.request("GET", url, content_length="0") == short  # a body is no matter of the short way
+        assert browser.request("HEAD", url).headers == short.headers
+    assert len(browser.events) == 2
+
+
 def test_the_gif_is_one_transparent_pixel() -> None:
     head, control, image = PIXEL[:19], PIXEL[19:27], PIXEL[27:]
     assert head[:10] == b"GIF89a\x01\x00\x01\x00"

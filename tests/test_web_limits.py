@@ -125,16 +125,23 @@ def test_only_so_many_addresses_are_remembered_and_the_newest_of_them() -> None:
 
 
 def ask(
-    path: str, *, method: str = "GET", root: str = "", headers: Sequence[tuple[str, str]] = (), times: int = 1
+    path: str,
+    *,
+    method: str = "GET",
+    root: str = "",
+    headers: Sequence[tuple[str, str]] = (),
+    times: int = 1,
+    status: int = 200,
 ) -> tuple[list[int], list[str]]:
     """Statuses of so many requests, and the addresses that reached the application."""
     reached: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         reached.append(scope[ADDRESS])
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": status, "headers": []})
 
-    guard = Guard(app, proxies=Proxies(["127.0.0.1"]), limit=RateLimit(1.0, burst=2.0, clock=Clock()))
+    limits = {name: RateLimit(1.0, burst=2.0, clock=Clock()) for name in ("limit", "refused")}
+    guard = Guard(app, proxies=Proxies(["127.0.0.1"]), **limits)
     statuses: list[int] = []
 
     async def receive() -> Message:
@@ -162,6 +169,14 @@ def test_nobody_who_wants_to_leave_is_told_to_wait() -> None:
     assert ask("/u/x", method="POST", times=9)[0] == [200] * 9
     assert ask("/u/x", method="POST", root="/mail", times=9)[0] == [200] * 9
     assert ask("/u/x", times=3)[0] == [200, 200, 429]
+
+
+def test_a_provider_may_send_as_many_webhooks_as_it_likes_and_a_stranger_may_not() -> None:
+    assert ask("/w/sendgrid", method="POST", times=9)[0] == [200] * 9
+    assert ask("/w/sendgrid", method="POST", times=9, root="/mail")[0] == [200] * 9
+    assert ask("/w/sendgrid", method="POST", times=4, status=401)[0] == [401, 401, 429, 429]
+    assert ask("/w/sendgrid", method="POST", times=4, status=503)[0] == [503] * 4  # that is our fault
+    assert ask("/w/sendgrid", times=4)[0] == [200, 200, 429, 429]
 
 
 def test_the_application_learns_who_asks() -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
@@ -234,6 +234,26 @@ def test_health_tells_of_a_database_that_is_away(project: Project) -> None:
             answer = httpx.get(f"{server.url}/health", trust_env=False)
     assert (answer.status_code, answer.json()["database"]) == (503, "failing")
     assert httpx.codes.is_server_error(answer.status_code)
+
+
+def test_health_and_metrics_tell_what_is_stored_and_not_judged_yet(project: Project) -> None:
+    now = datetime(2026, 3, 1, 11, tzinfo=UTC)
+    with engine_of(project) as engine:
+        settings = TrackerSettings(metrics=True)
+        app = create_app(engine, clock=lambda: now + timedelta(seconds=90), settings=settings, journal=engine)
+        with BackgroundServer(app) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+            assert app.state.writer.flush(60)
+            told = http.get("/health").json()
+            assert (told["journal"], told["journal_seconds"]) == (0, 0)
+            assert "abmail_tracker_journal_since_seconds 0.0" in http.get("/metrics").text
+            engine.store.journal(["a", "b"], now=now)  # by another process; it wakes nobody here
+            engine.store.journal(["c"], now=now + timedelta(seconds=30))
+            told, numbers = http.get("/health").json(), http.get("/metrics").text
+    assert (told["journal"], told["journal_seconds"]) == (3, 90)
+    assert "abmail_tracker_journal 3.0" in numbers
+    since = re.search(r"^abmail_tracker_journal_since_seconds (\S+)", numbers, re.MULTILINE)
+    assert since is not None
+    assert float(since[1]) == now.timestamp()
 
 
 def test_metrics_are_told_only_where_they_were_asked_for(project: Project) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +15,7 @@ from abmail._web_hits import Hit, recorder
 from abmail._web_writer import EventWriter
 from abmail.engine import Engine
 from abmail.errors import StoreError
-from abmail.events import Event, EventType, Signer, Token, Verdict
+from abmail.events import Event, EventType, Signer, Verdict
 
 NOW = datetime(2026, 3, 1, 11, tzinfo=UTC)
 SIGNER = Signer(b"0123456789abcdef0123456789abcdef")
@@ -21,9 +23,11 @@ OPENED, CLICKED = EventType.OPENED, EventType.CLICKED
 
 
 def hit(type_: EventType = OPENED, number: int = 0, agent: str = "Mozilla/5.0 (X11) Firefox/128.0") -> Hit:
-    kind, link = ("c", 1) if type_ is CLICKED else ("o", None)
-    token = Token(kind=kind, message_id=SIGNER.message_id("spring", str(number)), link=link)  # type: ignore[arg-type]
-    return Hit(type=type_, token=token, at=NOW, method="GET", headers={"user-agent": agent})
+    made = SIGNER.of(SIGNER.message_id("spring", str(number)))
+    is_click = type_ is CLICKED
+    signed = SIGNER.signed("oc", made.click(1, "") if is_click else made.pixel())
+    assert signed is not None
+    return Hit(signed, round(NOW.timestamp() * 1e6), agent.encode())
 
 
 class Recording:
@@ -96,6 +100,46 @@ def test_where_there_is_no_room_opens_are_dropped_before_clicks_and_counted() ->
     record.go_on.set()
     assert writer.flush(60)
     assert record.types == [OPENED, CLICKED, CLICKED, CLICKED]
+
+
+def test_answers_wait_for_a_commit_rather_than_let_more_be_at_risk_than_was_promised() -> None:
+    record = Recording(held_up=True)
+    writer = EventWriter(record, group=5, wait=0.0)
+
+    async def readers() -> list[int]:
+        async def ask(number: int) -> None:
+            writer.put(hit(number=number))
+            if writer.is_full:
+                await writer.room()
+            answered.append(number)
+
+        answered: list[int] = []
+        tasks = [asyncio.create_task(ask(number)) for number in range(40)]
+        await asyncio.sleep(0.05)
+        seen.append(len(answered))
+        record.go_on.set()
+        await asyncio.gather(*tasks)
+        return answered
+
+    seen: list[int] = []
+    assert sorted(asyncio.run(readers())) == list(range(40))
+    assert seen == [10]  # a group that is being written, and the next one
+
+
+def test_nobody_waits_for_a_database_that_is_away() -> None:
+    record = Recording(held_up=True)
+    writer = EventWriter(record, group=1, wait=0.0)
+    for number in range(5):
+        writer.put(hit(number=number))
+    looks, begun = [writer.is_full], time.monotonic()
+    asyncio.run(writer.room())
+    looks.append(writer.is_full)
+    assert time.monotonic() - begun >= 0.25
+    assert looks == [True, False]  # one reader found out for all
+    record.go_on.set()
+    assert writer.flush(60)
+    writer.put(hit())
+    assert writer.flush(60)
 
 
 def test_closing_stores_what_waits_and_nothing_comes_after_it() -> None:
