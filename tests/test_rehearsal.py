@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from command import run
 
+from abmail.cli._simulation import workers
 from abmail.rehearsal import Plan, rehearse
 
 
@@ -82,3 +84,11 @@ def test_the_command_starts_from_what_was_learned(tmp_path: Path) -> None:
     assert values["plan"]["open_rate"] == pytest.approx(0.25, abs=0.01)
     page = run(folder, "sendtime", "simulate", *short, "--habits", "none", "--language", "ja").stdout
     assert "増える余地はありません" in page
+
+
+def test_processes_share_the_cores_instead_of_each_taking_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with workers(2) as map_:
+        assert list(map_(os.getenv, ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))) == ["1", "7"]
+    assert "OPENBLAS_NUM_THREADS" not in os.environ

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from abmail.simulate import Progress as Told
 
 _SEEDS_A_TASK = 5
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # how many numpy computes with
 
 
 @click.command()
@@ -87,11 +88,24 @@ def workers(jobs: int) -> Iterator[Callable[..., Any]]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))  # a fork would inherit the open database
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))  # a fork would inherit the open database
+        try:
+            yield partial(pool.map, chunksize=_SEEDS_A_TASK)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that begin now compute with one thread, where nobody said otherwise: they share the cores."""
+    added = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
     try:
-        yield partial(pool.map, chunksize=_SEEDS_A_TASK)
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager
