@@ -17,20 +17,22 @@ import sqlalchemy as sa
 from abmail import _tables as t
 from abmail._company import company_of
 from abmail._event_types import EventType, Verdict
-from abmail._verdict_reasons import NO_REASON, RULES_VERSION, Reason, given_reasons
-from abmail._verdict_rules import (
-    NETWORK,
+from abmail._verdict_around import (
+    BLIND_NEIGHBOURS,
+    BLIND_SECONDS,
+    LEAST_COMPANIES,
     NETWORK_SECONDS,
     SWEEP_SECONDS,
     Delivery,
-    Judged,
-    Sighting,
+    blind_networks,
     company_reasons,
+    follow_up,
+    is_soon,
     is_swift,
-    judge_mail,
-    near,
     network_reasons,
 )
+from abmail._verdict_reasons import COMPANY, NO_REASON, RULES_VERSION, Reason, given_reasons
+from abmail._verdict_rules import NETWORK, Judged, Sighting, judge_mail, near
 from abmail.events import RequestFacts
 
 if TYPE_CHECKING:
@@ -60,6 +62,16 @@ _OF_EXPERIMENT = _SEEN.where(t.messages.c.experiment == _e)
 _OF_NETWORKS = _SEEN.where(
     t.events.c.network.in_(_ids), t.events.c.at.between(_first, _last), t.messages.c.experiment == _e
 )
+_CLICKS_OF_NETWORKS = (
+    sa.select(t.events.c.network, t.events.c.at, t.events.c.key, t.events.c.message, t.recipients.c.domain)
+    .select_from(t.events.join(t.messages, t.messages.c.id == t.events.c.message).join(t.recipients))
+    .where(
+        t.events.c.network.in_(_ids), t.events.c.at.between(_first, _last), t.messages.c.experiment == _e,
+        t.events.c.type == EventType.CLICKED.value,
+    )
+    .order_by(t.events.c.at, t.events.c.key)
+)  # fmt: skip
+_CLICKS_OF_MAILS = _OF_MAILS.where(t.events.c.type == EventType.CLICKED.value)
 _DELIVERED = (
     sa.select(t.messages.c.id, t.messages.c.attempted_at)
     .select_from(t.messages.join(t.recipients))
@@ -123,7 +135,8 @@ def judge_around(db: sa.Connection, mails: Iterable[str], new: frozenset[str], *
     fresh = [one for one in seen if one.sighting.key in new]
     corrections: dict[str, Sighting] = {}
     others: set[str] = set()
-    for one, mask, bits in (*_from_networks(db, fresh), *_from_companies(db, fresh)):
+    around = (*_from_networks(db, fresh), *_from_blind_networks(db, seen, new), *_from_companies(db, fresh))
+    for one, mask, bits in around:
         before = corrections.get(one.sighting.key, one.sighting)
         corrections[one.sighting.key] = replace(before, around=(before.around & ~mask) | bits)
         if (one.sighting.around & mask) != bits:
@@ -138,13 +151,15 @@ def judge_all(db: sa.Connection, name: str) -> list[Seen]:
     """All events of an experiment with what their neighbourhoods say; `changed_verdicts` judges them."""
     seen = [seen_of(row) for row in db.execute(_OF_EXPERIMENT, {"e": name}, execution_options={"yield_per": _CHUNK})]
     around = network_reasons(one.sighting for one in seen)
+    blind = blind_networks(one.sighting for one in seen)
     swept = _swept(db, name, seen)
     return [
         one._replace(
             sighting=replace(
                 one.sighting,
                 around=around.get(one.sighting.key, NO_REASON)
-                | (Reason.COMPANY_SWEEP if is_swift(one.sighting) and one.sighting.mail in swept else NO_REASON),
+                | (Reason.NETWORK_BLIND if one.sighting.key in blind else NO_REASON)
+                | follow_up(one.sighting, swept.get(one.sighting.mail, NO_REASON), links=one.links),
             )
         )
         for one in seen
@@ -184,10 +199,10 @@ def write_verdicts(
 # --- neighbourhoods -------------------------------------------------------------------------------------------------
 
 
-def _of_mails(db: sa.Connection, mails: Iterable[str]) -> list[Seen]:
+def _of_mails(db: sa.Connection, mails: Iterable[str], wanted: sa.Select[Any] = _OF_MAILS) -> list[Seen]:
     ids = sorted(mails)
     chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-    return [seen_of(row) for chunk in chunks for row in db.execute(_OF_MAILS, {"ids": chunk})]
+    return [seen_of(row) for chunk in chunks for row in db.execute(wanted, {"ids": chunk})]
 
 
 def _from_networks(db: sa.Connection, fresh: Sequence[Seen]) -> Iterator[tuple[Seen, Reason, Reason]]:
@@ -198,11 +213,23 @@ def _from_networks(db: sa.Connection, fresh: Sequence[Seen]) -> Iterator[tuple[S
         span = _span([one.sighting.at for one in slice_], NETWORK_SECONDS)
         seen = [seen_of(row) for row in db.execute(_OF_NETWORKS, {"e": experiment, "ids": networks, **span})]
         found = network_reasons(one.sighting for one in seen)
+        moments, by_network = _by_network(slice_), _by_network(seen)
         for network in networks:
-            moments = sorted(one.sighting.at for one in slice_ if one.sighting.network == network)
-            own = sorted((one for one in seen if one.sighting.network == network), key=lambda one: one.sighting.at)
-            for one in near(own, moments, key=lambda each: each.sighting.at, within=NETWORK_SECONDS):
+            ats = [one.sighting.at for one in moments[network]]
+            for one in near(by_network[network], ats, key=_happened_at, within=NETWORK_SECONDS):
                 yield one, NETWORK, found.get(one.sighting.key, NO_REASON)
+
+
+def _by_network(seen: Iterable[Seen]) -> dict[str, list[Seen]]:
+    """The events of each network, in the order of time."""
+    found: defaultdict[str, list[Seen]] = defaultdict(list)
+    for one in sorted(seen, key=_happened_at):
+        found[one.sighting.network].append(one)
+    return found
+
+
+def _happened_at(one: Seen) -> float:
+    return one.sighting.at
 
 
 def _slices(clicks: Iterable[Seen]) -> Iterator[tuple[str, list[Seen]]]:
@@ -218,37 +245,85 @@ def _slices(clicks: Iterable[Seen]) -> Iterator[tuple[str, list[Seen]]]:
         yield pending[0].experiment, pending
 
 
+def _from_blind_networks(
+    db: sa.Connection, seen: Sequence[Seen], new: frozenset[str]
+) -> Iterator[tuple[Seen, Reason, Reason]]:
+    """The same of networks that never read: of the clicks beside those that are new or whose mails have a new open."""
+    opened = {one.sighting.mail for one in seen if one.sighting.key in new and one.sighting.type is EventType.OPENED}
+    touched: defaultdict[str, list[Seen]] = defaultdict(list)
+    for one in seen:
+        known = one.sighting.type is EventType.CLICKED and one.sighting.network
+        if known and (one.sighting.key in new or one.sighting.mail in opened):
+            touched[one.experiment].append(one)
+    for experiment, clicks in sorted(touched.items()):
+        beside, wanted = _beside(db, experiment, clicks)
+        whole = _of_mails(db, wanted)
+        blind = blind_networks(one.sighting for one in whole)
+        for one in whole:
+            if one.sighting.key in beside:
+                yield one, Reason.NETWORK_BLIND, Reason.NETWORK_BLIND if one.sighting.key in blind else NO_REASON
+
+
+def _beside(db: sa.Connection, experiment: str, clicks: Sequence[Seen]) -> tuple[set[str], set[str]]:
+    """Keys of the clicks whose verdicts may change with these, and the mails of those that decide on it."""
+    networks = sorted({one.sighting.network for one in clicks})
+    span = _span([one.sighting.at for one in clicks], BLIND_SECONDS)
+    by_network: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in db.execute(_CLICKS_OF_NETWORKS, {"e": experiment, "ids": networks, **span}):
+        by_network[row.network].append(row)
+    keys = {one.sighting.key for one in clicks}
+    beside: set[str] = set()
+    mails: set[str] = set()
+    for rows in by_network.values():
+        if len({row.domain for row in rows} - {""}) < LEAST_COMPANIES:
+            continue
+        for place in (number for number, row in enumerate(rows) if row.key in keys):
+            beside.update(row.key for row in _around_place(rows, place, BLIND_NEIGHBOURS))
+            mails.update(row.message for row in _around_place(rows, place, 2 * BLIND_NEIGHBOURS))
+    return beside, mails
+
+
+def _around_place(rows: Sequence[Any], place: int, reach: int) -> Sequence[Any]:
+    return rows[max(place - reach, 0) : place + reach + 1]
+
+
 def _from_companies(db: sa.Connection, fresh: Sequence[Seen]) -> Iterator[tuple[Seen, Reason, Reason]]:
-    """The same of the quick clicks in a company's mails that were delivered within minutes of those with new ones."""
+    """The same of the early clicks in a company's mails that were delivered within minutes of those with new ones."""
     by_company: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
     for one in fresh:
-        if one.sighting.company and is_swift(one.sighting):
+        if one.sighting.company and is_soon(one.sighting):
             by_company[one.experiment, one.sighting.company].append(one)
     for (experiment, company), own in sorted(by_company.items(), key=lambda each: each[0]):
         moments = sorted({one.sighting.delivered for one in own if one.sighting.delivered is not None})
         mails = db.execute(_DELIVERED, {"e": experiment, "d": company, **_span(moments, SWEEP_SECONDS)}).all()
-        swift = [one for one in _of_mails(db, (row.id for row in mails)) if is_swift(one.sighting)]
-        swept = _swept_of(mails, swift)
-        ordered = sorted(swift, key=_delivered_at)
+        soon = [one for one in _of_mails(db, (row.id for row in mails), _CLICKS_OF_MAILS) if is_soon(one.sighting)]
+        swept = _swept_of(mails, soon)
+        ordered = sorted(soon, key=_delivered_at)
         for one in near(ordered, moments, key=_delivered_at, within=SWEEP_SECONDS):
-            yield one, Reason.COMPANY_SWEEP, Reason.COMPANY_SWEEP if one.sighting.mail in swept else NO_REASON
+            yield one, COMPANY, follow_up(one.sighting, swept.get(one.sighting.mail, NO_REASON), links=one.links)
 
 
-def _swept(db: sa.Connection, name: str, seen: Iterable[Seen]) -> frozenset[str]:
+def _swept(db: sa.Connection, name: str, seen: Iterable[Seen]) -> dict[str, Reason]:
     by_company: defaultdict[str, list[Seen]] = defaultdict(list)
     for one in seen:
-        if one.sighting.company and is_swift(one.sighting):
+        if one.sighting.company and is_soon(one.sighting):
             by_company[one.sighting.company].append(one)
     always = {"first": datetime.min.replace(tzinfo=UTC), "last": datetime.max.replace(tzinfo=UTC)}
-    found: set[str] = set()
+    found: dict[str, Reason] = {}
     for company, own in by_company.items():
         found |= _swept_of(db.execute(_DELIVERED, {"e": name, "d": company, **always}).all(), own)
-    return frozenset(found)
+    return found
 
 
-def _swept_of(mails: Iterable[Any], swift: Iterable[Seen]) -> frozenset[str]:
-    clicked = {one.sighting.mail for one in swift}
-    return company_reasons(Delivery(row.attempted_at.timestamp(), row.id, row.id in clicked) for row in mails)
+def _swept_of(mails: Iterable[Any], soon: Iterable[Seen]) -> dict[str, Reason]:
+    early, clicked = set(), set()
+    for one in soon:
+        clicked.add(one.sighting.mail)
+        if is_swift(one.sighting):
+            early.add(one.sighting.mail)
+    return company_reasons(
+        Delivery(row.attempted_at.timestamp(), row.id, swift=row.id in early, soon=row.id in clicked) for row in mails
+    )
 
 
 def _delivered_at(one: Seen) -> float:

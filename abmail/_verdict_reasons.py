@@ -11,9 +11,9 @@ from abmail._event_types import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["NO_REASON", "RULES_VERSION", "Reason", "given_reasons", "is_strict", "names_of", "verdict_of"]
+__all__ = ["COMPANY", "NO_REASON", "RULES_VERSION", "Reason", "given_reasons", "is_strict", "names_of", "verdict_of"]
 
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Goes up whenever a rule, a weight or a window changes: verdicts of older rules can then be made anew."""
 
 
@@ -50,6 +50,14 @@ class Reason(IntFlag):
     LINK_PAIR = 1 << 27  # two links of one mail that has no more than four within 10 s
     NETWORK_ROBOT = 1 << 28  # its network follows several links at a time in three mails, in the ten minutes around
     LATE = 1 << 29  # an hour and more after delivery, when people come and scanners seldom do
+    NETWORK_BLIND = 1 << 30  # its network follows links for three companies and never reads before
+    COMPANY_ROUND = 1 << 31  # half of a company's mails are clicked within half an hour of delivery
+    COMPANY_SCANNED = 1 << 32  # the first click in a mail whose neighbours at the company were swept
+    LONE_LINK = 1 << 33  # early and unread in a mail with a single link, where no burst can show
+    ANOTHER = (
+        1 << 34
+    )  # from elsewhere, or with another program, than who came a minute before: of the company says nothing
+    ANOTHER_BESIDE = 1 << 35  # with another program from the same network: that says nothing, either
 
 
 NO_REASON: Final = Reason(0)
@@ -73,7 +81,11 @@ _POINTS: Final = {
     Reason.NETWORK_ACROSS: 3,
     Reason.NETWORK_ROBOT: 3,
     Reason.COMPANY_SWEEP: 3,
+    Reason.NETWORK_BLIND: 3,
     Reason.NETWORK_BURST: 2,
+    Reason.COMPANY_ROUND: 2,
+    Reason.COMPANY_SCANNED: 2,
+    Reason.LONE_LINK: 1,
     Reason.EARLY: 1,
     Reason.UNREAD: 1,
     Reason.READ_FIRST: -2,
@@ -82,7 +94,18 @@ _POINTS: Final = {
 }  # fmt: skip
 """What a reason weighs: 3 points make an event suspected, 4 a machine's."""
 
-_SPEAKS_FOR_A_PERSON: Final = Reason.READ_FIRST | Reason.CONFIRMED | Reason.LATE
+COMPANY: Final = Reason.COMPANY_SWEEP | Reason.COMPANY_ROUND | Reason.COMPANY_SCANNED
+"""What is known from a company's mails."""
+
+_OUTWEIGHS: Final = {
+    Reason.ANOTHER: COMPANY,
+    Reason.ANOTHER_BESIDE: Reason.NETWORK_ROBOT | Reason.NETWORK_BURST,
+}
+"""Reasons that take others their weight."""
+
+_SPEAKS_FOR_A_PERSON: Final = (
+    Reason.READ_FIRST | Reason.CONFIRMED | Reason.LATE | Reason.ANOTHER | Reason.ANOTHER_BESIDE
+)
 
 
 @lru_cache(maxsize=4096)
@@ -92,7 +115,10 @@ def verdict_of(reasons: Reason) -> Verdict:
     >>> str(verdict_of(Reason.FAST_CLICK)), str(verdict_of(Reason.FAST_CLICK | Reason.NOT_A_BROWSER))
     ('suspected', 'machine')
     """
-    points = sum(_POINTS.get(reason, 0) for reason in reasons)
+    weighed = reasons
+    for reason, others in _OUTWEIGHS.items():
+        weighed &= ~others if reason in reasons else weighed
+    points = sum(_POINTS.get(reason, 0) for reason in weighed)
     if points >= _MACHINE:
         return Verdict.MACHINE
     if points >= _SUSPECTED:

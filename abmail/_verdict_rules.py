@@ -7,57 +7,45 @@ Each rule looks at its own neighbourhood only, so that the store can judge a new
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from abmail._event_types import HUMAN_LIKELY, EventType, Verdict
 from abmail._verdict_facts import HONEYPOT_LINK, Agent, RequestFacts, own_reasons
-from abmail._verdict_reasons import NO_REASON, Reason, given_reasons, verdict_of
+from abmail._verdict_reasons import COMPANY, NO_REASON, Reason, given_reasons, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "NETWORK",
-    "NETWORK_SECONDS",
-    "SWEEP_SECONDS",
-    "Delivery",
     "Judged",
     "Sighting",
-    "company_reasons",
-    "is_swift",
+    "crowded",
+    "first_reading",
     "judge_mail",
+    "leave",
     "near",
-    "network_reasons",
+    "stretches",
 ]
 
 T = TypeVar("T")
 
-NETWORK_SECONDS: Final = 620.0
-"""The network rules compare events at most this far apart."""
-
-SWEEP_SECONDS: Final = 600.0
-"""The company rule compares mails that were delivered at most this long before one another."""
-
 _BURST_SECONDS: Final = 10.0
 _PAIR_SECONDS: Final = 5.0
 _AT_ONCE_SECONDS: Final = 1.0
-_NETWORK_BURST_SECONDS: Final = 30.0
-_ACROSS_SECONDS: Final = 60.0
-_ROBOT_SECONDS: Final = 600.0
-_SWIFT_SECONDS: Final = 180.0
 _READING_SECONDS: Final = 10.0
 _LATER_SECONDS: Final = 60.0
 _LATE_SECONDS: Final = 3_600.0
-_LINKS = _PEOPLE = _COMPANIES = _MAILS = 3
+_LINKS: Final = 3
 _PAIR: Final = 2
 _SHORT_MAIL: Final = 4  # links
 NETWORK: Final = Reason.NETWORK_BURST | Reason.NETWORK_ACROSS | Reason.NETWORK_ROBOT
-"""What is known from a network."""
+"""What is known from a network's bursts."""
 
-_AROUND: Final = NETWORK | Reason.COMPANY_SWEEP
+_AROUND: Final = NETWORK | COMPANY | Reason.NETWORK_BLIND
 """What is known from other mails."""
 
 _HASTE: Final = NETWORK | Reason.LINK_BURST | Reason.LINK_PAIR
@@ -112,85 +100,13 @@ class Judged:
     reasons: Reason
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Delivery:
-    """A mail to a company: when it was handed over, and whether a link in it was followed soon after."""
-
-    at: float
-    mail: str
-    swift: bool = field(default=False, compare=False)
-
-
-def is_swift(sighting: Sighting) -> bool:
-    """Whether a link was followed within minutes of delivery by what may be a person: known machines tell nothing."""
-    if sighting.type is not EventType.CLICKED or sighting.age is None or sighting.age >= _SWIFT_SECONDS:
-        return False
-    if sighting.facts is None:
-        return sighting.verdict is not Verdict.MACHINE
-    return verdict_of(own_reasons(sighting.type, sighting.facts, age=None, link=sighting.link)) is not Verdict.MACHINE
-
-
-# --- other mails ----------------------------------------------------------------------------------------------------
-
-
-def network_reasons(sightings: Iterable[Sighting]) -> dict[str, Reason]:
-    """What networks give away by the mails of several people.
-
-    Args:
-        sightings: Events of one experiment, in any order; those within `NETWORK_SECONDS` of one that is asked for have
-            to be among them.
-
-    Returns:
-        Key of an event -> its reasons, for those that have any.
-    """
-    found: defaultdict[str, Reason] = defaultdict(lambda: NO_REASON)
-    by_network: defaultdict[str, list[Sighting]] = defaultdict(list)
-    for one in sightings:
-        if one.network and one.type is EventType.CLICKED:
-            by_network[one.network].append(one)
-    for group in by_network.values():
-        group.sort(key=_at)
-        for key in _crowded(group, lambda one: one.mail, within=_NETWORK_BURST_SECONDS, least=_PEOPLE):
-            found[key] |= Reason.NETWORK_BURST
-        at_companies = [one for one in group if one.company]
-        for key in _crowded(at_companies, lambda one: one.company, within=_ACROSS_SECONDS, least=_COMPANIES):
-            found[key] |= Reason.NETWORK_ACROSS
-        for key in _beside_robots(group):
-            found[key] |= Reason.NETWORK_ROBOT
-    return found
-
-
-def _beside_robots(group: Sequence[Sighting]) -> Iterator[str]:
-    """Clicks of a network, in the order of time, around which it followed several links at a time in three mails."""
-    by_mail: defaultdict[str, list[Sighting]] = defaultdict(list)
-    for one in group:
-        by_mail[one.mail].append(one)
-    robots = {
-        key
-        for own in by_mail.values()
-        for key in _crowded(own, lambda one: one.link, within=_BURST_SECONDS, least=_PAIR)
-    }
-    signs = [one for one in group if one.key in robots]
-    inside: Counter[Hashable] = Counter()
-    first = last = 0
-    for one in group:
-        while last < len(signs) and signs[last].at <= one.at + _ROBOT_SECONDS:
-            inside[signs[last].mail] += 1
-            last += 1
-        while first < last and signs[first].at < one.at - _ROBOT_SECONDS:
-            _leave(inside, signs[first].mail)
-            first += 1
-        if len(inside) >= _MAILS:
-            yield one.key
-
-
-def _leave(inside: Counter[Hashable], who: Hashable) -> None:
+def leave(inside: Counter[Hashable], who: Hashable) -> None:
     inside[who] -= 1
     if not inside[who]:
         del inside[who]
 
 
-def _crowded(
+def crowded(
     group: Sequence[Sighting], who: Callable[[Sighting], Hashable], *, within: float, least: int
 ) -> Iterator[str]:
     """Keys of events, which come in the order of time, that lie with ``least`` different others in a stretch of it."""
@@ -199,37 +115,12 @@ def _crowded(
     for last, one in enumerate(group):
         inside[who(one)] += 1
         while one.at - group[first].at > within:
-            _leave(inside, who(group[first]))
+            leave(inside, who(group[first]))
             first += 1
         if len(inside) >= least:
             told = max(told, first)
             yield from (each.key for each in group[told : last + 1])
             told = last + 1
-
-
-def company_reasons(deliveries: Iterable[Delivery]) -> frozenset[str]:
-    """The mails of one company whose links a machine followed as they came in.
-
-    Of the mails delivered in the ten minutes up to one of them, half and at least three, or all and at least two, were
-    clicked within five minutes of their delivery. What is delivered later changes nothing in that.
-
-    Args:
-        deliveries: Mails to the company, each once.
-    """
-    ordered = sorted(deliveries)
-    swept: set[str] = set()
-    first = told = swift = 0
-    for last, one in enumerate(ordered):
-        swift += one.swift
-        while one.at - ordered[first].at > SWEEP_SECONDS:
-            swift -= ordered[first].swift
-            first += 1
-        size = last + 1 - first
-        if one.swift and ((swift >= _PEOPLE and 2 * swift >= size) or (swift >= _PAIR and swift == size)):
-            told = max(told, first)
-            swept.update(each.mail for each in ordered[told : last + 1] if each.swift)
-            told = last + 1
-    return frozenset(swept)
 
 
 def near(group: Sequence[T], moments: Sequence[float], *, key: Callable[[T], float], within: float) -> Iterator[T]:
@@ -264,6 +155,7 @@ def judge_mail(sightings: Iterable[Sighting], *, links: int | None = None) -> di
     _note_late(clicks, reasons)
     _note_opens(opens, clicks, reasons)
     _note_readers(opens, clicks, reasons)
+    _note_others(clicks, reasons, links)
     judged = {one.key: Judged(verdict=_verdict(one, reasons[one.key]), reasons=reasons[one.key]) for one in ordered}
     return {**judged, **_confirmed(ordered, judged)}
 
@@ -288,12 +180,12 @@ def _verdict(one: Sighting, reasons: Reason) -> Verdict:
 
 def _note_bursts(clicks: Sequence[Sighting], reasons: dict[str, Reason], links: int | None) -> None:
     linked = [one for one in clicks if one.link is not None]
-    for key in _crowded(linked, lambda one: one.link, within=_BURST_SECONDS, least=_LINKS):
+    for key in crowded(linked, lambda one: one.link, within=_BURST_SECONDS, least=_LINKS):
         reasons[key] |= Reason.LINK_BURST
     if links is not None and links <= _SHORT_MAIL:
-        for key in _crowded(linked, lambda one: one.link, within=_PAIR_SECONDS, least=_PAIR):
+        for key in crowded(linked, lambda one: one.link, within=_PAIR_SECONDS, least=_PAIR):
             reasons[key] |= NO_REASON if Reason.LINK_BURST in reasons[key] else Reason.LINK_PAIR
-    for key in _crowded(linked, lambda one: one.link, within=_AT_ONCE_SECONDS, least=_PAIR):
+    for key in crowded(linked, lambda one: one.link, within=_AT_ONCE_SECONDS, least=_PAIR):
         reasons[key] |= Reason.LINKS_AT_ONCE
     traps = [one.at for one in clicks if one.link == HONEYPOT_LINK]
     for one in near(clicks, traps, key=_at, within=_BURST_SECONDS):
@@ -311,8 +203,28 @@ def _note_late(clicks: Sequence[Sighting], reasons: dict[str, Reason]) -> None:
             reasons[one.key] |= Reason.LATE
 
 
+_LONE: Final = Reason.EARLY | Reason.UNREAD
+
+
+def _note_others(clicks: Sequence[Sighting], reasons: dict[str, Reason], links: int | None) -> None:
+    for one in clicks:  # a scanner comes first: who comes after it from elsewhere, or with another program, is another
+        if one.at > clicks[0].at + _LATER_SECONDS and _source(one) != _source(clicks[0]):
+            reasons[one.key] |= Reason.ANOTHER if reasons[one.key] & COMPANY else NO_REASON
+            beside = one.network == clicks[0].network and reasons[one.key] & (
+                Reason.NETWORK_ROBOT | Reason.NETWORK_BURST
+            )
+            reasons[one.key] |= Reason.ANOTHER_BESIDE if beside else NO_REASON
+    if links == 1:
+        for one in clicks:
+            reasons[one.key] |= Reason.LONE_LINK if _LONE in reasons[one.key] else NO_REASON
+
+
 def _is_late(one: Sighting) -> bool:
     return one.age is not None and one.age >= _LATE_SECONDS
+
+
+def _source(one: Sighting) -> tuple[str, str]:
+    return one.network, _family(one)
 
 
 def _family(one: Sighting) -> str:
@@ -327,20 +239,43 @@ def _note_opens(opens: Sequence[Sighting], clicks: Sequence[Sighting], reasons: 
             reasons[one.key] |= Reason.NEAR_MACHINE
 
 
+def stretches(clicks: Sequence[Sighting]) -> Iterator[tuple[Sighting, float]]:
+    """The clicks of a mail, in the order of time, and by when who followed them had to have read it.
+
+    What follows at a stretch was decided with the first of it.
+    """
+    begun = before = -math.inf
+    for one in clicks:
+        if one.at - before > _BURST_SECONDS:
+            begun = one.at
+        before = one.at
+        yield one, begun - _READING_SECONDS
+
+
+def first_reading(sightings: Iterable[Sighting]) -> tuple[float, bool]:
+    """When somebody first opened a mail, as far as the requests say, and whether that is hidden by Apple's privacy."""
+    first, hidden = math.inf, False
+    for one in sightings:
+        if one.type is EventType.OPENED:
+            bits = _alone(one)
+            hidden = hidden or Reason.APPLE_PRIVACY in bits
+            if verdict_of(bits) in HUMAN_LIKELY:
+                first = min(first, one.at)
+    return first, hidden
+
+
 def _note_readers(opens: Sequence[Sighting], clicks: Sequence[Sighting], reasons: dict[str, Reason]) -> None:
     """Whether somebody had opened the mail before a link was followed, and with such a program."""
     seen = [one for one in opens if verdict_of(reasons[one.key]) in HUMAN_LIKELY]
     first: dict[str, float] = {}
     for one in seen:
         first.setdefault(_reader(one), one.at)
-    begun: float | None = None
-    before = -math.inf
-    for one in clicks:
-        if begun is None or one.at - before > _BURST_SECONDS:
-            begun = one.at  # what follows at a stretch was decided then
-        before = one.at
+    hidden = any(Reason.APPLE_PRIVACY in reasons[one.key] for one in opens)
+    for one, latest in stretches(clicks):
         if one.facts is not None:
-            reasons[one.key] |= _readers_of(one, begun - _READING_SECONDS, first, reasons[one.key])
+            found = _readers_of(one, latest, first, reasons[one.key])
+            veiled = hidden and one.facts.family.endswith(_APPLES)
+            reasons[one.key] |= NO_REASON if veiled and found is Reason.UNREAD else found
 
 
 def _readers_of(one: Sighting, latest: float, first: Mapping[str, float], known: Reason) -> Reason:
@@ -353,6 +288,7 @@ def _readers_of(one: Sighting, latest: float, first: Mapping[str, float], known:
 
 
 _at: Final = attrgetter("at")
+_APPLES: Final = ("/ios", "/mac")
 _PROXIED: Final = "proxied"
 _PROGRAM: Final = "program"
 _PROGRAMS: Final = frozenset({"outlook", "thunderbird"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +58,7 @@ def _adapter(
 ) -> Adapter:
     place = f"{file}, [webhooks.{name}]"
     kind = adapter_class(name)
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # every adapter is a dataclass
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]  # every adapter is a dataclass
     settings = {key: value for key, value in table.items() if key != _FILE}
     if found := sorted(_NEVER & settings.keys()):
         raise ConfigError(
@@ -69,11 +69,12 @@ def _adapter(
         settings.setdefault("url", f"{str(given['tracker_url']).rstrip('/')}/w/{name}")
     own = {"fetch": given["fetch"]}
     if "secrets" in known:
-        own["secrets"] = _secrets(name, table.get(_FILE), file, environ)
+        needed = known["secrets"].default is MISSING
+        own["secrets"] = _secrets(name, table.get(_FILE), file, environ, needed=needed)
     return configure(name, settings, place=place, given=own)
 
 
-def _secrets(name: str, path: object, file: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+def _secrets(name: str, path: object, file: Path, environ: Mapping[str, str], *, needed: bool) -> tuple[str, ...]:
     """The secrets: one a line in a file, or with blanks between in the environment, which wins; a PEM is one."""
     variable = _VARIABLE.format(name.upper())
     text = environ.get(variable, "")
@@ -85,7 +86,7 @@ def _secrets(name: str, path: object, file: Path, environ: Mapping[str, str]) ->
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the secrets of {name} in {file.parent / path} cannot be read: {error}") from error
     found = (text.strip(),) if "-----BEGIN" in text else tuple(text.split())
-    if not found:
+    if needed and not found:
         raise ConfigError(
             f"there is no secret for the webhooks of {name}",
             hint=f"set {variable}, or name a file in {_FILE} under [webhooks.{name}]; several are all accepted",

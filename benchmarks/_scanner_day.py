@@ -8,7 +8,7 @@ or all at once because somebody said so in the corridor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -49,8 +49,12 @@ TWO: Final = 0.03  # of clickers: two links within seconds
 SCANNED: Final = 0.3  # of recipients
 RESCANNED: Final = 0.03  # of these: once more hours later
 FREEMAIL: Final = ("gmail.com", "yahoo.co.jp", "icloud.com", "outlook.com")
-VENDORS: Final = ("follows_all", "spreads", "samples", "announces", "gateway", "detonates", "at_click")
-VENDOR_SHARES: Final = (0.3, 0.12, 0.18, 0.12, 0.16, 0.09, 0.03)
+VENDORS: Final = {"follows_all": 0.3, "spreads": 0.12, "samples": 0.18, "announces": 0.12, "gateway": 0.16,
+                  "detonates": 0.09, "at_click": 0.03}  # fmt: skip
+SLOW: Final = {"slow": 1.0}
+"""A link every one to ten minutes."""
+BROWSERS: Final = {"browses": 1.0}
+"""Real browsers: they load the pictures, wait as a reader does, and follow some links at a reader's pace."""
 
 
 class Request(NamedTuple):
@@ -76,6 +80,7 @@ class Day:
         requests: In the order of time.
         clicked: Whether a person clicked.
         touched: Whether a machine followed a link.
+        scanners: The kind of scanner in front of each; empty where none is.
     """
 
     domains: tuple[str, ...]
@@ -84,6 +89,7 @@ class Day:
     requests: tuple[Request, ...]
     clicked: NDArray[np.bool_]
     touched: NDArray[np.bool_]
+    scanners: tuple[str, ...]
 
 
 def play_day(
@@ -94,6 +100,9 @@ def play_day(
     links: tuple[int, ...],
     hidden: bool = False,
     per_second: float = 4.0,
+    scanned: float = SCANNED,
+    vendors: Mapping[str, float] = VENDORS,
+    crowded: bool = False,
 ) -> Day:
     """Draw a day.
 
@@ -104,14 +113,21 @@ def play_day(
         links: Links in the mails of each arm: scanners that follow some of them find more in some arms.
         hidden: Whether each mail has a link beside, which people don't see.
         per_second: Mails that leave in a second.
+        scanned: Share of the recipients that are behind a scanner.
+        vendors: Kinds of scanners, and their shares.
+        crowded: Whether nearly everybody is at a company with dozens of others, as lists in Japan have it.
     """
-    world = _World(rng, n=n, rates=rates, links=links, hidden=hidden, per_second=per_second)
+    sizes = _companies(rng, n, crowded=crowded)
+    vendor = _vendors(rng, sizes, scanned, vendors)
+    world = _World(
+        rng, n=n, rates=rates, links=links, hidden=hidden, per_second=per_second, companies=sizes, vendor=vendor
+    )
     requests = sorted((*world.people(), *world.machines()), key=lambda one: (one.at, one.mail, one.link))
     clicked, touched = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     for one in requests:
         if one.link:
             (clicked if one.human else touched)[one.mail] = True
-    return Day(tuple(world.domains), world.arms, world.sent, tuple(requests), clicked, touched)
+    return Day(tuple(world.domains), world.arms, world.sent, tuple(requests), clicked, touched, tuple(world.vendor))
 
 
 class _World:
@@ -124,19 +140,20 @@ class _World:
         links: tuple[int, ...],
         hidden: bool,
         per_second: float,
+        companies: NDArray[np.int64],
+        vendor: list[str],
     ) -> None:
         self.rng, self.n, self.hidden = rng, n, hidden
-        self.companies = _companies(rng, n)
+        self.companies, self.vendor = companies, vendor
         self.domains = [f"c{c}.example" if c >= 0 else FREEMAIL[-c - 1] for c in self.companies.tolist()]
         self.arms = rng.permutation(np.arange(n) % len(rates))
         self.links = np.array(links)[self.arms]
         self.rates = np.array(rates)[self.arms]
         self.sent = np.sort(rng.uniform(0, n / per_second, n))
-        self.vendor = _vendors(rng, self.companies)
         self.mobile = [_address(rng) for _ in range(400)]
         self.home = [_address(rng) for _ in range(n)]
         self.offices = {c: _address(rng) for c in set(self.companies.tolist())}
-        self.clouds = {v: [_address(rng) for _ in range(6)] for v in VENDORS}
+        self.clouds = {v: [_address(rng) for _ in range(6)] for v in (*VENDORS, *SLOW, *BROWSERS)}
 
     # -- people ------------------------------------------------------------------------------------------------------
 
@@ -290,6 +307,24 @@ class _World:
             yield self._machine(mail, link, at, address)
             at += self.rng.uniform(0.2, 3.0)
 
+    def _slow(self, mail: int) -> Iterator[Request]:
+        """A link every one to ten minutes, from one of its networks each."""
+        at = self.sent[mail] + self.rng.uniform(MINUTE, 10 * MINUTE)
+        for link in self._every_link(mail).tolist():
+            yield self._machine(mail, link, at, self._cloud("slow"))
+            at += self.rng.uniform(MINUTE, 10 * MINUTE)
+
+    def _browses(self, mail: int) -> Iterator[Request]:
+        """A real browser that reads for half a minute and then follows one to three links."""
+        rng, address = self.rng, self._cloud("browses")
+        agent = str(rng.choice((CHROME, EDGE, FIREFOX, MAC)))
+        at = self._arrival(mail)
+        yield self._machine(mail, 0, at, address, agent)
+        at += float(rng.uniform(5, 40))
+        for link in rng.permutation(np.arange(1, self.links[mail] + 1))[: int(rng.integers(1, 4))].tolist():
+            yield self._machine(mail, link, at, address, agent)
+            at += float(rng.uniform(3, 20))
+
     def _rescans(self, mail: int) -> Iterator[Request]:
         """The verdict on a site was renewed: hours later all links once more, without any haste."""
         at, address = self.sent[mail] + self.rng.uniform(HOUR, 10 * HOUR), self._cloud(self.vendor[mail])
@@ -298,24 +333,27 @@ class _World:
             at += self.rng.uniform(0.3, 5.0)
 
 
-def _companies(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+def _companies(rng: np.random.Generator, n: int, *, crowded: bool) -> NDArray[np.int64]:
     """A company for each mail, most of them small and some large; below 0 one of the mailboxes that all can have."""
     sizes: list[int] = []
-    while sum(sizes) < 0.7 * n:
-        sizes.append(int(min(float(1 + rng.pareto(1.1)), 0.05 * n)))
+    while sum(sizes) < (0.95 if crowded else 0.7) * n:
+        size = rng.lognormal(np.log(30), 1.0) if crowded else 1 + rng.pareto(1.1)
+        sizes.append(int(min(float(size) + crowded, 0.05 * n)))
     named = np.repeat(np.arange(len(sizes)), sizes)
     free = -1 - rng.choice(len(FREEMAIL), size=max(n - len(named), 0), p=(0.45, 0.2, 0.2, 0.15))
     return rng.permutation(np.concatenate([named, free]))[:n]
 
 
-def _vendors(rng: np.random.Generator, companies: NDArray[np.int64]) -> list[str]:
+def _vendors(
+    rng: np.random.Generator, companies: NDArray[np.int64], scanned: float, shares: Mapping[str, float]
+) -> list[str]:
     """The scanner in front of each mail: whole companies have one, until so many recipients do."""
     found: dict[int, str] = {}
     behind = 0
     for company in rng.permutation(np.unique(companies[companies >= 0])).tolist():
-        if behind >= SCANNED * len(companies):
+        if behind >= scanned * len(companies):
             break
-        found[company] = str(rng.choice(VENDORS, p=VENDOR_SHARES))
+        found[company] = str(rng.choice(list(shares), p=list(shares.values())))
         behind += int((companies == company).sum())
     return [found.get(company, "") for company in companies.tolist()]
 

@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abmail._company import company_of
-from abmail._verdict_reasons import NO_REASON, Reason
-from abmail._verdict_rules import (
+from abmail._verdict_around import (
     Delivery,
-    Sighting,
+    blind_networks,
     company_reasons,
+    follow_up,
+    is_soon,
     is_swift,
-    judge_mail,
     network_reasons,
 )
+from abmail._verdict_reasons import NO_REASON, Reason
+from abmail._verdict_rules import Sighting, judge_mail
 from abmail.events import HUMAN_LIKELY, EventType, RequestFacts, Signer, facts_of
 from benchmarks._scanner_day import Day
 
@@ -30,12 +32,12 @@ _SIGNER = Signer(b"the secret of a made-up day")
 def counted_clicks(day: Day, links: Sequence[int]) -> NDArray[np.bool_]:
     """(n,) whether each mail counts as clicked."""
     seen = _sightings(day)
-    around, swept = network_reasons(seen), _swept(day, seen)
+    around, blind, swept = network_reasons(seen), blind_networks(seen), _swept(day, seen)
     by_mail: defaultdict[str, list[Sighting]] = defaultdict(list)
     for one in seen:
         bits = around.get(one.key, NO_REASON)
-        if is_swift(one) and one.mail in swept:
-            bits |= Reason.COMPANY_SWEEP
+        bits |= follow_up(one, swept.get(one.mail, NO_REASON), links=links[int(day.arms[int(one.mail)])])
+        bits |= Reason.NETWORK_BLIND if one.key in blind else NO_REASON
         by_mail[one.mail].append(replace(one, around=bits))
     counts = np.zeros(len(day.sent), dtype=bool)
     for mail, own in by_mail.items():
@@ -64,10 +66,11 @@ def _sightings(day: Day) -> list[Sighting]:
     return seen
 
 
-def _swept(day: Day, seen: Sequence[Sighting]) -> frozenset[str]:
-    swift = {one.mail for one in seen if is_swift(one)}
+def _swept(day: Day, seen: Sequence[Sighting]) -> dict[str, Reason]:
+    swift, soon = ({one.mail for one in seen if rule(one)} for rule in (is_swift, is_soon))
     mails: defaultdict[str, list[Delivery]] = defaultdict(list)
-    for mail, domain in enumerate(day.domains):
+    for number, domain in enumerate(day.domains):
         if company := company_of(domain):
-            mails[company].append(Delivery(float(day.sent[mail]), str(mail), str(mail) in swift))
-    return frozenset().union(*map(company_reasons, mails.values()))
+            mail = str(number)
+            mails[company].append(Delivery(float(day.sent[number]), mail, mail in swift, mail in soon))
+    return {mail: bits for own in mails.values() for mail, bits in company_reasons(own).items()}

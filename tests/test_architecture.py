@@ -50,6 +50,7 @@ PRIVATE: dict[str, str] = {
     "_spec_privacy": "spec",
     "_crowd": "events", "_crowd_counts": "store",
     "_event_types": "events", "_verdict_reasons": "events", "_verdict_facts": "events", "_verdict_rules": "events",
+    "_verdict_around": "events",
     "_counts": "stats", "_boundary": "stats", "_sequential": "stats", "_fixed": "stats", "_bayes": "stats",
     "_comparison": "stats", "_sample_ratio": "stats", "_method": "stats", "_contest": "stats", "_wording": "stats",
     "_guardrail": "stats", "_balance": "stats",

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from abmail._company import company_of
-from abmail._verdict_facts import HONEYPOT_LINK
-from abmail._verdict_reasons import given_reasons, is_strict, names_of, verdict_of
-from abmail._verdict_rules import (
+from abmail._verdict_around import (
     Delivery,
-    Sighting,
+    blind_networks,
     company_reasons,
+    follow_up,
+    is_soon,
     is_swift,
-    judge_mail,
-    near,
     network_reasons,
 )
+from abmail._verdict_facts import HONEYPOT_LINK
+from abmail._verdict_reasons import given_reasons, is_strict, names_of, verdict_of
+from abmail._verdict_rules import Sighting, judge_mail, near
 from abmail.events import Agent, EventType, Reason, RequestFacts, Signer, Verdict, facts_of
 
 CHROME = RequestFacts(agent=Agent.BROWSER, family="chrome/windows", network="n1")
@@ -201,20 +203,90 @@ def test_one_network_at_three_companies_within_a_minute_is_suspected() -> None:
     assert not network_reasons([replace(one, company="") for one in across])
 
 
-def test_half_of_a_companys_mails_clicked_as_they_come_in_are_a_sweep() -> None:
-    mails = [Delivery(10.0 * n, f"m{n}", swift=n < 3) for n in range(6)]
-    assert company_reasons(mails) == {"m0", "m1", "m2"}
-    assert company_reasons([*mails, Delivery(0.0, "n"), Delivery(1.0, "o")]) == {"m0", "m1", "m2"}
-    assert not company_reasons([*mails, *(Delivery(float(n), f"n{n}") for n in range(4))])
-    assert not company_reasons([Delivery(10.0 * n, f"m{n}", swift=n % 4 == 3) for n in range(12)])
+def bits(mails: list[Delivery], reason: Reason) -> set[str]:
+    return {mail for mail, found in company_reasons(mails).items() if reason in found}
+
+
+def test_a_quarter_of_a_companys_mails_clicked_as_they_come_in_are_a_sweep() -> None:
+    mails = [Delivery(10.0 * n, f"m{n:02d}", swift=n < 3, soon=n < 3) for n in range(12)]
+    assert bits(mails, Reason.COMPANY_SWEEP) == {"m00", "m01", "m02"}
+    before = [Delivery(-10.0 - n, f"n{n:02d}") for n in range(9)]
+    assert bits([*mails, *before], Reason.COMPANY_SWEEP) == {"m00", "m01", "m02"}
+    assert not company_reasons([*mails, *before, Delivery(-30.0, "o")])
+    assert not company_reasons([Delivery(10.0 * n, f"m{n}", swift=n % 5 == 4) for n in range(15)])
+
+
+def test_beside_mails_that_were_swept_the_others_are_to_be_followed_up() -> None:
+    mails = [Delivery(100.0 * n, f"m{n}", swift=n in {0, 2, 3}, soon=n != 4) for n in range(12)]
+    assert bits(mails, Reason.COMPANY_SCANNED) == {"m0", "m1", "m2", "m3"}  # what is delivered later changes nothing
+    swept = company_reasons(mails)["m0"]
+    assert follow_up(click(1_799), swept, links=1) == Reason.COMPANY_SCANNED
+    assert follow_up(click(1_800), swept, links=1) == follow_up(click(1_799), swept, links=2) == Reason(0)
+    assert follow_up(click(179), swept, links=1) == follow_up(click(179), swept, links=2) == Reason.COMPANY_SWEEP
+
+
+def test_half_of_a_companys_mails_and_five_clicked_within_half_an_hour_are_a_scanners_round() -> None:
+    mails = [Delivery(10.0 * n, f"m{n}", soon=n % 2 == 0) for n in range(9)]
+    assert bits(mails, Reason.COMPANY_ROUND) == {"m0", "m2", "m4", "m6", "m8"}
+    assert not company_reasons(mails[:8])
+    assert not company_reasons([*mails, *(Delivery(-1.0 - n, f"n{n}") for n in range(2))])
+
+
+def test_who_comes_after_the_scanner_with_another_program_is_another() -> None:
+    around = Reason.COMPANY_SWEEP | Reason.NETWORK_ROBOT
+    scanner = click(40, around=around)
+    edge = replace(CHROME, family="edge/windows")
+    assert verdicts(scanner, click(170, around=around)) == ["machine", "machine"]
+    assert verdicts(scanner, click(170, around=around, facts=edge)) == ["machine", "human"]
+    assert verdicts(scanner, click(99, around=around, facts=edge)) == ["machine", "machine"]
+    elsewhere = replace(edge, network="n9")
+    assert verdicts(scanner, click(170, around=around, facts=elsewhere)) == ["machine", "machine"]
 
 
 def test_two_mails_are_a_sweep_only_if_they_are_all() -> None:
     both = [Delivery(0.0, "a", swift=True), Delivery(30.0, "b", swift=True)]
-    assert company_reasons(both) == {"a", "b"}
+    assert bits(both, Reason.COMPANY_SWEEP) == {"a", "b"}
     assert not company_reasons([*both[:1], Delivery(20.0, "c"), *both[1:]])
     assert not company_reasons(both[:1])
     assert not company_reasons([both[0], replace(both[1], at=601.0)])
+
+
+def followed(*, companies: int = 3, mails: int = 4, **fields: Any) -> list[Sighting]:
+    return [click(4_000.0 * n, mail=f"m{n}", company=f"c{n % companies}", **fields) for n in range(1, mails + 1)]
+
+
+def test_a_network_that_follows_links_for_three_companies_and_never_reads_is_blind() -> None:
+    clicks = followed()
+    assert blind_networks(clicks) == {one.key for one in clicks}
+    assert not blind_networks(followed(companies=2))
+    assert not blind_networks(followed(facts=PHONE))
+    assert not blind_networks([replace(one, at=one.at * 30) for one in clicks])
+    pixel_with_the_click = [opened(one.at - 9, mail=one.mail) for one in clicks]
+    assert len(blind_networks([*clicks, *pixel_with_the_click])) == 4
+    assert len(blind_networks([*followed(mails=9), opened(100, mail="m1")])) == 0
+    assert len(blind_networks([*followed(mails=10), opened(100, mail="m1")])) == 9
+    apple = [opened(5, mail=one.mail, facts=RequestFacts(agent=Agent.APPLE_PRIVACY)) for one in clicks]
+    assert not blind_networks([*clicks, *apple])
+
+
+def test_of_a_network_only_the_nearest_clicks_tell() -> None:
+    clicks = [click(100.0 * n, mail=f"m{n:03d}", company=f"c{n % 3}") for n in range(1, 61)]
+    readers = [opened(100.0 * n - 20, mail=f"m{n:03d}") for n in range(1, 21)]
+    found = sorted(one.mail for one in clicks if one.key in blind_networks([*clicks, *readers]))
+    assert found[0] == "m031"  # of its neighbours m019 to m043, two read
+    assert found[-1] == "m060"
+
+
+def test_early_and_unread_is_enough_where_a_mail_has_a_single_link() -> None:
+    assert verdicts(click(60), links=1) == ["suspected"]
+    assert verdicts(click(60), links=2) == verdicts(click(121), links=1) == ["human"]
+    assert verdicts(opened(40), click(60), links=1) == ["human", "human"]
+
+
+def test_what_apple_loads_ahead_hides_whether_somebody_read() -> None:
+    apple = opened(20, facts=RequestFacts(agent=Agent.APPLE_PRIVACY))
+    assert reasons(apple, click(600, facts=PHONE))[1] == ()
+    assert reasons(apple, click(600))[1] == ("unread",)
 
 
 def test_mailboxes_that_everybody_can_have_are_no_company() -> None:
@@ -231,18 +303,26 @@ def test_network_bursts_are_what_their_definition_says(drawn: list[tuple[int, in
         assert (Reason.NETWORK_BURST in found.get(one.key, Reason(0))) == burst
 
 
-@given(st.lists(st.tuples(st.integers(0, 1_500), st.booleans()), max_size=30))
-def test_sweeps_are_what_their_definition_says(drawn: list[tuple[int, bool]]) -> None:
-    mails = sorted(Delivery(float(at), f"m{n:02d}", swift=swift) for n, (at, swift) in enumerate(drawn))
-    expected: set[str] = set()
+@given(st.lists(st.tuples(st.integers(0, 1_500), st.sampled_from(["swift", "soon", "never"])), max_size=30))
+def test_sweeps_are_what_their_definition_says(drawn: list[tuple[int, str]]) -> None:
+    mails = sorted(
+        Delivery(float(at), f"m{n:02d}", swift=how == "swift", soon=how != "never") for n, (at, how) in enumerate(drawn)
+    )
+    expected: dict[str, Reason] = dict.fromkeys((one.mail for one in mails), Reason(0))
     for last in range(len(mails)):
         window = [one for one in mails[: last + 1] if mails[last].at - one.at <= 600]
-        swift = {one.mail for one in window if one.swift}
+        swift, soon = [one for one in window if one.swift], [one for one in window if one.soon]
         if mails[last].swift and (
-            (len(swift) >= 3 and 2 * len(swift) >= len(window)) or len(swift) == len(window) >= 2
+            (len(swift) >= 3 and 4 * len(swift) >= len(window)) or len(swift) == len(window) >= 2
         ):
-            expected |= swift
-    assert company_reasons(mails) == expected
+            for one in window:
+                expected[one.mail] |= Reason.COMPANY_SCANNED
+            for one in swift:
+                expected[one.mail] |= Reason.COMPANY_SWEEP
+        if mails[last].soon and len(soon) >= 5 and 2 * len(soon) >= len(window):
+            for one in soon:
+                expected[one.mail] |= Reason.COMPANY_ROUND
+    assert company_reasons(mails) == {mail: found for mail, found in expected.items() if found}
 
 
 @given(st.lists(st.integers(0, 100), max_size=20), st.lists(st.integers(0, 100), max_size=20))
@@ -289,3 +369,5 @@ def test_only_a_click_soon_after_delivery_is_swift() -> None:
     assert not is_swift(click(180))
     assert not is_swift(opened(10))
     assert not is_swift(click(10, delivered=None))
+    assert is_soon(click(1_799))
+    assert not is_soon(click(1_800))

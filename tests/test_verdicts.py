@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 
-from abmail import _judging, _outcomes, _rejudging, _tables, _verdict_rules
+from abmail import _judging, _outcomes, _rejudging, _tables, _verdict_around, _verdict_rules
 from abmail._judging import changed_verdicts, judge_all
 from abmail.events import RULES_VERSION, Agent, Event, EventType, RequestFacts, Verdict
 from abmail.recipient import Recipient
@@ -60,7 +60,8 @@ def send(store: Store, n: int = N, *, every: float = 5.0) -> None:
     for i in range(n):
         at = NOW + timedelta(seconds=every * i)
         store.advance(worker="w:1:0", now=at, begin=[message_id(i)])
-        store.advance(worker="w:1:0", now=at, done=[Outcome(message=message_id(i), state=State.SENT, at=at)])
+        sent = Outcome(message=message_id(i), state=State.SENT, at=at, links=1 if i % 3 else 3)
+        store.advance(worker="w:1:0", now=at, done=[sent])
 
 
 def hit(kind: EventType, number: int, seconds: float, **fields: object) -> Event:
@@ -105,6 +106,8 @@ def drawn_events(rng: np.random.Generator, n: int = 200) -> list[Event]:
     for who in rng.integers(N, size=6):
         at = 5 * int(who) + float(rng.choice([45, 2_000])) + float(rng.integers(0, 60))
         events += [hit(EventType.CLICKED, int(who), at + 3 * link, link=link) for link in (1, 2, 3)]
+    blind = replace(CHROME, network="dd", family="edge/windows")
+    events += [hit(EventType.CLICKED, int(who), 5 * int(who) + 12, facts=blind) for who in rng.integers(N, size=9)]
     return list({event.key: event for event in events}.values())
 
 
@@ -126,7 +129,8 @@ def test_any_order_and_grouping_of_events_gives_the_verdicts_of_judging_all_at_o
     assert found[0] == found[1]
     assert {"human", "machine", "suspected", "proxy"} <= {verdict for verdict, _ in found[0].values()}
     given = {reason for _, reasons in found[0].values() for reason in reasons}
-    assert {"link_burst", "network_burst", "network_across", "company_sweep", "confirmed", "unread"} <= given
+    assert {"link_burst", "network_burst", "network_across", "network_blind", "confirmed", "unread"} <= given
+    assert {"company_sweep", "company_scanned", "another"} <= given
 
 
 def test_both_databases_judge_alike(store: Store) -> None:
@@ -282,7 +286,8 @@ def test_a_database_of_the_version_before_keeps_its_verdicts_and_finds_its_stray
 
 
 def test_judging_reads_only_the_neighbourhood(store: Store) -> None:
-    store.record([hit(EventType.CLICKED, n, 50_000 + 400 * n) for n in range(N)], now=LATER)
+    of_company = [replace(CHROME, network=f"office {n}") for n in range(N)]
+    store.record([hit(EventType.CLICKED, n, 50_000 + 400 * n, facts=of_company[n // 4]) for n in range(N)], now=LATER)
     read: list[str] = []
     real = _judging.seen_of
 
@@ -292,8 +297,14 @@ def test_judging_reads_only_the_neighbourhood(store: Store) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_judging, "seen_of", noted)
-        store.record([hit(EventType.CLICKED, 7, 90_000)], now=LATER)
-    assert len(read) <= 4
+        store.record([hit(EventType.CLICKED, 7, 90_000, facts=of_company[1])], now=LATER)
+        assert len(read) <= 4
+        for module in (_judging, _verdict_around):
+            patch.setattr(module, "BLIND_NEIGHBOURS", 2)
+        store.record([hit(EventType.CLICKED, n, 60_000 + 400 * n) for n in range(N)], now=LATER)
+        read.clear()
+        store.record([hit(EventType.CLICKED, 7, 90_001)], now=LATER)
+        assert len(read) <= 17  # its mail, itself in its network, and the mails of its nearest clicks
 
 
 # --- judging anew -----------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from abmail.events import (
 from abmail.webhooks._item import Item
 
 __all__ = [
-    "Batch", "Problem", "Report", "batch", "form_of", "gathered", "is_hard", "json_of", "listed", "require_past",
+    "Batch", "Problem", "Report", "batch", "documents_of", "form_of", "gathered", "is_hard", "json_of", "listed",
+    "parts_of", "require_past",
 ]  # fmt: skip
 
 _MAX_DETAIL: Final = 2_000
@@ -235,6 +236,29 @@ def json_of(body: bytes) -> object:
         raise WebhookError(f"a number in the body cannot be read: {error}", status=400) from None
 
 
+def documents_of(body: bytes) -> list[object]:
+    """Decode a body of JSON, or of several one after another, as streams are stored: at least one.
+
+    Raises:
+        WebhookError: It is none.
+    """
+    try:
+        return [json_of(body)]
+    except WebhookError:
+        found, text, at = [], body.decode("utf-8-sig", "replace"), 0
+        decoder = json.JSONDecoder(parse_constant=_no_number)
+        try:
+            while at < len(text):
+                value, at = decoder.raw_decode(text, at)
+                at += len(text[at:]) - len(text[at:].lstrip())
+                found.append(value)
+        except (ValueError, RecursionError):
+            found = []
+        if len(found) < 2 or "\ufffd" in text:
+            raise
+        return found
+
+
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is none")
 
@@ -250,6 +274,31 @@ def form_of(body: bytes) -> list[tuple[str, str]]:
     except ValueError:
         raise WebhookError("the body holds no form fields", status=400) from None
     return found
+
+
+def parts_of(body: bytes) -> list[tuple[str, str]]:
+    """Decode a body of form fields in several parts (``multipart/form-data``), in their order, without the files in it.
+
+    Raises:
+        WebhookError: It is none.
+    """
+    boundary = body.split(b"\r\n", 1)[0].removeprefix(b"--")
+    if not _BOUNDARY.fullmatch(boundary) or b"\r\n--" + boundary + b"--" not in body:
+        raise WebhookError("the body holds no form in parts", status=400)
+    found = []
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary)[1:-1]:
+        head, _, value = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        name = _FIELD_NAME.search(head)
+        if name is not None and not _FILE_NAME.search(head):
+            found.append((name[1].decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+    return found
+
+
+_BOUNDARY: Final = re.compile(rb"[0-9A-Za-z'()+_,./:=?-]{1,200}")
+_FIELD_NAME: Final = re.compile(
+    rb'^content-disposition: *form-data;[^\r\n]*\bname="([^"\r\n]{0,200})"', re.IGNORECASE | re.MULTILINE
+)
+_FILE_NAME: Final = re.compile(rb"^content-disposition:[^\r\n]*\bfilename\*?=", re.IGNORECASE | re.MULTILINE)
 
 
 def is_hard(words: str, *, status: str = "", recipient: str = "") -> bool:

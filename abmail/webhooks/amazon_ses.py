@@ -1,5 +1,7 @@
 """Amazon SES over Amazon SNS: signed with RSA over some of the fields; the certificate is Amazon's.
 
+Over EventBridge, Firehose and raw message delivery nothing is signed: there a shared secret tells who it is.
+
 "Verifying the signatures of Amazon SNS messages"; "Contents of event data that Amazon SES publishes to Amazon SNS";
 "Amazon SNS notification contents for Amazon SES".
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Final, Literal, NamedTuple
@@ -18,8 +20,8 @@ from abmail.errors import WebhookError
 from abmail.events import EventType
 from abmail.webhooks._amazon import complaint, is_dead
 from abmail.webhooks._item import OUR_KEY, Item
-from abmail.webhooks._proof import MINUTES, refusal, require_fresh
-from abmail.webhooks._reading import Batch, Report, batch, json_of, listed
+from abmail.webhooks._proof import MINUTES, refusal, require_fresh, require_shared_secret
+from abmail.webhooks._reading import Batch, Report, batch, documents_of, json_of, listed
 
 __all__ = ["ADAPTER", "AmazonSES"]
 
@@ -55,28 +57,36 @@ def _no_fetching(url: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmazonSES:
-    """Event publishing and feedback notifications, through a subscription without raw message delivery.
+    """Event publishing and feedback notifications, through Amazon SNS, which signs them, or without a signature.
 
     Attributes:
         topics: ARNs of the topics that are listened to; nobody else's is confirmed or read.
+        secrets: For what Amazon signs not, which is raw message delivery of SNS and EventBridge: ``user:password`` of
+            the URL, a token, or the value of the header ``X-Webhook-Secret``. Without them such bodies are refused.
         fetch: Gets a certificate from an address that was checked to be Amazon's; what it raises passes through.
         tolerance: Seconds that a notification may be old; SNS signs once, and tries again for an hour.
     """
 
     name: ClassVar[str] = "amazon_ses"
     topics: tuple[str, ...] = field(metadata={"kind": tuple})
+    secrets: tuple[str, ...] = field(default=(), repr=False, metadata={"given": True})
     fetch: Callable[[str], bytes] = field(default=_no_fetching, repr=False, metadata={"given": True})
     tolerance: float = 60 * MINUTES
 
-    def verify(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> None:  # noqa: ARG002
+    def verify(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> None:
         """See `Adapter.verify`."""
         value = json_of(body)
         sns = Item(value if isinstance(value, dict) else {})
+        if self.secrets and not sns.text("Type", "TopicArn"):
+            require_shared_secret(headers, self.secrets)
+            return
         topic, kind = sns.text("TopicArn"), sns.text("Type")
         if topic not in self.topics:
             raise refusal(f"the topic {topic[:200]!r} is not listened to", hint="name it in `topics`, if it is yours")
         if kind not in _SIGNED or sns.text("SignatureVersion") not in _DIGESTS:
-            raise refusal("the body is no signed message of Amazon SNS", hint="switch raw message delivery off")
+            raise refusal(
+                "the body is no signed message of Amazon SNS", hint="switch raw message delivery off, or give a secret"
+            )
         from abmail.webhooks._crypto import key_of_certificate, require_rsa  # which reading needs not
 
         pem = self.fetch(_amazons(sns.text("SigningCertURL", "SigningCertUrl"), ending=".pem"))
@@ -87,11 +97,12 @@ class AmazonSES:
 
     @classmethod
     def parse(cls, body: bytes, *, now: datetime) -> Batch:
-        """See `Adapter.parse`; events without the envelope of SNS are read too."""
-        value = json_of(body)
+        """See `Adapter.parse`; bare events, one or several, and those of EventBridge are read too."""
+        values = documents_of(body)
+        value = values[0] if len(values) == 1 else values
         sns = Item(value if isinstance(value, dict) else {})
         if sns.text("Type") not in _SIGNED or "TopicArn" not in sns.fields:
-            return batch(cls.name, listed(value), _read, now=now)
+            return batch(cls.name, listed(value), _bare, now=now)
         if sns.text("Type") == "SubscriptionConfirmation":
             return Batch(confirm=_amazons(sns.text("SubscribeURL")))
         if sns.text("Type") == "UnsubscribeConfirmation" or sns.text("Message").startswith(_GREETING):
@@ -127,10 +138,22 @@ def _unwrapped(sns: Item) -> Iterator[Report]:
         told = json.loads(sns.text("Message"))
     except (ValueError, RecursionError):
         raise ValueError("the message of Amazon SNS holds no JSON") from None
-    reports = list(_read(Item.of(told)))
-    for number, report in enumerate(reports):
-        ident = sns.text("MessageId") if len(reports) == 1 else f"{sns.text('MessageId')}-{number}"
-        yield replace(report, id=ident, at=report.at or sns.time("Timestamp"))
+    yield from _under(sns.text("MessageId"), _read(Item.of(told)), at=sns.time("Timestamp"))
+
+
+def _bare(item: Item) -> Iterator[Report]:
+    """An event as SES publishes it, or in the envelope of EventBridge, under the envelope's id."""
+    if item.text("source") != "aws.ses":
+        yield from _read(item)
+        return
+    yield from _under(item.text("id"), _read(item.part("detail")), at=item.time("time"))
+
+
+def _under(ident: str, reports: Iterable[Report], *, at: datetime | None) -> Iterator[Report]:
+    """Reports under the id, and at the time, of what carried them."""
+    every = list(reports)
+    for number, report in enumerate(every):
+        yield replace(report, id=ident if len(every) == 1 else f"{ident}-{number}", at=report.at or at)
 
 
 class _Person(NamedTuple):

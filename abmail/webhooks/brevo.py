@@ -42,6 +42,7 @@ _TYPES: Final = {
     "clicks": EventType.CLICKED,
     "unsubscribe": EventType.UNSUBSCRIBED,
     "unsubscribed": EventType.UNSUBSCRIBED,
+    "reply": EventType.REPLIED,
 }
 _DEAD: Final = frozenset({"hardbounce", "hardbounces", "invalidemail", "invalid"})
 _BY_PROXY: Final = frozenset({"proxyopen", "uniqueproxyopen", "loadedbyproxy"})

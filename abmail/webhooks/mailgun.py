@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from abmail.events import EventType
 from abmail.webhooks._item import Item
 from abmail.webhooks._proof import MINUTES, require_fresh, require_mac, secrets_field
-from abmail.webhooks._reading import Batch, Report, batch, form_of, is_hard, json_of, listed
+from abmail.webhooks._reading import Batch, Report, batch, form_of, is_hard, json_of, listed, parts_of
 
 __all__ = ["ADAPTER", "Mailgun"]
 
@@ -36,10 +36,10 @@ _SIGNED: Final = ("timestamp", "token", "signature")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mailgun:
-    """Webhooks of today (JSON) and from before 2018 (form fields).
+    """Webhooks of today (JSON) and from before 2018 (form fields, in several parts where a mail is attached).
 
     Attributes:
-        secrets: The HTTP webhook signing key.
+        secrets: The HTTP webhook signing key: the account's, or that of the account above it.
         tolerance: Seconds that a signature may be old.
     """
 
@@ -52,7 +52,8 @@ class Mailgun:
         for item in map(Item, _objects(body)):
             proof = item.part("signature") if "event-data" in item.fields else item
             stamp, token, signature = (proof.text(name) for name in _SIGNED)
-            require_mac((s.encode() for s in self.secrets), f"{stamp}{token}".encode("utf-8", "replace"), (signature,))
+            given = (signature, proof.text("parent-signature"))  # a subaccount's events are signed by its parent, too
+            require_mac((s.encode() for s in self.secrets), f"{stamp}{token}".encode("utf-8", "replace"), given)
             require_fresh(stamp, now=now, tolerance=self.tolerance)
 
     @classmethod
@@ -75,7 +76,7 @@ def _value(body: bytes) -> object:
     if body.lstrip()[:1] in (b"{", b"["):
         return json_of(body)
     found: dict[str, str] = {}
-    for name, value in form_of(body):
+    for name, value in parts_of(body) if body.startswith(b"--") else form_of(body):
         if name in _SIGNED or name not in found:
             found[name] = value
     return found

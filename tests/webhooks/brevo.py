@@ -124,6 +124,7 @@ DOCUMENTED = [
             "invalid": "bounced",
             "unsubscribed": "unsubscribed",
             "blocked": "rejected",
+            "reply": "replied",
         }.items()
     ),
     *(
