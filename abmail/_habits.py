@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from abmail.sendtime import History, SendTime, Why
+from abmail.sendtime import History, SendTime, Why, infer_shifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from abmail.recipient import Recipient
     from abmail.store import PastMail
 
     Floats = NDArray[np.float64]
 
-__all__ = ["clock_hour", "habits_of", "history_of", "joined", "model_page", "model_values", "why_page", "why_values"]
+__all__ = [
+    "clock_hour",
+    "habits_of",
+    "history_of",
+    "joined",
+    "model_page",
+    "model_values",
+    "why_page",
+    "why_values",
+    "zones_elsewhere",
+]
 
 Language = Literal["en", "ja"]
 
@@ -82,6 +95,43 @@ def joined(parts: Sequence[History], *, zone: str, ids: Mapping[str, str]) -> Hi
         zone=column("zone", zone, np.str_), segment=column("segment", "", np.str_),
         clicked_at=column("clicked_at", math.nan, np.float64), machine=column("machine", False, np.bool_),
     )  # fmt: skip
+
+
+def zones_elsewhere(
+    history: History, recipients: Sequence[Recipient], *, clock: str, now: datetime, at_least: float
+) -> list[tuple[Recipient, str, float]]:
+    """Recipients who by their hours of opening live in another zone than the one in which their mails were counted.
+
+    Habits are learned from everybody else, by their own clocks, or are those of the shipped profiles where nobody is
+    left: people who are abroad must not pass for a kind of night owl.
+
+    Args:
+        history: Finished mails.
+        recipients: Of unknown zone; who was never mailed is passed over.
+        clock: IANA name of the zone in which their mails were counted.
+        now: What the offset of ``clock`` is taken at.
+        at_least: Probability from which it is told, fraction in (0, 1].
+
+    Returns:
+        Each with a zone of a fixed offset, by its IANA name, at least two hours away, and the probability that this one
+        is right to an hour: a reader an hour east cannot be told from one who begins an hour earlier.
+    """
+    unknown = np.isin(history.recipient, np.array([one.id for one in recipients], dtype=np.str_))
+    times: dict[str, Any] = {"now": now.timestamp(), "default_zone": clock}
+    others = SendTime.fit(history.only(~unknown), **times)
+    model = others.update(history.only(unknown), **times)
+    rows = model.people.find(np.array([one.id for one in recipients], dtype=np.str_))
+    known = np.flatnonzero(rows >= 0)
+    found = infer_shifts(model.memory.take(rows[known]), others.population.classes)
+    near = found.posterior + np.roll(found.posterior, 1, axis=1) + np.roll(found.posterior, -1, axis=1)
+    chances = near[np.arange(len(known)), np.searchsorted(found.candidates, found.hours)]
+    base = now.astimezone(ZoneInfo(clock)).utcoffset() or timedelta()
+    told = []
+    for place, shift, chance in zip(known.tolist(), found.hours.tolist(), chances.tolist(), strict=True):
+        east = round((base + timedelta(hours=shift)) / timedelta(hours=1))
+        if abs(shift) > 1 and chance >= at_least:
+            told.append((recipients[place], f"Etc/GMT{-((east + 11) % 24 - 11):+d}", min(chance, 1.0)))
+    return told
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------

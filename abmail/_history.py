@@ -5,7 +5,7 @@ What cannot be true is left out and reported with its rows; what is left is sort
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,6 +109,15 @@ class History:
 
     def __len__(self) -> int:
         return len(self.recipient)
+
+    def only(self, rows: Booleans) -> History:
+        """Some of the mails; ``rows`` is (n,)."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        cut: dict[str, Any] = {
+            name: column if column is None or isinstance(column, str) else column[rows]
+            for name, column in columns.items()
+        }
+        return History(**cut)
 
     @classmethod
     def of(

@@ -38,7 +38,8 @@ def write_model(target: Path | str | BinaryIO, model: SendTime) -> None:
     population = model.population
     about = {
         "format": "abmail-sendtime", "format_version": FORMAT_VERSION, "forget": model.forget,
-        "segments": list(model.segments), "alpha": population.classes.alpha, "beta": population.classes.beta,
+        "segments": list(model.segments), "by": model.by,
+        "alpha": population.classes.alpha, "beta": population.classes.beta,
         "residual": population.residual, "clicks_per_open": population.clicks_per_open, "opens": population.opens,
         "random_sends": population.random_sends,
     }  # fmt: skip
@@ -96,4 +97,5 @@ def _attributes(about: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         "segments": tuple(about["segments"]),
         "proxied": found["proxied"],
         "forget": about["forget"],
+        "by": about.get("by", ""),
     }

@@ -272,7 +272,7 @@ class _Plan:
             salt=f"{self._experiment.name} {self._number}", rng=self._rng, within=settings.within.total_seconds(),
             deadline=until, explore=settings.explore if settings.mode == "learn" else 0.0, control=fixed,
             fixed=settings.home, weights=_by_hour(self._weights),
-            company=[email_domain(one.recipient.email) for one in people],
+            segment=_segments(self._model, people), company=[email_domain(one.recipient.email) for one in people],
             caps=_caps(settings), others=_other(others, ids), capacity=settings.per_hour,
         )  # fmt: skip
         late = {zone: datetime.fromtimestamp(at, UTC) for zone, at in (deadlines or {}).items()}
@@ -288,6 +288,11 @@ class _Plan:
                 chance_fixed=float(plan.chance_fixed[i]), reason=why,
             ))  # fmt: skip
         return slots
+
+
+def _segments(model: SendTime, people: Sequence[Waiting]) -> list[str] | None:
+    """Whose mix of habits is assumed of those whom the model does not know; None where it knows no segments."""
+    return [str(one.recipient.attributes.get(model.by, "")) for one in people] if model.by else None
 
 
 def _moment(at: float, start: float) -> datetime:

@@ -97,6 +97,8 @@ class SendTime:
         proxied: (n,) whether machines open a recipient's mail, so that only clicks count.
         forget: What a mail leaves of those before it, fraction in (0, 1].
         problems: What was left out of the history by the latest `fit` or `update`.
+        by: Attribute of recipients whose values the segments are, for callers who have strangers' attributes; empty
+            where nobody said.
     """
 
     population: Population
@@ -107,6 +109,7 @@ class SendTime:
     proxied: Booleans
     forget: float
     problems: tuple[HistoryProblem, ...] = ()
+    by: str = ""
 
     @classmethod
     def fit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from abmail import Experiment, Recipient
 from abmail._habits import clock_hour, joined, model_page, why_page
 from abmail.engine import Engine
 from abmail.events import Event, EventType, Verdict
+from abmail.project import Project
 from abmail.send import Memory
 from abmail.sendtime import History, SendTime
 
@@ -128,3 +130,37 @@ def test_a_history_is_learned_from_and_shown_from_the_command_line(tmp_path: Pat
     assert values["known"]
     assert values["best"] % 24 in {18, 19, 20}
     assert "Busiest" in run(folder, "sendtime", "show").stdout
+
+
+def test_who_reads_at_tokyos_hours_is_told_to_live_there_by_a_zone_of_a_fixed_offset(tmp_path: Path) -> None:
+    """Berlin's office hours for most, Tokyo's for ten of whom no zone is known; all are mailed all day long."""
+    day, n = 86_400, 60
+    rng = np.random.default_rng(11)
+    who, nth = np.repeat(np.arange(n), 80), np.tile(np.arange(80), n)
+    start = datetime(2026, 1, 12, tzinfo=UTC).timestamp() + day * nth
+    sent = start + 3600 * rng.integers(0, 24, len(who))
+    looks_in = np.where(who < 10, 0.0, 8.0) + rng.integers(0, 9, len(who))  # UTC: 9 to 18 o'clock there and here
+    at = start + 3600 * looks_in + rng.uniform(0, 3600, len(who))
+    at = np.where(at < sent, at + day, at)
+    opened = np.where(rng.random(len(who)) < 0.5, at, np.nan)
+    Project.init(tmp_path)
+    stamps = [["" if math.isnan(t) else f"{datetime.fromtimestamp(t, UTC):%Y-%m-%dT%H:%M:%SZ}" for t in column.tolist()]
+              for column in (sent, opened)]  # fmt: skip
+    rows = "".join(f"r{i}@x{i}.example.com,{at},{seen}\n" for i, at, seen in zip(who.tolist(), *stamps, strict=True))
+    (tmp_path / "past.csv").write_text("recipient,sent,opened\n" + rows, encoding="utf-8")
+    zones = ["" if i < 10 or i > 54 else "Europe/Berlin" for i in range(n)]
+    listed = "".join(f"r{i},r{i}@x{i}.example.com,{zone},shop\n" for i, zone in enumerate(zones))
+    (tmp_path / "list.csv").write_text("id,email,zone,trade\n" + listed, encoding="utf-8")
+    run(tmp_path, "audience", "import", "list.csv")
+
+    done = run(
+        tmp_path, "sendtime", "zones", "--history", "past.csv", "--clock", "Europe/Berlin", "-o", "elsewhere.csv"
+    )
+    head, *told = (tmp_path / "elsewhere.csv").read_text(encoding="utf-8").splitlines()
+    assert head == "id,email,zone,zone_probability,trade"
+    found = {row.split(",")[0]: row.split(",")[2] for row in told}
+    assert found.keys() <= {f"r{i}" for i in range(10)}
+    assert len(found) >= 8
+    assert set(found.values()) <= {"Etc/GMT-8", "Etc/GMT-9", "Etc/GMT-10"}
+    assert Counter(found.values()).most_common(1)[0][0] == "Etc/GMT-9"
+    assert f"{len(found)} of 15 recipients without a zone" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from multiprocessing.synchronize import Barrier
@@ -524,6 +525,35 @@ def test_hours_come_from_the_saved_model_where_there_is_one(tmp_path: Path, cloc
         assert "sendtime.npz of " in engine.store.releases("spring")[0].reason
         hours = Counter(mail.hour % 24 for mail in mails(engine) if not mail.control)
         assert hours.most_common(1)[0][0] in {13, 14, 15}
+
+
+def test_strangers_are_mailed_when_people_like_them_read(tmp_path: Path, clock: Clock) -> None:
+    hour, day = 3_600, 86_400
+    start = (MONDAY - timedelta(days=200)).timestamp() // day * day
+    who = np.repeat(np.arange(60), 60)
+    trade = np.where(who < 30, "bank", "shop")
+    looks_in = np.where(trade == "bank", 8.2, 16.2)
+    sent = start + day * np.tile(np.arange(60), 60) + hour * np.random.default_rng(5).integers(7, 19, 3600)
+    wait = (start + day * np.tile(np.arange(60), 60) + looks_in * hour - sent) / hour
+    opened = np.where((wait > 0) & (wait < 3), sent + wait * hour, np.nan)
+    fitted = sendtime.SendTime.fit([f"old{i}" for i in who], sent, opened, segment=trade)
+    replace(fitted, by="trade").save(tmp_path / "sendtime.npz")
+    with Engine("sqlite://", transport=Memory(), secret=b"0123456789abcdef", clock=clock,
+                send_times=tmp_path / "sendtime.npz") as engine:  # fmt: skip
+        exp = definition(
+            send_time={"mode": "learn", "explore": 0, "control": 0, "between": "06:00-20:00"},
+            allocation={"policy": "uniform"},
+        )
+        new = [
+            Recipient(id=f"new{i}", email=f"new{i}@x{i}.example.com", zone="UTC",
+                      attributes={"trade": ("bank", "shop")[i % 2]})
+            for i in range(40)
+        ]  # fmt: skip
+        run(engine, clock, exp, new)
+        hours = {trade: Counter[int]() for trade in ("bank", "shop")}
+        for mail in mails(engine):
+            hours[("bank", "shop")[int(mail.recipient.removeprefix("new")) % 2]][mail.hour % 24] += 1
+        assert hours["bank"].most_common(1)[0][0] < 12 < hours["shop"].most_common(1)[0][0]
 
 
 # --- definitions ------------------------------------------------------------------------------------------------------

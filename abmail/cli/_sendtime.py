@@ -1,9 +1,10 @@
-"""Commands about when people read: sendtime fit, sendtime show, sendtime simulate."""
+"""Commands about when people read: sendtime fit, show, zones and simulate."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +14,17 @@ import click
 from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
+    from abmail.engine import Engine
     from abmail.project import Project
     from abmail.sendtime import History, SendTime
 
 _MOST_SHOWN = 20
+
+
+_HISTORY = click.option(
+    "--history", "files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A provider's export of past mails (CSV with recipient, time sent, time opened); may be given several times.",
+)  # fmt: skip
 
 
 @click.group()
@@ -25,10 +33,7 @@ def sendtime() -> None:
 
 
 @sendtime.command()
-@click.option(
-    "--history", "files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A provider's export of past mails (CSV with recipient, time sent, time opened); may be given several times.",
-)  # fmt: skip
+@_HISTORY
 @click.option("--by", metavar="ATTRIBUTE", help="Attribute of the recipients whose values are segments.")
 @click.option(
     "--clock", default="UTC", show_default=True, metavar="ZONE", help="Time zone of times in exports that name none."
@@ -41,21 +46,15 @@ def fit(files: tuple[Path, ...], by: str | None, clock: str) -> int:
 
     Example: abmail sendtime fit --history past-mails.csv --clock Europe/Berlin
     """
-    from abmail._habits import joined
     from abmail.sendtime import SendTime, judge_history
 
     project = shared.project()
     shared.require_writable(project.send_times)
     now = datetime.now(UTC)
     with project.engine() as engine, shared.words():
-        own = engine.send_history(by=by, now=now)
-        ids = {recipient.email: recipient.id for recipient in engine.store.recipients()} if files else {}
-        read = [_read(file, clock) for file in files]
-        parts = [own, *(history for history, _ in read)]
-        history = joined(parts, zone=clock, ids=ids)
+        history, skipped = _past(engine, files, by=by, clock=clock, now=now)
         judged = judge_history(history, now=now.timestamp(), default_zone=clock)
-        model = SendTime.fit(history, now=now.timestamp(), default_zone=clock)
-    skipped = sum(count for _, count in read)
+        model = replace(SendTime.fit(history, now=now.timestamp(), default_zone=clock), by=by or "")
     for problem in model.problems:
         click.echo(f"left out: {problem.message} ({len(problem.rows):,} mails)", err=True)
     for message in judged.messages:
@@ -67,6 +66,16 @@ def fit(files: tuple[Path, ...], by: str | None, clock: str) -> int:
     )
     click.echo("next: abmail sendtime show")
     return int(bool(skipped))
+
+
+def _past(engine: Engine, files: tuple[Path, ...], *, by: str | None, clock: str, now: datetime) -> tuple[History, int]:
+    """The mails sent here and those of exports, and how many rows of the latter were left out."""
+    from abmail._habits import joined
+
+    own = engine.send_history(by=by, now=now)
+    ids = {recipient.email: recipient.id for recipient in engine.store.recipients()} if files else {}
+    read = [_read(file, clock) for file in files]
+    return joined([own, *(history for history, _ in read)], zone=clock, ids=ids), sum(count for _, count in read)
 
 
 def _read(file: Path, clock: str) -> tuple[History, int]:
@@ -101,9 +110,52 @@ def show(recipient: str | None, form: str, language: Literal["en", "ja"], output
     if recipient is None:
         values, page = habits.model_values(model), habits.model_page(model, language)
     else:
-        why = model.why(_identity(project, recipient), list(range(168)), fixed=24 + 10)
+        ident, segment = _identity(project, recipient, model.by)
+        why = model.why(ident, list(range(168)), fixed=24 + 10, segment=segment)
         values, page = habits.why_values(why), habits.why_page(why, language)
     shared.write(json.dumps(values, ensure_ascii=False) + "\n" if form == "json" else page, output)
+    return 0
+
+
+@sendtime.command()
+@_HISTORY
+@click.option(
+    "--clock", default="UTC", show_default=True, metavar="ZONE", help="Time zone in which their mails were counted."
+)
+@click.option(
+    "--at-least",
+    type=click.FloatRange(0.5, 1),
+    default=0.95,
+    show_default=True,
+    help="Probability that the zone is right to an hour.",
+)
+@shared.OUTPUT
+def zones(files: tuple[Path, ...], clock: str, at_least: float, output: str | None) -> int:
+    """List recipients without a time zone or country who, by their hours of opening, live in another zone.
+
+    The CSV has all their columns, the zone as a fixed offset from UTC, and the probability that it is right to an hour.
+    Nothing is changed until you look it through and import it: abmail audience import.
+
+    Example: abmail sendtime zones -o elsewhere.csv
+    """
+    import csv
+    import io
+
+    from abmail._habits import zones_elsewhere
+
+    now = datetime.now(UTC)
+    with shared.engine() as engine, shared.words():
+        history, _ = _past(engine, files, by=None, clock=clock, now=now)
+        unknown = [one for one in engine.store.recipients() if one.zone is None and not one.attributes.get("country")]
+        told = zones_elsewhere(history, unknown, clock=clock, now=now, at_least=at_least)
+    columns = sorted({name for one, *_ in told for name in one.attributes} - {"zone_probability"})
+    page = io.StringIO()
+    write = csv.writer(page, lineterminator="\n").writerow
+    write(["id", "email", "zone", "zone_probability", *columns])
+    for one, zone, chance in told:
+        write([one.id, one.email, zone, f"{chance:.2f}", *(one.attributes.get(name, "") for name in columns)])
+    shared.write(page.getvalue(), output)
+    click.echo(f"{len(told):,} of {len(unknown):,} recipients without a zone seem to live in another one", err=True)
     return 0
 
 
@@ -218,13 +270,16 @@ def _load(project: Project) -> SendTime:
     return SendTime.load(project.send_times)
 
 
-def _identity(project: Project, recipient: str) -> str:
-    """The id of a recipient who is given by address; anything else is an id already."""
-    if "@" not in recipient:
-        return recipient
+def _identity(project: Project, recipient: str, by: str) -> tuple[str, str | None]:
+    """The id of a recipient who is given by address or id, and the segment of one who is on the list."""
+    if "@" not in recipient and not by:
+        return recipient, None
+    wanted = recipient.strip().lower()
     with project.engine() as engine:
-        found = (r.id for r in engine.store.recipients() if r.email == recipient.strip().lower())
-        return next(found, recipient)
+        found = next((r for r in engine.store.recipients() if recipient == r.id or wanted == r.email), None)
+    if found is None:
+        return recipient, None
+    return found.id, str(found.attributes.get(by, "")) if by else None
 
 
 COMMANDS = (sendtime,)
