@@ -1,15 +1,18 @@
 """Conversions and replies that a website or a shop reports: a pixel on its page, or a call from its server.
 
 Both prove themselves by a token that stands in the mail for the links' targets (``{{ conversion_token }}``). A reader
-can see it, and could report conversions of their own mail with it: where money depends on it, let the server call.
+can see it, and could report conversions of their own mail with it. A server that has a key needs no token: it names the
+mail by our message id, or by the experiment and the recipient.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
@@ -19,22 +22,23 @@ from starlette.routing import Route
 from abmail._web_endpoints import PIXEL
 from abmail._web_pages import PRIVATE
 from abmail.events import Event, EventType
+from abmail.recipient import normalise_email
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from starlette.requests import Request
 
     from abmail._web_hits import Tracking
 
-__all__ = ["conversion_routes"]
+__all__ = ["conversion_api", "conversion_routes"]
 
 _log = logging.getLogger("abmail")
 
 _TYPES: Final = (EventType.CONVERTED, EventType.REPLIED)
 _MOST_KEY: Final = 200
 _MOST_BODY: Final = 4_096
+_AHEAD: Final = timedelta(minutes=5)  # by which a server's clock may be ahead of ours
 
 
 def conversion_routes(tracking: Tracking, clock: Callable[[], datetime]) -> list[Route]:
@@ -55,6 +59,102 @@ def conversion_routes(tracking: Tracking, clock: Callable[[], datetime]) -> list
         Route("/k/{token}.gif", conversions.pixel, methods=["GET"]),
         Route("/k/{token}", conversions.call, methods=["POST"]),
     ]
+
+
+class Recording(Protocol):
+    """Where events are kept; an `Engine` fits."""
+
+    def record_all(self, events: Iterable[Event], /) -> object:
+        """Store events in one transaction; those with a key that was stored before change nothing."""
+
+
+class Ledger(Protocol):
+    """Where messages are looked up; a `Store` fits."""
+
+    def known_messages(self, ids: Sequence[str], /) -> frozenset[str]:
+        """Those of some message ids that are known."""
+
+    def messages_to(self, name: str, /, *, recipients: Sequence[str], emails: Sequence[str]) -> Mapping[str, str]:
+        """The last message of an experiment to each of some people, by their ids and by their addresses."""
+
+
+def conversion_api(
+    recording: Recording, ledger: Ledger, keys: Sequence[str], *, clock: Callable[[], datetime]
+) -> list[Route]:
+    """The route for servers that have a key: ``POST /k`` with ``Authorization: Bearer KEY`` and a JSON object.
+
+    It has ``message_id``, or ``experiment`` with ``recipient`` or ``email``; ``key``, the order's: the same again
+    changes nothing; and may have ``value``, ``type`` (``converted`` or ``replied``) and ``at`` (ISO 8601 with a zone).
+    200 once it is committed, 401 without a key that is known, 404 for a mail that is not, 400 for what cannot be read.
+
+    Args:
+        recording: Where events are kept.
+        ledger: Where messages are looked up.
+        keys: Those that are accepted; without any there is no route.
+        clock: Tells the time, aware UTC.
+    """
+    api = _Api(recording, ledger, tuple(keys), clock)
+    return [Route("/k", api.call, methods=["POST"])] if keys else []
+
+
+class _Api:
+    def __init__(
+        self, recording: Recording, ledger: Ledger, keys: Sequence[str], clock: Callable[[], datetime]
+    ) -> None:
+        self._recording, self._ledger, self._keys, self._clock = recording, ledger, keys, clock
+
+    async def call(self, request: Request) -> Response:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._accepts(given.strip()):
+            return _answer(401, "no key that is known", {"WWW-Authenticate": "Bearer"})
+        try:
+            fields = _fields("json", await _body(request))
+            known = await run_in_threadpool(self._record, fields)
+        except ValueError as error:
+            return _answer(400, str(error))
+        except Exception:
+            _log.exception("a conversion could not be stored")
+            return _answer(503, "not stored, try again", {"Retry-After": "120"})
+        return _answer(200, "stored") if known else _answer(404, "no such mail")
+
+    def _accepts(self, given: str) -> bool:
+        presented = given.encode("utf-8", "surrogatepass")
+        return any(hmac.compare_digest(key.encode(), presented) for key in self._keys)
+
+    def _record(self, fields: Mapping[str, Any]) -> bool:
+        if not fields.get("key"):
+            raise ValueError("key must name the order, so that the same one twice counts once")
+        at, message = _moment(fields.get("at"), self._clock()), self._message(fields)
+        if message is None:
+            return False
+        self._recording.record_all([_event(message, fields, at)])
+        return True
+
+    def _message(self, fields: Mapping[str, Any]) -> str | None:
+        named = {name: fields[name] for name in ("message_id", "experiment", "recipient", "email") if name in fields}
+        if not all(isinstance(value, str) and value for value in named.values()):
+            raise ValueError(f"{', '.join(named)} must be texts")
+        if "message_id" in named:
+            return next(iter(self._ledger.known_messages([named["message_id"]])), None)
+        who = named.get("recipient") or (normalise_email(named["email"]) if "email" in named else "")
+        if "experiment" not in named or not who:
+            raise ValueError("the mail must be named by message_id, or by experiment and recipient or email")
+        wanted = {"recipients": [who], "emails": []} if "recipient" in named else {"recipients": [], "emails": [who]}
+        return self._ledger.messages_to(named["experiment"], **wanted).get(who)
+
+
+def _moment(given: object, now: datetime) -> datetime:
+    if given is None:
+        return now
+    try:
+        at = datetime.fromisoformat(given) if isinstance(given, str) else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError(f"at is {str(given)[:40]!r}, must be a time with its zone, such as 2026-03-01T10:00:00+09:00")
+    if at > now + _AHEAD:
+        raise ValueError(f"at is {at.isoformat()}, which lies in the future")
+    return at
 
 
 class _Conversions:

@@ -109,6 +109,8 @@ _STAND_IN: Final = b"no key was made so far"
 _PEM: Final = "-----BEGIN"
 _OWN_MACHINE: Final = re.compile(r"https?://(?:localhost|127(?:\.\d+){3}|\[::1\])(?=[:/]|\Z)", re.IGNORECASE)
 
+_LEAST_KEY: Final = 20  # characters
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -259,6 +261,21 @@ class Project:
             ConfigError: A setting cannot be used, or a provider has no secret.
         """
         return read_webhooks(self.root, environ, tracker_url=self.settings["tracker_url"].value, fetch=fetch_once)
+
+    @staticmethod
+    def conversion_keys(*, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+        """The keys of servers that report conversions: ``ABMAIL_CONVERSION_KEY``, several with blanks between them.
+
+        Raises:
+            ConfigError: One is too short to be a secret.
+        """
+        keys = tuple(environ.get("ABMAIL_CONVERSION_KEY", "").split())
+        if any(len(key) < _LEAST_KEY for key in keys):
+            raise ConfigError(
+                f"a key in ABMAIL_CONVERSION_KEY has fewer than {_LEAST_KEY} characters",
+                hint="`openssl rand -hex 24` makes one",
+            )
+        return keys
 
     @property
     def send_times(self) -> Path:

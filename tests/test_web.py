@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import json
 import logging
 import socket
 import sys
@@ -25,7 +26,7 @@ from starlette.types import Message, Scope
 from abmail.errors import ConfigError, MissingExtra
 from abmail.events import Event, EventType, Signer, Verdict
 from abmail.store import CrowdHit
-from abmail.web import MAX_BODY, MAX_URL, PIXEL, BackgroundServer, create_app
+from abmail.web import MAX_BODY, MAX_URL, PIXEL, BackgroundServer, conversion_api, create_app
 
 SIGNER = Signer(b"0123456789abcdef0123456789abcdef")
 SENT_AT = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -716,3 +717,77 @@ def test_a_conversion_needs_a_token_of_its_own_kind() -> None:
         assert browser.request("GET", f"/k/{token}.gif").status == 404
         assert browser.request("POST", f"/k/{token}").status == 404
     assert not browser.tracking.events
+
+
+class People:
+    """A ledger of one experiment with one mail."""
+
+    def known_messages(self, ids: Sequence[str], /) -> frozenset[str]:
+        return frozenset({KNOWN} & set(ids))
+
+    def messages_to(self, name: str, /, *, recipients: Sequence[str], emails: Sequence[str]) -> dict[str, str]:
+        asked = [*recipients, *emails] if name == "spring" else []
+        return {each: KNOWN for each in asked if each in {"u-17", "hanako@example.jp"}}
+
+
+API_KEY = "a key of twenty letters and more"
+
+
+def reported(fields: object, *, key: str = f"Bearer {API_KEY}") -> tuple[int, list[Event]]:
+    """The answer to a server that names a mail and has a key, and the events that it left."""
+    browser = Browser()
+    routes = conversion_api(browser.tracking, People(), ("another key than this", API_KEY), clock=lambda: NOW)
+    browser.app = create_app(browser.tracking, clock=lambda: NOW, routes=routes)
+    body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    statuses = {browser.request("POST", "/k", body, authorization=key).status for _ in range(2)}
+    assert len(statuses) == 1
+    return statuses.pop(), list(browser.tracking.events.values())
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"message_id": KNOWN},
+        {"experiment": "spring", "recipient": "u-17"},
+        {"experiment": "spring", "email": " Hanako@Example.JP "},
+    ],
+)
+def test_a_server_with_a_key_reports_each_order_once_for_whom_it_names(named: dict[str, str]) -> None:
+    at = NOW - timedelta(hours=3)
+    status, events = reported({**named, "key": "A17", "value": 49.5, "at": at.isoformat()})
+    assert status == 200
+    assert [(each.type.value, each.message_id, each.value, each.at) for each in events] == [
+        ("converted", KNOWN, 49.5, at)
+    ]
+    assert events[0].key == f"{KNOWN}:converted:A17"  # as the pixel's, so that both count once
+
+
+@pytest.mark.parametrize("key", ["", "Bearer ", "Bearer another", f"Basic {API_KEY}", API_KEY, f"Bearer {API_KEY}x"])
+def test_a_server_without_a_key_reports_nothing(key: str) -> None:
+    assert reported({"message_id": KNOWN, "key": "A17"}, key=key) == (401, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"message_id": "f" * 32, "key": "A"}, 404),
+        ({"experiment": "autumn", "recipient": "u-17", "key": "A"}, 404),
+        ({"message_id": KNOWN}, 400),
+        ({"experiment": "spring", "key": "A"}, 400),
+        ({"experiment": "spring", "email": "nobody", "key": "A"}, 400),
+        ({"recipient": "u-17", "key": "A"}, 400),
+        ({"message_id": 7, "key": "A"}, 400),
+        ({"message_id": KNOWN, "key": "A", "at": "yesterday"}, 400),
+        ({"message_id": KNOWN, "key": "A", "at": "2026-03-01T10:00:00"}, 400),
+        ({"message_id": KNOWN, "key": "A", "at": "2999-01-01T00:00:00Z"}, 400),
+        (b"[", 400),
+        (b"[]", 400),
+    ],
+)
+def test_what_a_server_says_wrongly_is_refused_and_recorded_nowhere(fields: object, status: int) -> None:
+    assert reported(fields) == (status, [])
+
+
+def test_without_keys_there_is_no_such_address() -> None:
+    assert conversion_api(FakeTracking(), People(), (), clock=lambda: NOW) == []
+    assert Browser().request("POST", "/k", b"{}").status == 404

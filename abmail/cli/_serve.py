@@ -40,6 +40,8 @@ def serve(host: str, port: int, socket_path: Path | None, workers: int, metrics:
         pass  # what is wrong with the database or the key is better said here than by each worker
     place = f"http://{host}:{port}" if socket_path is None else f"unix:{socket_path}"
     told = f"the tracker listens on {place}; mails point to {project.settings['tracker_url'].value}"
+    if project.conversion_keys():
+        told += "; servers with a key may report conversions"
     if providers := ", ".join(project.webhooks()):
         told += f"; webhooks are taken from {providers}"
     with web.shared_numbers() if metrics and workers > 1 else nullcontext():
@@ -66,10 +68,13 @@ def _settings(project: Project, metrics: bool) -> TrackerSettings:
 def _tracker(project: Project, settings: TrackerSettings) -> Any:
     """The tracker of a project, with a connection to the database of its own; called in each worker."""
     from abmail._fetch import fetch
-    from abmail.web import create_app, webhook_routes
+    from abmail.web import conversion_api, create_app, webhook_routes
 
     engine = project.engine()
-    routes = webhook_routes(project.webhooks(), engine, clock=_now, fetch=fetch)
+    routes = [
+        *webhook_routes(project.webhooks(), engine, clock=_now, fetch=fetch),
+        *conversion_api(engine, engine.store, project.conversion_keys(), clock=_now),
+    ]
     return create_app(engine, clock=_now, settings=settings, journal=engine, routes=routes, at_end=engine.close)
 
 
