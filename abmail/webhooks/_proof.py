@@ -6,14 +6,23 @@ import binascii
 import hmac
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from abmail.errors import WebhookError
 from abmail.webhooks._item import moment
 
-__all__ = ["MINUTES", "header", "refusal", "require_fresh", "require_mac", "require_shared_secret", "secrets_field"]
+__all__ = [
+    "MINUTES",
+    "SharedSecret",
+    "header",
+    "refusal",
+    "require_fresh",
+    "require_mac",
+    "require_shared_secret",
+    "secrets_field",
+]
 
 MINUTES: Final = 60.0
 SHARED_HEADER: Final = "X-Webhook-Secret"
@@ -109,3 +118,14 @@ def require_shared_secret(headers: Mapping[str, str], secrets: Iterable[str]) ->
             "the request carries no secret that is known here",
             hint=f"give the provider user and password in the URL, or the header {SHARED_HEADER}",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedSecret:
+    """The proof of a provider that signs nothing; see `require_shared_secret` for how a secret may come."""
+
+    secrets: tuple[str, ...] = secrets_field()
+
+    def verify(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> None:  # noqa: ARG002
+        """See `Adapter.verify`."""
+        require_shared_secret(headers, self.secrets)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final
 
 from abmail.events import EventType
 from abmail.webhooks._item import Item
-from abmail.webhooks._proof import require_shared_secret, secrets_field
+from abmail.webhooks._proof import SharedSecret
 from abmail.webhooks._reading import Batch, Report, batch, json_of, listed
 
 __all__ = ["ADAPTER", "Brevo"]
@@ -50,7 +50,7 @@ _CUSTOM: Final = "X-Mailin-custom"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brevo:
+class Brevo(SharedSecret):
     """Webhooks of transactional and of marketing mails.
 
     Attributes:
@@ -58,11 +58,6 @@ class Brevo:
     """
 
     name: ClassVar[str] = "brevo"
-    secrets: tuple[str, ...] = secrets_field()
-
-    def verify(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> None:  # noqa: ARG002
-        """See `Adapter.verify`."""
-        require_shared_secret(headers, self.secrets)
 
     @classmethod
     def parse(cls, body: bytes, *, now: datetime) -> Batch:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final
 
 from abmail.events import EventType
 from abmail.webhooks._item import Item
-from abmail.webhooks._proof import require_shared_secret, secrets_field
+from abmail.webhooks._proof import SharedSecret
 from abmail.webhooks._reading import Batch, Report, batch, json_of, listed
 
 __all__ = ["ADAPTER", "Mailjet"]
@@ -28,7 +28,7 @@ _NOT_DEAD: Final = frozenset({"quota exceeded", "greylisted", "relay/access deni
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mailjet:
+class Mailjet(SharedSecret):
     """The event API, events one by one or grouped.
 
     Attributes:
@@ -36,11 +36,6 @@ class Mailjet:
     """
 
     name: ClassVar[str] = "mailjet"
-    secrets: tuple[str, ...] = secrets_field()
-
-    def verify(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> None:  # noqa: ARG002
-        """See `Adapter.verify`."""
-        require_shared_secret(headers, self.secrets)
 
     @classmethod
     def parse(cls, body: bytes, *, now: datetime) -> Batch:

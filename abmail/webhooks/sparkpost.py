@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final, NamedTuple
@@ -10,7 +10,7 @@ from typing import ClassVar, Final, NamedTuple
 from abmail.events import EventType
 from abmail.webhooks._amazon import complaint
 from abmail.webhooks._item import Item
-from abmail.webhooks._proof import require_shared_secret, secrets_field
+from abmail.webhooks._proof import SharedSecret
 from abmail.webhooks._reading import Batch, Report, batch, json_of, listed
 
 __all__ = ["ADAPTER", "SparkPost"]
@@ -54,7 +54,7 @@ _CLASSES: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SparkPost:
+class SparkPost(SharedSecret):
     """Event webhooks.
 
     Attributes:
@@ -62,11 +62,6 @@ class SparkPost:
     """
 
     name: ClassVar[str] = "sparkpost"
-    secrets: tuple[str, ...] = secrets_field()
-
-    def verify(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> None:  # noqa: ARG002
-        """See `Adapter.verify`."""
-        require_shared_secret(headers, self.secrets)
 
     @classmethod
     def parse(cls, body: bytes, *, now: datetime) -> Batch:
