@@ -14,9 +14,9 @@ __all__ = ["PATIENCE_SECONDS", "Judge"]
 _log = logging.getLogger("abmail")
 
 PATIENCE_SECONDS: Final = 30.0
-"""How long judging waits for the end of a rush; from then on it takes a fifth of the time."""
-_PART_SECONDS: Final = 0.025  # what a part should take: readers' hits wait that long to be stored
-_FIRST_PART: Final = 20
+"""How long judging waits for the end of a rush; from then on it takes a third of the time."""
+_PART_SECONDS: Final = 0.05  # what a part should take: readers' hits wait that long to be stored
+_SMALLEST_PART: Final = 100  # a smaller one takes hardly less time
 _LARGEST_PART: Final = 1_000
 _LEAST_PAUSE: Final = 0.001  # seconds; who waits for the lock needs it to be free for a moment
 _LOOK_AGAIN: Final = 0.2  # seconds until a rush may be over
@@ -46,7 +46,7 @@ class Judge:
         self._thread: threading.Thread | None = None
         self._behind = self._closing = self._late = False
         self._hurrying = self._woken = 0
-        self._part = _FIRST_PART
+        self._part = _SMALLEST_PART
 
     def wake(self) -> None:
         """There is something to do; also after `close`."""
@@ -81,8 +81,8 @@ class Judge:
             calm = self._is_calm() or bool(self._hurrying)
             begun = self._clock()
             pause = self._do_a_part()
-            # As long again belongs to the others, and four times as long in a rush.
-            self._pause(pause or (self._clock() - begun) * (1.0 if calm else 4.0))
+            # As long again belongs to the others, and twice as long in a rush.
+            self._pause(pause or (self._clock() - begun) * (1.0 if calm else 2.0))
 
     def _comes(self) -> bool:
         """Wait until there is work and time for it; False at the end."""
@@ -99,16 +99,17 @@ class Judge:
 
     def _do_a_part(self) -> float:
         """Do some; what goes wrong is tried again, as it stays where it is. Returns the seconds to pause for then."""
-        begun, woken = self._clock(), self._woken
+        woken = self._woken
         try:
             with self._turn:
+                begun = self._clock()
                 done = self._work(self._part)
         except Exception as error:
             _log.error("events wait to be judged, as that failed: %s", error)
             return _AFTER_FAILURE
         if done == self._part:
             share = _PART_SECONDS / max(self._clock() - begun, 1e-6)
-            self._part = max(1, min(_LARGEST_PART, int(self._part * min(max(share, 0.5), 2.0))))
+            self._part = max(_SMALLEST_PART, min(_LARGEST_PART, int(self._part * min(max(share, 0.5), 2.0))))
         elif not done:
             with self._changed:
                 self._behind = self._woken != woken  # what came meanwhile wakes us again

@@ -250,7 +250,7 @@ def test_the_parts_are_as_large_as_fits_into_a_moment() -> None:
         assert made.flush(60)
         made.close()
         assert (asked[1] > asked[0]) is grows
-        assert 1 <= min(asked) <= max(asked) <= 1_000
+        assert 100 <= min(asked) <= max(asked) <= 1_000  # one that judges a few at a time never gets through
 
 
 def test_hits_are_stored_between_the_parts_of_what_was_put_off() -> None:
