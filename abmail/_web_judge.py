@@ -44,14 +44,16 @@ class Judge:
         self._work, self._turn, self._is_calm, self._clock = work, turn, is_calm, clock
         self._changed = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
-        self._behind = self._closing = self._late = False
+        self._behind = self._closing = False
         self._hurrying = self._woken = 0
+        self._behind_since = 0.0
         self._part = _SMALLEST_PART
 
     def wake(self) -> None:
         """There is something to do; also after `close`."""
         with self._changed:
-            self._behind = True
+            if not self._behind:
+                self._behind, self._behind_since = True, self._clock()
             self._woken += 1
             if self._thread is None or self._closing:
                 self._closing = False
@@ -88,13 +90,10 @@ class Judge:
         """Wait until there is work and time for it; False at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._behind or self._closing)
-            patient_until = self._clock() + (0.0 if self._late else PATIENCE_SECONDS)
             while not (self._closing or self._hurrying or self._is_calm()):
-                if self._clock() >= patient_until:
-                    self._late = True
-                    return True
+                if self._clock() >= self._behind_since + PATIENCE_SECONDS:  # for so long there was never none left
+                    break
                 self._changed.wait(_LOOK_AGAIN)
-            self._late = False
             return not self._closing
 
     def _do_a_part(self) -> float:
@@ -113,6 +112,7 @@ class Judge:
         elif not done:
             with self._changed:
                 self._behind = self._woken != woken  # what came meanwhile wakes us again
+                self._behind_since = self._clock()
                 self._changed.notify_all()
         return 0.0
 

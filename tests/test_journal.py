@@ -236,6 +236,28 @@ def test_a_rush_puts_judging_off_for_half_a_minute_at_most() -> None:
     made.close()
 
 
+def test_a_calm_moment_does_not_make_judging_wait_for_another_half_minute() -> None:
+    now, asked, through = [0.0], list[float](), threading.Event()
+
+    def work(most: int) -> int:
+        asked.append(now[0])
+        if len(asked) == 3:
+            through.set()
+            return 0
+        return most
+
+    def is_calm() -> bool:
+        now[0] += PATIENCE_SECONDS / 10
+        return len(asked) == 0
+
+    made = Judge(work, turn=threading.Lock(), is_calm=is_calm, clock=lambda: now[0])
+    made.wake()
+    assert through.wait(60)
+    made.close()
+    assert asked[0] < PATIENCE_SECONDS <= asked[1]
+    assert asked[2] - asked[1] < PATIENCE_SECONDS / 2
+
+
 def test_the_parts_are_as_large_as_fits_into_a_moment() -> None:
     asked: list[int] = []
 
