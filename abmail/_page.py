@@ -37,7 +37,7 @@ _MARKUP = re.compile(
     rf"|<(?P<raw>(?i:{_RAW_TEXT}))(?=[\t\n\f\r />]){_ATTRIBUTES}>(?s:.*?)(?:(?=</(?i:(?P=raw))[\t\n\f\r />])|\Z)"
     rf"|<(?P<name>/?{_NAME})(?P<attributes>{_ATTRIBUTES})>"
     r"|<(?=/?[A-Za-z])(?s:.*)"  # a tag without an end: the standard drops it with all that follows
-    r"|<(?:[!?]|/[^A-Za-z])[^>]*+>?"
+    r"|</>|<(?:[!?]|/[^A-Za-z>])[^>]*+>?"
 )
 _CONDITIONAL = "<!--[if"
 # What stands before the body where no tag says that it begins. The group as a whole is not possessive: before Python
@@ -242,14 +242,24 @@ class PageCutter:
 
     def _go_on(self, rest: str, piece: str) -> tuple[_Stretch, ...]:
         """A tag that began before, and what follows it in the piece; nothing where the tag does not end here."""
-        joined = rest + piece
-        tag = _MARKUP.match(joined) if ">" in piece else None
-        if tag is None or (tag.end() == len(joined) and not _is_whole(tag)):
-            # What looked like the beginning of a tag may be none: "5 <" goes on with " 6".
-            return () if _MARKUP.match(joined) or _OPEN_END.fullmatch(joined) else (_stretch(joined),)
-        if tag.end() < len(rest):
-            return (_stretch(joined),)
-        return _stretch(joined[: tag.end()], ended=True), self._tail(piece, tag.end() - len(rest))
+        found, goes_on = _joined(rest, piece)
+        return found if goes_on is None else (*found, self._tail(piece, goes_on))
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _joined(rest: str, piece: str) -> tuple[tuple[_Stretch, ...], int | None]:
+    """What a tag that began before is with a piece behind it, and where the piece goes on after the tag.
+
+    A template's own links end in the same tags in every mail, and in the mails of other definitions.
+    """
+    joined = rest + piece
+    tag = _MARKUP.match(joined) if ">" in piece else None
+    if tag is None or (tag.end() == len(joined) and not _is_whole(tag)):
+        # What looked like the beginning of a tag may be none: "5 <" goes on with " 6".
+        return (() if _MARKUP.match(joined) or _OPEN_END.fullmatch(joined) else (_stretch(joined),)), None
+    if tag.end() < len(rest):
+        return (_stretch(joined),), None
+    return (_stretch(joined[: tag.end()], ended=True),), tag.end() - len(rest)
 
 
 def _stretch(html: str, *, ended: bool = False) -> _Stretch:

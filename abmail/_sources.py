@@ -7,8 +7,6 @@ was applied, whatever became of the folder.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from email.message import MIMEPart
-from email.policy import SMTP
 from mimetypes import guess_type
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -129,6 +127,9 @@ def inline_parts(files: Mapping[str, bytes], message: Message) -> dict[str, tupl
 
 
 def _part(content: bytes, kind: str, *, filename: str, cid: str = "") -> bytes:
+    from email.message import MIMEPart  # slow to load, and few mails have such a part
+    from email.policy import SMTP
+
     main, _, sub = kind.partition("/")
     part = MIMEPart(policy=SMTP)
     disposition = "inline" if cid else "attachment"

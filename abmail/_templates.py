@@ -47,7 +47,7 @@ class Template:
         self.name = name
         prepared = _prepared(source, name, self.autoescape)
         self._constant, self.variables = prepared.constant, prepared.variables
-        self._compiled = prepared.bound_to(environment)
+        self._compiled = None if prepared.constant is not None else prepared.bound_to(environment)
         loader = environment.loader
         self.fixed = prepared.fixed | (loader.fixed if isinstance(loader, _Files) else frozenset())
         self._names = frozenset({name, *(loader.files if isinstance(loader, _Files) else ())})
@@ -62,10 +62,10 @@ class Template:
         Raises:
             RenderError: It fails, or writes too much.
         """
-        if self._constant is not None:
-            return [self._constant]
+        if self._constant is not None or self._compiled is None:
+            return [self._constant or ""]
         try:
-            return self._pieces(variables)
+            return self._pieces(self._compiled, variables)
         except Exception as error:  # whatever a template does wrong concerns this mail alone
             raise self._failure(error, variables, variant) from error
 
@@ -73,9 +73,8 @@ class Template:
         """Likewise, as one text."""
         return "".join(self.pieces(variables, variant))
 
-    def _pieces(self, variables: Mapping[str, object]) -> list[str]:
-        compiled, size = self._compiled, 0
-        pieces: list[str] = []
+    def _pieces(self, compiled: Compiled, variables: Mapping[str, object]) -> list[str]:
+        size, pieces = 0, list[str]()
         try:
             for piece in compiled.root_render_func(compiled.new_context(dict(variables))):
                 # Values come as Markup, which would escape whatever is put together with it.

@@ -253,7 +253,8 @@ class _Open:
 
     node: ListNode | MapNode
     anchor: str | None
-    extent: _Extent
+    size: int = 1
+    height: int = 1
     key: Key | None = None
     expects_value: bool = False
 
@@ -307,7 +308,8 @@ class _Composer:
             self._stop(event, message, "remove it, or put a text between quotes")
 
     def _scalar(self, event: Any) -> None:
-        self._check_tag(event)
+        if event.tag is not None:
+            self._check_tag(event)
         start, end = event.start_mark.index, event.end_mark.index
         if start == end and self.quick and not (self._open and self._open[-1].expects_value):
             raise _Unsure  # where a missing item stands is seen in two ways; a missing value stands at its key
@@ -337,11 +339,11 @@ class _Composer:
     def _begin(self, event: Any, node: ListNode | MapNode) -> None:
         self._check_tag(event)
         self._check_depth(event, 1)
-        self._open.append(_Open(node, event.anchor, _ONE))
+        self._open.append(_Open(node, event.anchor))
 
     def _finish(self, event: _Event) -> None:
         done = self._open.pop()
-        self._put(done.node, event, done.extent, done.anchor)
+        self._put(done.node, event, _Extent(done.size, done.height), done.anchor)
 
     def _check_depth(self, event: _Event, height: int) -> None:
         if len(self._open) + height > _DEEPEST:
@@ -355,8 +357,11 @@ class _Composer:
             self.root = node
             return
         frame = self._open[-1]
-        frame.extent = _Extent(frame.extent.size + extent.size, max(frame.extent.height, extent.height + 1))
-        if frame.extent.size > _MOST_NODES:
+        size, height = extent
+        frame.size += size
+        if height >= frame.height:
+            frame.height = height + 1
+        if frame.size > _MOST_NODES:
             self._stop(
                 event, f"the text holds more than {_MOST_NODES} values, aliases expanded", "a definition is smaller"
             )

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from email.utils import format_datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
-from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -94,7 +92,7 @@ class RenderedMessage:
     links: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Proof:
     """What a mail says, before its links are tracked.
 
@@ -103,8 +101,7 @@ class Proof:
         from_name: Display name of the sender.
         subject: Subject as people read it.
         preheader: Text that mail programs show behind the subject; empty where there is none.
-        html: The HTML page, links as written.
-        bare: The same without where its links lead.
+        page: The HTML page, cut at its links.
         page_text: What the page says, whatever the text part does.
         text: The text part, links as written.
         links: Where the page's links lead, those for unsubscribing and viewing the mail in a browser left out.
@@ -115,12 +112,21 @@ class Proof:
     from_name: str
     subject: str
     preheader: str
-    html: str
-    bare: str
+    page: Page = field(repr=False)
     page_text: str
     text: str
     links: tuple[str, ...]
     offers_leave: bool
+
+    @property
+    def html(self) -> str:
+        """The HTML page, links as written."""
+        return self.page.html({})
+
+    @cached_property
+    def bare(self) -> str:
+        """The same without where its links lead."""
+        return self.page.html(dict.fromkeys(range(len(self.page.links)), ""))
 
 
 class Renderer:
@@ -296,13 +302,14 @@ class Renderer:
         except ValueError as error:
             raise self._failed(cell, error) from error
         own = (links.unsubscribe_url, links.view_url)
-        nowhere = dict.fromkeys(range(len(page.links)), "")
+        page_text = text
+        if with_text and self._text is not None:
+            page_text = page.text(dict.fromkeys(range(len(page.links)), ""))
         return Proof(
             cell=cell.name,
             **{name: str(variables[name]).strip() for name in ("from_name", "subject", "preheader")},
-            html=page.html({}),
-            bare=page.html(nowhere),
-            page_text=page.text(nowhere) if with_text and self._text is not None else text,
+            page=page,
+            page_text=page_text,
             text=text,
             links=tuple(link.href for link in page.links if not link.href.startswith(own)),
             offers_leave=links.offered,
@@ -383,6 +390,8 @@ class Renderer:
         html: str,
         text: str,
     ) -> RenderedMessage:
+        from email.utils import format_datetime  # slow to load, and a check writes no header
+
         subject = texts["subject"].strip(" ")
         if not subject:
             raise ValueError("the subject is empty; write `message.subject` or a factor `subject`")
@@ -423,6 +432,8 @@ class Renderer:
 
 def starter_template() -> str:
     """The HTML template that a new definition starts with."""
+    from importlib.resources import files  # slow to load
+
     return (files("abmail") / "templates" / "mail.html.j2").read_text(encoding="utf-8")
 
 

@@ -275,3 +275,23 @@ def test_a_misspelt_setting_or_applied_experiment_or_variant_names_the_nearest(t
     assert "did you mean 'number'?" in run(tmp_path, "stop", "subjects", "--ship", "nmber", "--yes", status=2).stderr
     (tmp_path / "abmail.toml").write_text('smtp_ur = "x"\n', encoding="utf-8")
     assert "did you mean 'smtp_url'?" in run(tmp_path, "config", "show", status=2).stderr
+
+
+def test_an_editor_hands_over_what_is_not_saved_yet(tmp_path: Path) -> None:
+    run(tmp_path, "init", ".")
+    run(tmp_path, "new", "subjects", "--kind", "subject")
+    saved = (tmp_path / "experiments" / "subjects.yaml").read_text(encoding="utf-8")
+    name = os.path.join("experiments", "subjects.yaml")  # noqa: PTH118 - as an editor names it
+
+    def checked(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "abmail", "check", "-", *options]
+        return subprocess.run(command, cwd=tmp_path, input=text, capture_output=True, text=True, check=False)
+
+    assert checked(saved, "--stdin-filename", name).returncode == 0
+    changed = checked(saved + "polcy: x\n", "--stdin-filename", name)
+    assert changed.returncode == 1
+    assert f"{name}:{len(saved.splitlines()) + 1}:1: AB103" in changed.stdout
+    assert checked("a: [").stdout.startswith("<stdin>:1:4: AB101")
+    for refused in (["--fix"], ["--diff"], [name]):
+        assert checked(saved, *refused).returncode == 2
+    run(tmp_path, "check", "--stdin-filename", name, status=2)

@@ -284,6 +284,7 @@ def test_any_html_comes_back_as_it_was(html: str) -> None:
 @example("<a href='" + "x" * 60 + "'>5 < 6</a>", list(range(80)), 1)
 @example("<!--" + ">" * 60 + "--><b>x</b></body>", list(range(80)), 1)
 @example("<style>a</style", [9, 14], 1)
+@example("</>>", [1, 3], 40)
 @example("<title>News</title><p hidden>x</p><p>a &am" + "p; b</p>", [7, 11, 40, 43], 1)
 def test_where_a_page_is_cut_into_pieces_changes_nothing(html: str, cuts: list[int], times: int) -> None:
     html *= times

@@ -392,3 +392,16 @@ def test_the_hopeful_power_is_that_of_a_fixed_test_of_two_and_never_below_that_o
     assert hoped == pytest.approx(exact, abs=0.01) if cells == 2 else hoped >= exact - 0.1
     wanted = needed(baseline=baseline, effect=effect, power=hoped, cells=cells, alpha=0.05)
     assert wanted == pytest.approx(n, abs=cells)
+
+
+def test_one_and_the_same_link_is_no_difference_though_it_holds_a_level_s_name(tmp_path: Path) -> None:
+    mail = '<p><a href="https://example.com/?v={}">{{{{ cta }}}}</a></p>'
+    text = (
+        'spec: 1\nname: a\nfactors: {cta: {register: "Register now", seats: "See free seats"}}\n'
+        "control: {cta: register}\nmessage: {template: m.html.j2, from: a@example.com, subject: Join us}\n"
+    )
+    chosen, found = Chosen.of(["AB410"]), {}
+    for value in ("register", "{{{{ 'one' if cell == 'seats' else 'two' }}}}"):
+        (tmp_path / "m.html.j2").write_text(mail.format(value).replace("{{{{", "{{").replace("}}}}", "}}"))
+        found[value[:1]] = [d.code for d in check_text(text, "x.yaml", root=tmp_path, chosen=chosen)]
+    assert found == {"r": [], "{": ["AB410"]}

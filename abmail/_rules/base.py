@@ -189,7 +189,7 @@ class Check:
 
     def can_judge(self, around: Around) -> bool:
         """Whether all that the rule needs is known."""
-        return all(getattr(around, name) is not None for name in self.needs)
+        return not self.needs or all(getattr(around, name) is not None for name in self.needs)
 
     @property
     def page(self) -> Page:

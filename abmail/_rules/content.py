@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from abmail._fields import advice
 from abmail._rules.base import Case, Check, Finding
@@ -221,9 +222,14 @@ class AlikeVariants(Check):
 
     def find(self, case: Case) -> Iterator[Finding]:
         """Compare what the levels make of the mail, or their texts where no mail can be made."""
+        looks = list(_looks(case))
+        usual = Counter((each.factor, each.header) for each in looks)
         seen: dict[tuple[object, ...], str] = {}
-        for factor, level, mail, words in _looks(case):
-            first = seen.setdefault((factor, *mail), level)
+        for factor, level, words, header, proof in looks:
+            if usual[factor, header] == 1:  # told apart before the mail is opened
+                continue
+            page = (" ".join(proof.bare.split()), *_destinations(proof)) if proof else ()
+            first = seen.setdefault((factor, header, page), level)
             if first != level:
                 alike = words == folded(case.experiment.factors[factor][first])
                 hint = "" if alike else f"use {{{{ {factor} }}}} in the template"
@@ -274,8 +280,10 @@ class LinkDiffers(Check):
         mail = case.mail
         if mail is None or mail.control is None:
             return
-        usual = _destinations(mail.control)
         for factor, level, proof in mail.told:
+            if proof.links == mail.control.links:
+                continue
+            usual = _destinations(mail.control)
             other = [each for each in _destinations(proof) if each not in usual]
             if other and len(proof.links) == len(mail.control.links):
                 message = f"{level} leads to {shortened(other[0])}, where the control does not"
@@ -292,19 +300,25 @@ RULES: Final[tuple[Check, ...]] = (
 )
 
 
-def _looks(case: Case) -> Iterator[tuple[Factor, str, tuple[object, ...], str]]:
-    """Factor and level, what readers can tell its mail by, and its text."""
+class _Look(NamedTuple):
+    """A level of a factor, its text, and what its mail shows in an inbox; the text where no mail can be made."""
+
+    factor: Factor
+    level: str
+    words: str
+    header: tuple[str, ...]
+    proof: Proof | None
+
+
+def _looks(case: Case) -> Iterator[_Look]:
     factors, told = case.experiment.factors, case.mail.told if case.mail else ()
     proofs = {(each.factor, each.level): each.proof for each in told}
     for factor, levels in factors.items():
         for level, text in levels.items():
             proof = proofs.get((factor, level))
             words = folded(text)
-            if proof is None:
-                yield factor, level, (words,), words
-            else:
-                seen = (*map(folded, (proof.from_name, proof.subject, proof.preheader)), " ".join(proof.bare.split()))
-                yield factor, level, (*seen, *_destinations(proof)), words
+            shown = (proof.from_name, proof.subject, proof.preheader) if proof else (words,)
+            yield _Look(factor, level, words, tuple(map(folded, shown)), proof)
 
 
 def _destinations(proof: Proof) -> list[str]:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from abmail._fields import Location
     from abmail._spec_types import Factor
     from abmail.errors import RenderError
+    from abmail.events import Signer
     from abmail.recipient import Recipient
     from abmail.render import Proof
     from abmail.spec import Cell, Experiment
@@ -148,7 +150,6 @@ def _made(
         RenderError: They cannot be compiled, or not be filled for a reader who is real.
     """
     from abmail.errors import RenderError
-    from abmail.events import Signer
     from abmail.render import Renderer
 
     templates = [each.source for each in texts if each.location == ("message",)]
@@ -157,7 +158,7 @@ def _made(
         template=templates[0],
         text_template=templates[1] if len(templates) > 1 else None,
         tracker_url=_TRACKER,
-        signer=Signer(b"nobody gets these mails"),
+        signer=_signer(),
         files=files,
     )
     real = tuple(islice(people, 1))
@@ -176,6 +177,13 @@ def _made(
         told = tuple(Told(factor, level, proofs[cell.name]) for factor, level, cell in variants)
         return Mail(texts=texts, control=proofs[control.name], told=told)
     return Mail(texts=texts)
+
+
+@cache
+def _signer() -> Signer:
+    from abmail.events import Signer
+
+    return Signer(b"nobody gets these mails")
 
 
 def _made_up(texts: Sequence[Text]) -> Iterator[Recipient]:
@@ -200,6 +208,7 @@ def _variants(experiment: Experiment) -> Iterator[tuple[Factor, str, Cell]]:
             yield factor, level, cells[tuple(wanted.items())]
 
 
+@lru_cache(maxsize=1024)
 def destination(href: str, cell: str) -> str:
     """Where a link leads, without what only says which variant it stood in: utm parameters, and the variant's name."""
     try:

@@ -148,8 +148,7 @@ class MissingTemplate(Check):
                 hint = f"looked in {' and in '.join(str(folder) for folder in case.folders)}"
                 yield Finding(("message", key), f"there is no template {name}", hint)
             else:
-                folder = (root / message.template).parent.resolve()
-                for place, told in _missing_from(folder, root / name):
+                for place, told, folder in _missing_from((root / message.template).parent, root / name):
                     yield Finding(("message", key), told, f"it is looked for in {folder}", place=place)
         for key, names in (("attachments", message.attachments), ("images", message.images)):
             for index, name in enumerate(names or ()):
@@ -266,19 +265,21 @@ RULES: Final[tuple[Check, ...]] = (
 )
 
 
-def _missing_from(folder: Path, template: Path) -> Iterator[tuple[Place, str]]:
-    """Where a template, or one that it includes, names one that is not in the folder."""
-    waiting = [template]
-    seen = {template.resolve()}
+def _missing_from(parent: Path, template: Path) -> Iterator[tuple[Place, str, Path]]:
+    """Where a template, or one that it includes, names one that is not in the folder; and that folder."""
+    loads = _loaded(template)
+    if not loads:
+        return
+    folder, seen, waiting = parent.resolve(), {template.resolve()}, [(template, loads)]
     while waiting:
-        path = waiting.pop()
-        for loaded, line in _loaded(path).items():
+        path, loads = waiting.pop()
+        for loaded, line in loads.items():
             wanted = (folder / loaded).resolve()
             if not (wanted.is_relative_to(folder) and is_file(wanted)):
-                yield Place(path=as_named(path), line=line), f"there is no template {loaded}"
+                yield Place(path=as_named(path), line=line), f"there is no template {loaded}", folder
             elif wanted not in seen:
                 seen.add(wanted)
-                waiting.append(wanted)
+                waiting.append((wanted, _loaded(wanted)))
 
 
 def _loaded(path: Path) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from abmail.cli import _shared as shared
 if TYPE_CHECKING:
     from abmail._ci import Server
     from abmail.diagnostics import Severity
+
+_MOST_READ = 16_000_000  # octets of stdin; more than a definition may have, so that too much is told as such
 
 
 @click.command()
@@ -62,6 +65,7 @@ def new(name: str, kind: str) -> None:
 @click.option("--fail-on", type=click.Choice(["error", "warning"]), help="Least severity that makes the exit status 1.")
 @click.option("--audience", type=click.Path(dir_okay=False, path_type=Path), help="The list, a CSV file.")
 @click.option("--against", metavar="REF", help="Take the definitions at this commit of git for what runs.")
+@click.option("--stdin-filename", metavar="PATH", help="What to call the text that PATHS as `-` reads from stdin.")
 @click.option("--fix", is_flag=True, help="Mend what has one safe answer, then check.")
 @click.option("--diff", "only_diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @shared.OUTPUT
@@ -73,6 +77,7 @@ def check(
     fail_on: Severity | None,
     audience: Path | None,
     against: str | None,
+    stdin_filename: str | None,
     fix: bool,
     only_diff: bool,
     output: str | None,
@@ -82,29 +87,51 @@ def check(
     Without PATHS, the folder experiments/. Exit 0 clean, 1 problems, 2 cannot judge. What the options leave open is
     taken from the table [check] of abmail.toml. With --audience or a database the list is judged, too; with a database
     or --against also what changed of a test that runs. `# abmail: ignore[CODE] reason` silences a finding in a file.
+    An editor hands over what is not saved yet as `-` with --stdin-filename.
 
     Example: abmail check experiments/ --ignore AB413 --format text --format sarif:abmail.sarif
     """
     from abmail._check_settings import CheckSettings
-    from abmail.check import Chosen, check_paths, definition_files, exit_code, project_root
+    from abmail.check import Chosen, check_paths, check_text, definition_files, exit_code, project_root
     from abmail.diagnostics import summary
 
+    from_stdin = _is_stdin(paths, stdin_filename, changes=fix or only_diff)
     root = project_root(Path.cwd())
     settings = CheckSettings.read(root)
     failing = settings.fail_on if fail_on is None else fail_on
     with shared.words():
         chosen = Chosen.of(_codes(select) or settings.select, (*_codes(ignore), *settings.ignore))
     paths = paths or (Path("experiments"),)
-    files, refused = definition_files(paths)
+    files, refused = definition_files([] if from_stdin else paths)
+    if from_stdin:
+        files = (stdin_filename or "<stdin>",)
     if only_diff:
         return fixing.show(files, output, refused=bool(refused))
     if fix:
         fixing.rewrite(files)
-    with knowing.around(settings, chosen, paths, root=root, audience=audience, against=against) as known:
-        found = check_paths(paths, chosen=chosen, around=known)
+    compared = (Path(stdin_filename or "experiments"),) if from_stdin else paths
+    with knowing.around(settings, chosen, compared, root=root, audience=audience, against=against) as known:
+        if from_stdin:
+            text = sys.stdin.buffer.read(_MOST_READ)
+            found = check_text(text, files[0], chosen=chosen, around=known)
+        else:
+            found = check_paths(paths, chosen=chosen, around=known)
     findings.show(found, targets, output, files=files, fail_on=failing)
     click.echo(summary(found), err=True)
     return exit_code(found, fail_on=failing)
+
+
+def _is_stdin(paths: tuple[Path, ...], name: str | None, *, changes: bool) -> bool:
+    """Whether the definition comes from stdin; a UsageError where the options say two things."""
+    if Path("-") not in paths:
+        if name is not None:
+            raise click.UsageError("--stdin-filename names what is read from stdin; write `-` for PATHS")
+        return False
+    if len(paths) > 1:
+        raise click.UsageError("`-` reads one definition from stdin, and stands alone")
+    if changes:
+        raise click.UsageError("--fix and --diff work on files; what comes from stdin has none")
+    return True
 
 
 def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
