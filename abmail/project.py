@@ -263,6 +263,21 @@ class Project:
         return read_webhooks(self.root, environ, tracker_url=self.settings["tracker_url"].value, fetch=fetch_once)
 
     @staticmethod
+    def dashboard_password(*, environ: Mapping[str, str] = os.environ) -> str:
+        """What opens the dashboard: ``ABMAIL_DASHBOARD_PASSWORD``; empty where there is to be none.
+
+        Raises:
+            ConfigError: It is too short to be a secret.
+        """
+        password = environ.get("ABMAIL_DASHBOARD_PASSWORD", "")
+        if password and len(password) < _LEAST_KEY:
+            raise ConfigError(
+                f"ABMAIL_DASHBOARD_PASSWORD has fewer than {_LEAST_KEY} characters",
+                hint="`openssl rand -hex 24` makes one",
+            )
+        return password
+
+    @staticmethod
     def conversion_keys(*, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
         """The keys of servers that report conversions: ``ABMAIL_CONVERSION_KEY``, several with blanks between them.
 

@@ -19,6 +19,7 @@ try:
     from starlette.routing import BaseRoute, Route
 
     from abmail._web_conversions import conversion_api, conversion_routes
+    from abmail._web_dashboard import dashboard_routes
     from abmail._web_endpoints import PIXEL, Desk, Pages, Pixel, Redirect, Shortcut
     from abmail._web_health import Health
     from abmail._web_hits import Hit, Journal, SentMessage, Tracking, journalist, recorder
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BODY", "MAX_URL", "MAX_WEBHOOK", "PIXEL", "UNCOMMITTED", "BackgroundServer", "EventWriter", "Hit", "Journal",
-    "SentMessage", "TrackerSettings", "Tracking", "conversion_api", "create_app", "serve", "shared_numbers",
-    "webhook_routes",
+    "SentMessage", "TrackerSettings", "Tracking", "conversion_api", "create_app", "dashboard_routes", "serve",
+    "shared_numbers", "webhook_routes",
 ]  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def create_app(
         settings: How it is run.
         journal: Where opens and clicks are kept at once and judged when there is time, so that a rush is not lost; an
             `Engine` fits. By default they are judged in the transaction that stores them.
-        routes: Further ones, such as those of `webhook_routes` and `conversion_api`.
+        routes: Further ones, such as those of `webhook_routes`, `conversion_api` and `dashboard_routes`.
         at_end: Called at the end of the lifespan, once everything is stored.
     """
     settings = settings or TrackerSettings()

@@ -35,7 +35,7 @@ PRIVATE: dict[str, str] = {
     "_findings_sarif": "diagnostics", "_findings_text": "diagnostics",
     "_event_notes": "events", "_journal": "store", "_engine_tracking": "engine", "_engine_people": "engine",
     "_hash": "recipient", "_table": "recipient",
-    "_web_conversions": "web",
+    "_web_conversions": "web", "_web_dashboard": "web",
     "_web_hits": "web", "_web_writer": "web", "_web_endpoints": "web", "_web_pages": "web", "_web_webhooks": "web",
     "_web_judge": "web", "_web_limits": "web", "_web_metrics": "web", "_web_server": "web", "_web_health": "web",
     "_hazard": "sendtime", "_classes": "sendtime", "_calendar": "sendtime", "_history": "sendtime",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 def serve(host: str, port: int, socket_path: Path | None, workers: int, metrics: bool, access_log: bool) -> None:
     """Run the tracker: open pixel, click redirect, unsubscribe, and the webhooks of mail providers.
 
+    With ABMAIL_DASHBOARD_PASSWORD set, /dashboard shows every experiment and its report to who has the password.
+
     Ctrl-C or SIGTERM stops it, once what it has seen is stored. See docs/tracker.md for nginx and systemd.
 
     Example: abmail serve --host 0.0.0.0 --port 8025 --workers 2
@@ -40,6 +42,8 @@ def serve(host: str, port: int, socket_path: Path | None, workers: int, metrics:
         pass  # what is wrong with the database or the key is better said here than by each worker
     place = f"http://{host}:{port}" if socket_path is None else f"unix:{socket_path}"
     told = f"the tracker listens on {place}; mails point to {project.settings['tracker_url'].value}"
+    if project.dashboard_password():
+        told += "; the dashboard is at /dashboard"
     if project.conversion_keys():
         told += "; servers with a key may report conversions"
     if providers := ", ".join(project.webhooks()):
@@ -68,12 +72,13 @@ def _settings(project: Project, metrics: bool) -> TrackerSettings:
 def _tracker(project: Project, settings: TrackerSettings) -> Any:
     """The tracker of a project, with a connection to the database of its own; called in each worker."""
     from abmail._fetch import fetch
-    from abmail.web import conversion_api, create_app, webhook_routes
+    from abmail.web import conversion_api, create_app, dashboard_routes, webhook_routes
 
     engine = project.engine()
     routes = [
         *webhook_routes(project.webhooks(), engine, clock=_now, fetch=fetch),
         *conversion_api(engine, engine.store, project.conversion_keys(), clock=_now),
+        *dashboard_routes(engine, project.dashboard_password()),
     ]
     return create_app(engine, clock=_now, settings=settings, journal=engine, routes=routes, at_end=engine.close)
 
