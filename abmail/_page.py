@@ -16,7 +16,8 @@ from html import unescape
 from html.entities import html5
 from typing import TYPE_CHECKING, NamedTuple
 
-from abmail._plain import Passage, Plain, Tag, Text, may_hide
+from abmail._plain import Passage, Tag, Text, may_hide, shown_address
+from abmail._retelling import Retelling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,9 +111,10 @@ class Page:
         links: Of the tags `a` and `area` and of VML shapes (for Outlook), in order, with those in conditional comments.
     """
 
-    __slots__ = ("_begin", "_body_end", "_page_end", "_parts", "_passages", "_places", "links")
+    __slots__ = ("_begin", "_body_end", "_page_end", "_parts", "_passages", "_places", "_retelling", "links")
 
-    def __init__(self, stretches: Iterable[_Stretch]) -> None:
+    def __init__(self, stretches: Iterable[_Stretch], retelling: Retelling) -> None:
+        self._retelling = retelling
         parts: list[str] = []
         places: list[int] = []
         self.links: list[Link] = []
@@ -141,7 +143,7 @@ class Page:
     @classmethod
     def of(cls, html: str) -> Page:
         """Cut a whole page."""
-        return cls([_stretch(html, ended=True)])
+        return cls([_stretch(html, ended=True)], Retelling())
 
     def html(self, hrefs: Mapping[int, str], *, first: str = "", last: str = "") -> str:
         """The HTML with some links' values replaced and something put into the body; nothing else is touched.
@@ -182,10 +184,8 @@ class Page:
         >>> Page.of("<h1>Hello</h1><p>See <a href='https://example.com/'>our&nbsp;page</a>.</p>").text({})
         'Hello\n\nSee our page <https://example.com/>.\n'
         """
-        plain = Plain(hrefs.get(number, link.href) for number, link in enumerate(self.links))
-        for passage, first_link in self._passages:
-            plain.add(passage, first_link)
-        return plain.result()
+        addresses = [shown_address(hrefs.get(number, link.href)) for number, link in enumerate(self.links)]
+        return self._retelling.text(self._passages, addresses)
 
 
 class PageCutter:
@@ -195,12 +195,13 @@ class PageCutter:
         fixed: Pieces that come again in every mail.
     """
 
-    __slots__ = ("_fixed", "_known", "_known_tails")
+    __slots__ = ("_fixed", "_known", "_known_tails", "_retelling")
 
     def __init__(self, fixed: Iterable[str] = ()) -> None:
         self._fixed = frozenset(fixed)
         self._known: dict[str, _Stretch] = {}
         self._known_tails: dict[tuple[str, int], _Stretch] = {}
+        self._retelling = Retelling()
 
     def cut(self, pieces: Iterable[str]) -> Page:
         """Cut a page; the same as `Page.of` of all pieces together.
@@ -224,7 +225,7 @@ class PageCutter:
                 rest += "".join(waiting)
         if rest:
             found.append(_stretch(rest, ended=True))
-        return Page(found)
+        return Page(found, self._retelling)
 
     def _stretch(self, piece: str) -> _Stretch:
         if piece not in self._fixed:
@@ -272,7 +273,9 @@ def _stretch(html: str, *, ended: bool = False) -> _Stretch:
 @lru_cache(maxsize=_MOST_REMEMBERED)
 def _remembered(html: str) -> _Stretch:
     """The same for a piece of a template, which other definitions may share."""
-    return _stretch(html)
+    stretch = _stretch(html)
+    stretch.passage.fixed = True
+    return stretch
 
 
 class _Reader:

@@ -1,9 +1,4 @@
-"""The plain text of a mail, gathered while its texts and tags go by.
-
-A template writes the same passages into every mail, and how a passage reads depends on little of what came before: on
-the space and the line ends that are owed. `Plain` tells a passage word by word once and repeats it afterwards, with the
-addresses of the mail at hand.
-"""
+"""The plain text of a mail, gathered while its texts and tags go by."""
 
 from __future__ import annotations
 
@@ -13,9 +8,9 @@ from html import unescape
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-__all__ = ["Passage", "Plain", "Tag", "Text", "may_hide"]
+__all__ = ["Ended", "Passage", "Plain", "Tag", "Text", "may_hide", "shown_address"]
 
 _BLOCKS = {
     1: "address article body caption dd div dt figure footer form header hr li main nav section td th tr",
@@ -25,7 +20,7 @@ _BREAKS = {slash + name: breaks for breaks, names in _BLOCKS.items() for name in
 _INLINE = frozenset({"a", "/a", "br", "img", "li"})
 _VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})  # nothing is inside that could be hidden
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all", re.IGNORECASE)
-_OTHER_SPACES = "\t\n\f\r"
+_OTHER_SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f"  # in ASCII, what `str.split` takes for a space
 _BULLET = "-"
 _MOST_REMEMBERED = 256  # decoded texts
 
@@ -46,6 +41,8 @@ class Text(NamedTuple):
     @classmethod
     def of(cls, raw: str) -> Text:
         """Read a text as it is written."""
+        if raw.isascii() and "&" not in raw:
+            return cls(" ".join(raw.split()), raw[:1].isspace(), raw[-1:].isspace())
         if raw.isspace():
             return cls("", before=True, after=True)
         text = raw
@@ -54,8 +51,7 @@ class Text(NamedTuple):
                 text = text.replace(space, " ")
         while "  " in text:  # each turn halves the longest run
             text = text.replace("  ", " ")
-        if "&" in text or not text.isascii():
-            text = _decoded(text).replace("\u00a0", " ")
+        text = _decoded(text).replace("\u00a0", " ")
         return cls(text.strip(" "), text.startswith(" "), text.endswith(" "))
 
 
@@ -99,11 +95,6 @@ def may_hide(attributes: str) -> bool:
     return "display" in attributes or "hid" in attributes
 
 
-# All that decides how the next words read where they are seen and stand in no link: whether any word came before, the
-# line ends and the space that are owed, and whether a list's dash was the last word.
-_State = tuple[bool, int, bool, bool]
-
-
 class Passage:
     """The texts and tags of one stretch of HTML; a text at its border may go on in the next stretch.
 
@@ -113,26 +104,25 @@ class Passage:
         last: A text behind the last tag.
     """
 
-    __slots__ = ("first", "inner", "known", "last", "met")
+    __slots__ = ("first", "fixed", "inner", "last")
 
     def __init__(self, first: str, inner: tuple[Text | Tag, ...] = (), last: str = "") -> None:
         self.first, self.inner, self.last = first, inner, last
-        self.met = False  # whether it was told before
-        self.known: dict[_State, _Told] = {}
+        self.fixed = False  # whether many mails hold this very object
 
 
-class _Ended(NamedTuple):
+class Ended(NamedTuple):
     """A link that came to its end.
 
     Attributes:
         number: Of the link in its mail.
         label: What stands in it.
-        part: Which part shows its address; None where none does: there is none, or the label is the address.
+        shown: Whether its address stands behind it: there is one, and the label is another.
     """
 
     number: int
     label: str
-    part: int | None
+    shown: bool
 
 
 class _Open(NamedTuple):
@@ -147,41 +137,35 @@ class _Open(NamedTuple):
     part: int
 
 
-class _Told(NamedTuple):
-    """How a passage reads; numbers of links and parts count from its own beginning."""
-
-    parts: tuple[str, ...]
-    ended: tuple[_Ended, ...]
-    breaks: int
-    space: bool
-    bullet: bool
-    hidden: str
-    depth: int
-    link: _Open | None
+def shown_address(href: str) -> str:
+    """What a plain text shows of a link's value."""
+    return "" if href.startswith("#") else href.removeprefix("mailto:").removeprefix("tel:")
 
 
 class Plain:
     """Gathers the plain text of a mail while its passages go by.
 
     Args:
-        addresses: Of the links, by their number in the mail.
+        addresses: What is shown of the links, by their number in the mail.
+
+    Attributes:
+        ended: The links that came to their end.
+        raw: A text that may go on.
     """
 
-    __slots__ = ("_addresses", "_breaks", "_bullet", "_depth", "_ended", "_hidden", "_link", "_parts", "_raw", "_space")
+    __slots__ = ("_addresses", "_breaks", "_bullet", "_depth", "_hidden", "_link", "_parts", "_space", "ended", "raw")
 
-    def __init__(self, addresses: Iterable[str]) -> None:
-        self._addresses = [
-            "" if each.startswith("#") else each.removeprefix("mailto:").removeprefix("tel:") for each in addresses
-        ]
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
         self._parts: list[str] = []
-        self._raw = ""  # a text that may go on
+        self.raw = ""
         self._breaks = 0  # line ends owed before the next word
         self._space = False
         self._bullet = False  # whether the last word is a list's dash
         self._hidden = ""  # name of the element that is left out
         self._depth = 0  # how many of that name are open, 0 while text is seen
         self._link: _Open | None = None
-        self._ended: list[_Ended] = []
+        self.ended: list[Ended] = []
 
     def add(self, passage: Passage, first_link: int) -> None:
         """Take the next passage.
@@ -190,78 +174,24 @@ class Plain:
             passage: What comes next.
             first_link: Number in the mail of its first link.
         """
-        self._raw += passage.first
+        self.raw += passage.first
         if not passage.inner:
             return
-        if self._raw:
-            self._text(Text.of(self._raw))
-        self._raw = passage.last
-        if self._depth or self._link is not None:
-            self._read(passage.inner, first_link)
-            return
-        state = (bool(self._parts), self._breaks, self._space, self._bullet)
-        told = passage.known.get(state)
-        if told is None or not self._repeat(told, first_link):
-            begin, ended = len(self._parts), len(self._ended)
-            self._read(passage.inner, first_link)
-            if told is None and passage.met:
-                passage.known[state] = self._told(begin, ended, first_link)
-            passage.met = True
-
-    def result(self) -> str:
-        """The whole text."""
-        if self._raw:
-            self._text(Text.of(self._raw))
-            self._raw = ""
-        return "".join(self._parts).strip() + "\n" if self._parts else ""
-
-    def _read(self, words: Iterable[Text | Tag], first_link: int) -> None:
-        for word in words:
+        if self.raw:
+            self._text(Text.of(self.raw))
+        self.raw = passage.last
+        for word in passage.inner:
             if type(word) is Text:
                 self._text(word)
             elif type(word) is Tag and (word.matters or self._depth):
                 self._tag(word, first_link)
 
-    def _told(self, begin: int, ended: int, first_link: int) -> _Told:
-        """How the passage reads that was just read; texts between two addresses become one."""
-        parts: list[str] = []
-        places = {}  # of the parts that stay by themselves, and of what begins behind one
-        shown = {each.part for each in self._ended[ended:]}
-        opened = None if self._link is None else self._link.part
-        for number, part in enumerate(self._parts[begin:], start=begin):
-            if not parts or number == opened or number in shown or number - 1 in shown:
-                places[number] = len(parts)
-                parts.append(part)
-            else:
-                parts[-1] += part
-        return _Told(
-            tuple(parts),
-            tuple(
-                _Ended(each.number - first_link, each.label, None if each.part is None else places[each.part])
-                for each in self._ended[ended:]
-            ),
-            self._breaks,
-            self._space,
-            self._bullet,
-            self._hidden,
-            self._depth,
-            self._link and _Open(self._link.number - first_link, places.get(self._link.part, len(parts))),
-        )
-
-    def _repeat(self, told: _Told, first_link: int) -> bool:
-        """Tell a passage again; False where it reads differently with the addresses of this mail."""
-        parts = list(told.parts)
-        for number, label, part in told.ended:
-            address = self._addresses[first_link + number]
-            if (part is not None) != (address not in ("", label)):
-                return False
-            if part is not None:
-                parts[part] = f"<{address}>" if label else address
-        if told.link is not None:
-            self._link = _Open(first_link + told.link.number, len(self._parts) + told.link.part)
-        self._parts += parts
-        _, _, self._breaks, self._space, self._bullet, self._hidden, self._depth, _ = told
-        return True
+    def result(self) -> str:
+        """The whole text."""
+        if self.raw:
+            self._text(Text.of(self.raw))
+            self.raw = ""
+        return "".join(self._parts).strip() + "\n" if self._parts else ""
 
     def _text(self, text: Text) -> None:
         if self._depth:
@@ -312,12 +242,12 @@ class Plain:
         number, begin = self._link
         self._link = None
         address, label = self._addresses[number], "".join(self._parts[begin:]).strip()
-        if address in ("", label):
-            self._ended.append(_Ended(number, label, None))
+        shown = address not in ("", label)
+        self.ended.append(Ended(number, label, shown))
+        if not shown:
             return
         space = self._space
         if label:
             self._space, self._breaks = True, 0
         self._word(f"<{address}>" if label else address)
         self._space = space
-        self._ended.append(_Ended(number, label, len(self._parts) - 1))

@@ -26,7 +26,6 @@ __all__ = ["Attributes", "Names", "Template", "Templates", "loaded_names", "name
 
 _MANY: Final = 12  # names that are listed when none is near
 _GUARDS: Final = frozenset({"default", "d", "defined", "undefined"})
-_SHORTEST_FIXED: Final = 8  # characters; shorter pieces are read as fast as they are looked up
 
 
 class Template:
@@ -416,8 +415,7 @@ def _texts(code: CodeType) -> Iterator[str]:
     """The texts in compiled code: what a template writes without any value in it is among them."""
     for constant in code.co_consts:
         if isinstance(constant, str):
-            if len(constant) >= _SHORTEST_FIXED:
-                yield constant
+            yield constant
         elif hasattr(constant, "co_consts"):
             yield from _texts(constant)
 

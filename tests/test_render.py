@@ -301,6 +301,31 @@ def test_where_a_page_is_cut_into_pieces_changes_nothing(html: str, cuts: list[i
         assert page.text(hrefs) == whole.text(hrefs)
 
 
+WORDS = (
+    "Ann", "Ann Lee", " Ann", "Ann ", "", " ", "-", "&amp;", "a &amp; b", "&am", "p;", "&", "amp;x", "&nbsp;", "\xa0",
+    "\u3000", "山田", "a  b", "a\nb", "\v", "\ue000w0\ue001", "\ue000", "https://a.example/", "5 <", "<b>", "#",
+    "<a href='https://a.example/'>",
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from([*FRAGMENTS, "<p>", "</p>", " ", "&", "&am", "p;", "-"]), min_size=1, max_size=12),
+    st.lists(st.lists(st.sampled_from(WORDS), min_size=12, max_size=12), min_size=4, max_size=6),
+)
+@example(["<a href='https://a.example/'>", "</a>"], [[each, *[""] * 11] for each in ("x", "y", "https://a.example/")])
+@example(["<p>a", "b &am", "<i>c"], [[each, other, *["y"] * 10] for each in ("x", *WORDS) for other in ("x", "p; z")])
+@example(["<ul><li>", "<p>", "</ul>"], [[each, "x", *["y"] * 10] for each in ("x", "y", "-")])
+def test_a_text_with_other_words_in_it_reads_as_if_told_from_the_beginning(
+    fixed: list[str], mails: list[list[str]]
+) -> None:
+    cutter = _page.PageCutter(fixed)
+    for words in (mails[0], *mails):
+        pieces = [piece for pair in zip(fixed, words, strict=False) for piece in pair]
+        page = cutter.cut(pieces)
+        for hrefs in ({}, dict.fromkeys(range(len(page.links)), "https://t.example/c")):
+            assert page.text(hrefs) == _page.Page.of("".join(pieces)).text(hrefs)
+
+
 @pytest.mark.parametrize(
     "head",
     [
