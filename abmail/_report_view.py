@@ -122,7 +122,8 @@ def _footer(report: Report, words: Words) -> tuple[str, ...]:
         version=report.abmail_version, hash=report.spec_hash, seed=report.seed, at=moment(report.generated_at)
     )
     named = f"{words.method.format(name=method.name)} ({limits})"
-    return (words.join(named, localized(words, method.why, method.why_ja)), made)
+    why = localized(words, method.why, method.why_ja)
+    return (words.join(named, why[:1].upper() + why[1:]), made)
 
 
 # variants

@@ -1075,3 +1075,9 @@ def test_without_the_extra_the_page_names_what_to_install(monkeypatch: pytest.Mo
 def test_a_page_without_a_result_has_no_charts() -> None:
     assert Page(unsent().to_html()).tags["svg"] == 0
     assert Page(first_wave().to_html()).tags["svg"] == 0
+
+
+def test_the_reason_of_the_method_begins_as_a_sentence_does() -> None:
+    report = leading()
+    told = replace(report, method=replace(report.method, why="the number of epochs is planned"))
+    assert "planned looks). The number of epochs is planned." in " ".join(told.to_text(width=400).split())
