@@ -335,7 +335,8 @@ def _columns(group: _Group, place: Integers) -> dict[str, NDArray[Any]]:
         "propensity": np.where(moved, np.nan, np.where(sent, choices.propensity, 0.0)),
         "chance": chance,
         "chance_fixed": choices.chance_fixed,
-        "chance_best": group.best,
+        # Chances are of single precision, and those of all hours were not worked out beside those of the allowed ones.
+        "chance_best": np.fmax(group.best, chance),
         "reason": np.where(sent, "", missing),
     }
 

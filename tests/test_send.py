@@ -39,7 +39,6 @@ from abmail.send import (
     retry_delay,
 )
 from abmail.spec import Experiment
-from benchmarks import _wire as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1172,15 +1171,6 @@ def test_pipelining_changes_no_outcome_however_the_replies_are_cut(replies: list
     assert outcomes(list(replies), pipelining=True, chunk=chunk) == sequential
     accepted = [all(r[s].startswith(("250", "354")) for s in (*STATES, "end of DATA")) for r in replies]
     assert sequential[1] == [message(number).raw for number, good in enumerate(accepted) if good]
-
-
-def test_a_pipelined_send_costs_less_than_half_of_what_smtplib_takes() -> None:
-    """Best of five interleaved rounds each, in CPU time of this process; usually about 0.4."""
-    lines = "".join(f"{number} " + "x" * 66 + "\n" for number in range(130))
-    mails = [message(number, body=lines) for number in range(300)]
-    with wire.own_sink() as port:
-        pairs = [(wire.per_second(wire.ours(port), mails), wire.per_second(wire.usual(port), mails)) for _ in range(5)]
-    assert max(ours for ours, _ in pairs) > 2.0 * max(usual for _, usual in pairs)
 
 
 def test_a_refusal_counts_though_the_server_hangs_up_after_it() -> None:
