@@ -130,6 +130,8 @@ MACHINES: dict[str, Callable[[], dict[str, str]]] = {
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_same_counts_give_the_same_bits_on_other_machines(machine: str) -> None:
+    if machine == "the newest one's" and not {"AVX512_SKX", "X86_V4"} & set(found_extensions().split()):
+        pytest.skip("this processor has no AVX-512, which that linear algebra is made of")
     code = "import sys; sys.path.insert(0, sys.argv[1]); from test_promises import digest; print(digest())"
     environment = os.environ | MACHINES[machine]()
     told = subprocess.run(
