@@ -52,24 +52,31 @@ class Clock:
 
 
 class Moody(Memory):
-    """Raises what it is told for a recipient's number, and takes the rest; counts how many send at the same time."""
+    """Raises what it is told for a recipient's number, and takes the rest; counts how many send at the same time.
 
-    def __init__(self, mood: Callable[[int], Exception | None] = lambda _: None, pause: float = 0.0) -> None:
+    The first sends wait (at most half a minute) till `together` of them go on at once.
+    """
+
+    def __init__(
+        self, mood: Callable[[int], Exception | None] = lambda _: None, pause: float = 0.0, together: int = 1
+    ) -> None:
         super().__init__()
-        self.mood, self.pause = mood, pause
+        self.mood, self.pause, self.together = mood, pause, together
         self.busy = self.busiest = self.others = 0
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     def another(self) -> Moody:
         self.others += 1
         return self
 
     def send(self, message: RenderedMessage) -> str:
-        with self._lock:
+        with self._changed:
             self.busy += 1
             self.busiest = max(self.busiest, self.busy)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.busiest >= self.together, timeout=30)
         time.sleep(self.pause)
-        with self._lock:
+        with self._changed:
             self.busy -= 1
         if error := self.mood(number(message.recipient)):
             raise error
@@ -131,7 +138,7 @@ def ledger(engine: Engine, name: str = "spring") -> dict[int, StoredMessage]:
 
 
 def test_several_connections_send_each_mail_once_and_at_the_same_time(store_url: str) -> None:
-    transport = Moody(pause=0.002)
+    transport = Moody(together=4)
     with Engine(store_url, transport=transport, secret=SECRET, connections=4) as engine:
         apply(engine, definition(), people(250))
         tick = engine.tick()
