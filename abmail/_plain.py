@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Ended", "Passage", "Plain", "Tag", "Text", "may_hide", "shown_address"]
+__all__ = ["BULLET", "Ended", "Passage", "Plain", "Tag", "Text", "may_hide", "shown_address"]
 
 _BLOCKS = {
     1: "address article body caption dd div dt figure footer form header hr li main nav section td th tr",
@@ -21,7 +21,7 @@ _INLINE = frozenset({"a", "/a", "br", "img", "li"})
 _VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})  # nothing is inside that could be hidden
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all", re.IGNORECASE)
 _OTHER_SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f"  # in ASCII, what `str.split` takes for a space
-_BULLET = "-"
+BULLET = "-"
 _MOST_REMEMBERED = 256  # decoded texts
 
 
@@ -220,13 +220,13 @@ class Plain:
         if self._parts:
             self._parts.append("\n" * self._breaks or (" " if self._space else ""))
         self._parts.append(text)
-        self._breaks, self._space, self._bullet = 0, False, text == _BULLET
+        self._breaks, self._space, self._bullet = 0, False, text == BULLET
 
     def _inline(self, tag: Tag, first_link: int) -> None:
         if tag.name == "br":
             self._breaks = min(self._breaks + 1, 2)
         elif tag.name == "li":
-            self._word(_BULLET)
+            self._word(BULLET)
             self._space = True
         elif tag.name == "img":
             if tag.alt is not None:

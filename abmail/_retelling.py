@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from abmail._plain import Passage, Plain, Text
+from abmail._plain import BULLET, Passage, Plain, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,6 @@ _MOST_KINDS = 256  # of pages that are remembered
 _BEGIN, _END = "\ue000", "\ue001"  # around a number, in place of a word or an address
 _SLOT = re.compile(f"{_BEGIN}([wa])([0-9]+){_END}")
 _OPEN_REFERENCE = re.compile(r"&#?[A-Za-z0-9]*\Z")
-_BULLET = "-"
 
 
 class _Kind(NamedTuple):
@@ -118,23 +117,25 @@ class Retelling:
 def _word(raw: str) -> str | None:
     """A text that reads the same wherever it stands; None where it is none."""
     words, before, after = Text.of(raw)
-    if before or after or not words or words == _BULLET or raw.rfind("&") > raw.rfind(";"):
+    if before or after or not words or words == BULLET or raw.rfind("&") > raw.rfind(";"):
         return None
     return words
 
 
 def _told(passages: Sequence[tuple[Passage, int]], addresses: Sequence[str]) -> str:
+    return _read(passages, addresses).result()
+
+
+def _read(passages: Sequence[tuple[Passage, int]], addresses: Sequence[str]) -> Plain:
     plain = Plain(addresses)
     for passage, first_link in passages:
         plain.add(passage, first_link)
-    return plain.result()
+    return plain
 
 
 def _kind(passages: Sequence[tuple[Passage, int]], addresses: Sequence[str]) -> _Kind | None:
     """How pages like this one read; None where nothing is seen, or a word's surroundings decide how it reads."""
-    real = Plain(addresses)
-    for passage, first_link in passages:
-        real.add(passage, first_link)
+    real = _read(passages, addresses)
     real.result()
     slots = ["" for _ in addresses]
     for number, _, shown in real.ended:

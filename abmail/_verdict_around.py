@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from abmail._event_types import EventType, Verdict
 from abmail._verdict_facts import own_reasons
 from abmail._verdict_reasons import NO_REASON, Reason, verdict_of
-from abmail._verdict_rules import crowded, first_reading, leave, stretches
+from abmail._verdict_rules import BURST_SECONDS, crowded, first_reading, leave, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -54,12 +54,12 @@ LEAST_COMPANIES: Final = 3
 _NETWORK_BURST_SECONDS: Final = 30.0
 _ACROSS_SECONDS: Final = 60.0
 _ROBOT_SECONDS: Final = 600.0
-_BURST_SECONDS: Final = 10.0
 _SWIFT_SECONDS: Final = 180.0
 _SOON_SECONDS: Final = 1_800.0
 _PEOPLE = _MAILS = 3
 _ROUND: Final = 5  # mails
 _PAIR: Final = 2
+_SWEPT: Final = 4  # the part of a company's mails that makes a sweep: one in so many
 _READERS: Final = 0.1  # share of clicks
 _PHONES: Final = ("/ios", "/android")
 _at: Final = attrgetter("at")
@@ -101,9 +101,7 @@ def _beside_robots(group: Sequence[Sighting]) -> Iterator[str]:
     for one in group:
         by_mail[one.mail].append(one)
     robots = {
-        key
-        for own in by_mail.values()
-        for key in crowded(own, lambda one: one.link, within=_BURST_SECONDS, least=_PAIR)
+        key for own in by_mail.values() for key in crowded(own, lambda one: one.link, within=BURST_SECONDS, least=_PAIR)
     }
     signs = [one for one in group if one.key in robots]
     inside: Counter[Hashable] = Counter()
@@ -261,9 +259,6 @@ def company_reasons(deliveries: Iterable[Delivery]) -> dict[str, Reason]:
 
 def _is_sweep(swift: int, size: int) -> bool:
     return (swift >= _PEOPLE and _SWEPT * swift >= size) or (swift >= _PAIR and swift == size)
-
-
-_SWEPT: Final = 4
 
 
 def follow_up(sighting: Sighting, of_company: Reason, *, links: int | None) -> Reason:

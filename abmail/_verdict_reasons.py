@@ -54,10 +54,8 @@ class Reason(IntFlag):
     COMPANY_ROUND = 1 << 31  # half of a company's mails are clicked within half an hour of delivery
     COMPANY_SCANNED = 1 << 32  # the first click in a mail whose neighbours at the company were swept
     LONE_LINK = 1 << 33  # early and unread in a mail with a single link, where no burst can show
-    ANOTHER = (
-        1 << 34
-    )  # from elsewhere, or with another program, than who came a minute before: of the company says nothing
-    ANOTHER_BESIDE = 1 << 35  # with another program from the same network: that says nothing, either
+    ANOTHER = 1 << 34  # not where, or not with what, someone came a minute before: its company says nothing of it
+    ANOTHER_BESIDE = 1 << 35  # with another program from the same network: its network says nothing of it, either
 
 
 NO_REASON: Final = Reason(0)

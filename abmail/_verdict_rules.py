@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
+    "BURST_SECONDS",
     "NETWORK",
     "Judged",
     "Sighting",
@@ -33,7 +34,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-_BURST_SECONDS: Final = 10.0
+BURST_SECONDS: Final = 10.0
+"""A program that follows several links of a mail does so within this time."""
+
 _PAIR_SECONDS: Final = 5.0
 _AT_ONCE_SECONDS: Final = 1.0
 _READING_SECONDS: Final = 10.0
@@ -180,7 +183,7 @@ def _verdict(one: Sighting, reasons: Reason) -> Verdict:
 
 def _note_bursts(clicks: Sequence[Sighting], reasons: dict[str, Reason], links: int | None) -> None:
     linked = [one for one in clicks if one.link is not None]
-    for key in crowded(linked, lambda one: one.link, within=_BURST_SECONDS, least=_LINKS):
+    for key in crowded(linked, lambda one: one.link, within=BURST_SECONDS, least=_LINKS):
         reasons[key] |= Reason.LINK_BURST
     if links is not None and links <= _SHORT_MAIL:
         for key in crowded(linked, lambda one: one.link, within=_PAIR_SECONDS, least=_PAIR):
@@ -188,7 +191,7 @@ def _note_bursts(clicks: Sequence[Sighting], reasons: dict[str, Reason], links: 
     for key in crowded(linked, lambda one: one.link, within=_AT_ONCE_SECONDS, least=_PAIR):
         reasons[key] |= Reason.LINKS_AT_ONCE
     traps = [one.at for one in clicks if one.link == HONEYPOT_LINK]
-    for one in near(clicks, traps, key=_at, within=_BURST_SECONDS):
+    for one in near(clicks, traps, key=_at, within=BURST_SECONDS):
         if one.link != HONEYPOT_LINK:
             reasons[one.key] |= Reason.NEAR_HONEYPOT
 
@@ -234,7 +237,7 @@ def _family(one: Sighting) -> str:
 def _note_opens(opens: Sequence[Sighting], clicks: Sequence[Sighting], reasons: dict[str, Reason]) -> None:
     """A browser that follows a mail's links on its own also loads its pictures."""
     machines = [one.at for one in clicks if verdict_of(reasons[one.key]) is Verdict.MACHINE]
-    for one in near(opens, machines, key=_at, within=_BURST_SECONDS):
+    for one in near(opens, machines, key=_at, within=BURST_SECONDS):
         if not reasons[one.key]:
             reasons[one.key] |= Reason.NEAR_MACHINE
 
@@ -246,7 +249,7 @@ def stretches(clicks: Sequence[Sighting]) -> Iterator[tuple[Sighting, float]]:
     """
     begun = before = -math.inf
     for one in clicks:
-        if one.at - before > _BURST_SECONDS:
+        if one.at - before > BURST_SECONDS:
             begun = one.at
         before = one.at
         yield one, begun - _READING_SECONDS

@@ -145,8 +145,7 @@ class _Tracker(Starlette):
             return
         if self._shortcut.writer.is_full:
             await self._shortcut.writer.room()
-        await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers]})
-        await send({"type": "http.response.body", "body": answer.body})
+        await answer.say(send)
 
 
 def _writer(

@@ -422,19 +422,19 @@ def test_stored_events_are_judged_anew_and_what_changes_is_shown(
     with Store(f"sqlite:///{applied / 'abmail.db'}") as store:
         mail = next(iter(store.messages("subjects"))).id
         browser = RequestFacts(agent=Agent.BROWSER, family="chrome/windows")
-        read = Event(type=EventType.OPENED, at=soon - timedelta(seconds=20), message_id=mail, facts=browser)
         clicks = [
             Event(type=EventType.CLICKED, at=soon + timedelta(seconds=3 * n), message_id=mail, link=n, facts=browser)
             for n in (1, 2, 3)
         ]
-        with monkeypatch.context() as older:  # a version that knew no bursts
+        with monkeypatch.context() as older:  # a version that looked at each click alone
             older.setattr("abmail._verdict_rules._note_bursts", lambda *_: None)
-            store.record([read, *clicks], now=soon + timedelta(days=1))
+            older.setattr("abmail._verdict_rules._note_others", lambda *_: None)
+            store.record(clicks, now=soon + timedelta(days=1))
         with store._write() as db:
             db.execute(sa.text("UPDATE events SET rules = 0 WHERE type = 'clicked'"))
     shown = run(applied, "events", "rejudge", "--dry-run", status=1).stdout
     assert "subjects: 3 verdicts would change" in shown
-    assert "3 clicked: human -> suspected" in shown
+    assert "3 clicked: human -> machine" in shown
     done = json.loads(run(applied, "events", "rejudge", "subjects", "--format", "json").stdout)
     assert (done["applied"], done["experiments"][0]["events"]) == (True, 3)
     assert "0 verdicts would change" in run(applied, "events", "rejudge", "subjects", "--dry-run").stdout

@@ -27,7 +27,6 @@ from abmail.events import HONEYPOT_LINK, Signer
 from abmail.recipient import Recipient, normalise_email
 from abmail.render import MAX_OUTPUT, RenderedMessage, Renderer, read_template, readable_text, starter_template
 from abmail.spec import Experiment
-from benchmarks import sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -1231,15 +1230,6 @@ def test_a_whole_mail_of_any_characters_is_read_back_as_it_was_meant(
     assert [body(again, kind).rstrip("\n") for kind in ("plain", "html")] == [
         body(read, kind).rstrip("\n") for kind in ("plain", "html")
     ]
-
-
-def test_making_a_mail_is_at_least_five_times_as_fast_as_the_standard_library() -> None:
-    """The floor of what `python -m benchmarks.sending` shows (7 times on the developers' machine)."""
-    definition, people = sending.definition(), sending.people(30)
-    usual, ours = sending.Usual(definition), sending.ours(definition, sending.signer(), text=sending.TEXT)
-    sending.rate(ours, definition, people)
-    ratios = [sending.rate(ours, definition, people) / sending.rate(usual, definition, people) for _ in range(5)]
-    assert max(ratios) > 5.0, ratios
 
 
 @pytest.mark.parametrize(
