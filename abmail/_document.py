@@ -42,12 +42,13 @@ class Document:
         """
         name = os.fspath(path)
         try:
-            status = Path(name).stat()
+            file = Path(name)
+            status = file.stat()
             if not stat.S_ISREG(status.st_mode):
                 return cls._refused(UNREADABLE_FILE.at(Place(path=name), "this is not a file", hint="name a YAML file"))
             if status.st_size > _MOST_BYTES:
                 return cls._refused(_too_large(name, status.st_size))
-            data = Path(name).read_bytes()
+            data = file.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else None
             return cls._refused(UNREADABLE_FILE.at(Place(path=name), f"cannot be read: {reason or error}"))

@@ -6,6 +6,7 @@ was applied, whatever became of the folder.
 
 from __future__ import annotations
 
+import os.path
 from difflib import get_close_matches
 from mimetypes import guess_type
 from pathlib import Path, PurePosixPath
@@ -145,8 +146,8 @@ def _file(files: Mapping[str, bytes], path: str) -> bytes:
 
 def _read(folder: Path, name: str, what: str, where: str, *, limit: int = MAX_OUTPUT) -> bytes:
     """Read a file inside a folder; links that lead out of it count as outside."""
-    root = folder.resolve()
-    path = (root / name).resolve()
+    root = os.path.realpath(folder)
+    path = Path(os.path.realpath(os.path.join(root, name)))  # noqa: PTH118 - in one step, as many are read
     if not path.is_relative_to(root):
         raise RenderError(f"{what} {name!r} lies outside {where} {root}", template=name)
     try:

@@ -264,7 +264,7 @@ def require_line(text: str) -> str:
     line = text.strip()
     if not line:
         raise BadValue("the text is empty")
-    if any(unicodedata.category(char) in _NOT_IN_A_LINE for char in line):
+    if not line.isprintable() and any(unicodedata.category(char) in _NOT_IN_A_LINE for char in line):
         raise BadValue(f"{shown(text)} has a line break or control character", hint="write it on one line")
     return line
 
@@ -277,7 +277,9 @@ def require_text(text: str) -> str:
     """
     if not text.strip():
         raise BadValue("the text is empty")
-    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\r\n" for char in text):
+    if not text.isprintable() and any(
+        unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\r\n" for char in text
+    ):
         raise BadValue(f"{shown(text)} has a control character", hint="write visible text alone")
     return text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,12 +9,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from abmail._event_types import EventType
+from abmail._tokens import HONEYPOT_LINK
 from abmail._verdict_reasons import NO_REASON, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["JUDGED_HEADERS", "Agent", "RequestFacts", "facts_of", "neighbourhood_of", "own_reasons"]
+__all__ = ["JUDGED_HEADERS", "Agent", "RequestFacts", "facts_of", "own_reasons"]
 
 
 class Agent(StrEnum):
@@ -112,8 +112,6 @@ _DECISIVE: Final = {
     Agent.GMAIL_PREFETCH: Reason.GMAIL_PREFETCH,
     Agent.MACHINE: Reason.KNOWN_MACHINE,
 }
-HONEYPOT_LINK: Final = 0xFFFF
-"""Number of the link that nobody can see; the author's links are numbered from 1."""
 _EARLY_PROXY_SECONDS: Final = 10.0
 _FAST_CLICK_SECONDS: Final = 5.0
 _EARLY_SECONDS: Final = 120.0
@@ -192,46 +190,3 @@ def _kind_of(agent: str) -> Agent:
 def _family_of(agent: str) -> str:
     named = [next((name for name, sign in signs if sign.search(agent)), "") for signs in (_BROWSERS, _SYSTEMS)]
     return "/".join(named) if any(named) else ""
-
-
-_SAYS_NOTHING: Final = tuple(
-    ipaddress.ip_network(each)
-    for each in (
-        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10", "0.0.0.0/8",
-        "::1/128", "::/128", "fc00::/7", "fe80::/10",
-    )
-)  # fmt: skip
-"""Addresses of this machine and of inner networks: behind a proxy that hides the readers, all seem to come from one."""
-_BYTES: Final = {str(value): value for value in range(256)}
-_SILENT: Final = frozenset(
-    divmod((int(network.network_address) >> 16) + step, 256)
-    for network in _SAYS_NOTHING
-    if network.version == 4
-    for step in range(1 << (16 - network.prefixlen))
-)
-"""The first two bytes of those of IPv4; none of these networks is smaller."""
-
-
-def neighbourhood_of(address: str) -> bytes | None:
-    """The network of an address: its first 24 bits, or 48 of IPv6; None for what is no address of a reader.
-
-    >>> neighbourhood_of("203.0.113.77") == neighbourhood_of("203.0.113.1")
-    True
-    >>> neighbourhood_of("127.0.0.1") is None
-    True
-    """
-    try:
-        first, second, third, _ = [_BYTES[each] for each in address.split(".")]
-    except (KeyError, ValueError):  # not an address of IPv4; the ipaddress module takes ten times as long
-        pass
-    else:
-        return None if (first, second) in _SILENT else bytes((first, second, third))
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    if any(found in network for network in _SAYS_NOTHING):
-        return None
-    return found.packed[: 3 if found.version == 4 else 6]

@@ -13,7 +13,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from abmail._event_types import HUMAN_LIKELY, EventType, Verdict
-from abmail._verdict_facts import HONEYPOT_LINK, Agent, RequestFacts, own_reasons
+from abmail._tokens import HONEYPOT_LINK
+from abmail._verdict_facts import Agent, RequestFacts, own_reasons
 from abmail._verdict_reasons import COMPANY, NO_REASON, Reason, given_reasons, verdict_of
 
 if TYPE_CHECKING:

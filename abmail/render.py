@@ -25,14 +25,14 @@ from abmail._page import Page, PageCutter
 from abmail._preview import Previewed, preview_page
 from abmail._sources import attached_parts, included, inline_parts, read_files, read_template
 from abmail._templates import Attributes, Templates, readable_text
+from abmail._tokens import HONEYPOT_LINK
 from abmail.errors import ConfigError, RenderError
-from abmail.events import HONEYPOT_LINK
 from abmail.recipient import email_domain, normalise_email
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from abmail.events import MessageSigner, Signer
+    from abmail._tokens import MessageSigner, Signer
     from abmail.recipient import Recipient
     from abmail.spec import Cell, Experiment
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abmail._company import company_of
+from abmail._tokens import HONEYPOT_LINK
 from abmail._verdict_around import (
     Delivery,
     blind_networks,
@@ -20,7 +21,6 @@ from abmail._verdict_around import (
     is_swift,
     network_reasons,
 )
-from abmail._verdict_facts import HONEYPOT_LINK
 from abmail._verdict_reasons import given_reasons, is_strict, names_of, verdict_of
 from abmail._verdict_rules import Sighting, judge_mail, near
 from abmail.events import Agent, EventType, Reason, RequestFacts, Signer, Verdict, facts_of

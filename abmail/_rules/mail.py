@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from abmail._fields import Location
     from abmail._spec_types import Factor
+    from abmail._tokens import Signer
     from abmail.errors import RenderError
-    from abmail.events import Signer
     from abmail.recipient import Recipient
     from abmail.render import Proof
     from abmail.spec import Cell, Experiment
@@ -181,7 +181,7 @@ def _made(
 
 @cache
 def _signer() -> Signer:
-    from abmail.events import Signer
+    from abmail._tokens import Signer
 
     return Signer(b"nobody gets these mails")
 
