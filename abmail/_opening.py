@@ -71,9 +71,11 @@ def _between(settings: SendTimes) -> tuple[time, time] | None:
 
 def free_days(settings: SendTimes, zone: str, year: int) -> frozenset[date]:
     """Days without mail in a zone: those of its country, or of all countries that are named where it is in none."""
-    own = tuple(country for country in settings.countries if zone in country_zones(country))
-    found = (_public(country, year) for country in own or settings.countries)
-    return settings.free_days.union(*found)
+    named = {*settings.countries, *(each.country for each in settings.country_days)}
+    here = {country for country in named if zone in country_zones(country)} or named
+    found = (_public(country, year) for country in settings.countries if country in here)
+    days = (each.day for each in settings.country_days if each.country in here)
+    return settings.free_days.union(days, *found)
 
 
 @lru_cache(maxsize=_YEARS)

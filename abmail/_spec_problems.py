@@ -7,9 +7,11 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from abmail._fields import Location, MissingKey, Problem, Refusal, UnknownKey, WrongType
+from abmail._files import marked_root
 from abmail._values import shortened
 from abmail._yaml import ListNode, MapNode, Node, Scalar, TextProblem
 from abmail.diagnostics import Diagnostic, Place, Rule, Source, sort_key, visible
@@ -60,6 +62,14 @@ class Origin:
 
     source: Source | None = None
     root: Node | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The project's folder, or that of the text where no project is around it; None for plain data."""
+        if self.source is None:
+            return None
+        place = Path(self.source.path).absolute().parent
+        return marked_root(place) or place
 
     def written(self, location: Location) -> object:
         """The plain data at a location of the text; None where it is absent."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, time, timedelta
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 
 from abmail._fields import Refusal, choice
+from abmail._free_days import CountryDay, days_of_file
+from abmail._spec_problems import Origin
 from abmail._spec_types import (
     WEEK,
     Clock,
     DayList,
     Days,
     Duration,
+    FreeDay,
     Hours,
     LocalMoment,
     LocalZone,
@@ -24,9 +28,9 @@ from abmail._spec_types import (
     Window,
     Zone,
 )
-from abmail._values import BadValue, TimeWindow, format_time
+from abmail._values import BadValue, TimeWindow, format_time, shown
 
-__all__ = ["LATER_DEFAULTS", "Caps", "SendTimes", "bad_caps", "bad_times"]
+__all__ = ["LATER_DEFAULTS", "Caps", "SendTimes", "bad_caps", "bad_times", "with_days_of_files"]
 
 LATER_DEFAULTS: Final[Mapping[str, Any]] = {"within": "1d", "control": 0.1, "explore": 0.05}
 """Keys that the first definitions did not have, with what they mean there."""
@@ -61,7 +65,7 @@ class SendTimes:
         at: Local time of day, from which on mail goes out; with ``learn`` and ``test`` that of the comparison group.
         days: Days of the week, Monday first.
         quiet: Stretches of the day in which nothing goes out, whatever the window says.
-        holidays: Days without mail: countries (JP) and dates (2026-12-29).
+        holidays: Days without mail: countries (JP), dates (2026-12-29, 2026-12-29 JP), files of days (closing-days.csv).
         zone: ``recipient`` (each one's own) or an IANA name for everybody.
         default_zone: IANA name for recipients whose zone is unknown.
         within: How long a mail may wait for a better hour, with the modes ``learn`` and ``test``.
@@ -117,6 +121,41 @@ class SendTimes:
     def free_days(self) -> frozenset[date]:
         """Dates that are free of mail for everybody."""
         return frozenset(day for day in self.holidays or () if isinstance(day, date))
+
+    @property
+    def country_days(self) -> tuple[CountryDay, ...]:
+        """Dates that are free of mail in one country."""
+        return tuple(day for day in self.holidays or () if isinstance(day, CountryDay))
+
+
+def with_days_of_files(times: SendTimes, origin: Origin) -> tuple[SendTimes, list[Refusal]]:
+    """Put the days that files list in the place of the files' names.
+
+    Args:
+        times: As written.
+        origin: The text that they were read from: files lie in its project's folder.
+
+    Returns:
+        The same with days, each once; and what is wrong with the files, by location in the definition.
+    """
+    if not any(isinstance(day, PurePosixPath) for day in times.holidays or ()):
+        return times, []
+    found: dict[FreeDay, None] = {}
+    refusals: list[Refusal] = []
+    for index, day in enumerate(times.holidays or ()):
+        try:
+            found.update(dict.fromkeys(_days(day, origin)))
+        except BadValue as problem:
+            refusals.append((("send_time", "holidays", index), problem))
+    return replace(times, holidays=tuple(found)), refusals
+
+
+def _days(day: FreeDay, origin: Origin) -> tuple[FreeDay, ...]:
+    if not isinstance(day, PurePosixPath):
+        return (day,)
+    if origin.folder is None:
+        raise BadValue(f"{shown(str(day))} is a file, and plain data has no folder", hint="write its days as dates")
+    return days_of_file(origin.folder, str(day))
 
 
 def bad_caps(read: Mapping[str, Any]) -> Iterator[Refusal]:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from abmail._fields import Key, Kind, Refusal, Refused, UnknownKey, WrongType, choice
+from abmail._free_days import CountryDay
 from abmail._spec_versions import CURRENT
 from abmail._values import (
     MAILBOX,
@@ -103,11 +105,15 @@ Unit = Literal["recipient", "company"]
 Valued = Literal["converted", "replied"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
+FreeDay = str | date | CountryDay | PurePosixPath
+"""A country, a date, a date in a country, or a file of these."""
+
 T = TypeVar("T")
 
 WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
 _GUARDRAILS: Final[tuple[str, ...]] = get_args(Guardrail)
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")  # of ISO 8601's forms the one that everybody reads
+_DAY_FILES: Final = (".csv", ".txt")
 _MOMENT: Final = re.compile(f"{_DAY.pattern}[ T][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}})?")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
@@ -233,23 +239,24 @@ def _local_zone(value: object) -> str:
     return value if value == "recipient" and isinstance(value, str) else _zone(value)
 
 
-def _free_day(value: object) -> str | date:
-    """A country by its two letters, or a date."""
+def _free_day(value: object) -> FreeDay:
+    """A country by its two letters, a date, a date in a country, or a file of these."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     text = value.strip() if isinstance(value, str) else ""
     if re.fullmatch("[A-Za-z]{2}", text):
         return text.upper()
+    if text.endswith(_DAY_FILES):
+        return PurePosixPath(require_path(text))
+    day, _, country = text.partition(" ")
     with suppress(ValueError):
-        if _DAY.fullmatch(text):
-            return date.fromisoformat(text)
+        if _DAY.fullmatch(day) and re.fullmatch("[A-Za-z]{2}|", country.strip()):
+            found = date.fromisoformat(day)
+            return CountryDay(found, country.strip().upper()) if country else found
     raise BadValue(
-        f"{shown(value)} is neither a country nor a date", hint="write JP for its holidays, or a day as 2026-12-29"
+        f"{shown(value)} is neither a country nor a date",
+        hint="write JP for its holidays, a day as 2026-12-29, or a file of days as closing-days.csv",
     )
-
-
-def _free_day_text(day: str | date) -> str:
-    return day if isinstance(day, str) else day.isoformat()
 
 
 def _moment(value: object) -> datetime:
@@ -491,14 +498,15 @@ Features = Annotated[
     ),
 ]
 _HOUR: Final = Kind(_hour, _CLOCK.schema, lambda hour: f"{hour:02d}:00")
+_DAY_FILE: Final = rf"(?=.*\.(csv|txt)\s*$)(?:{_PATH_PATTERN[1:-1]})"
 _FREE_DAY: Final = Kind(
     _free_day,
     {
         "type": "string",
-        "pattern": rf"^\s*([A-Za-z]{{2}}|{_DAY.pattern})\s*$",
-        "examples": ["JP", "2026-12-29"],
+        "pattern": rf"^\s*([A-Za-z]{{2}}|{_DAY.pattern}( +[A-Za-z]{{2}})?|{_DAY_FILE})\s*$",
+        "examples": ["JP", "2026-12-29", "closing-days.csv"],
     },
-    _free_day_text,
+    str,
 )
 
 
@@ -512,7 +520,7 @@ def _listed(kind: Kind[T], hint: str) -> Kind[tuple[T, ...]]:
 
 
 Stretches = Annotated[tuple[TimeWindow, ...], _listed(_WINDOW, '["12:00-13:00"]')]
-DayList = Annotated[tuple[str | date, ...], _listed(_FREE_DAY, "[JP, 2026-12-29]")]
+DayList = Annotated[tuple[FreeDay, ...], _listed(_FREE_DAY, "[JP, 2026-12-29]")]
 Hours = Annotated[tuple[int, ...], _listed(_HOUR, '["09:00", "13:00", "18:00"]')]
 LocalMoment = Annotated[
     datetime,

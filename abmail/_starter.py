@@ -94,7 +94,7 @@ send_time:
 @TIMES@  # mode: learn                       # each one's best hour, learned from past mails; a tenth keeps a fixed hour
   # between: "08:00-20:00"              # mails wait for these hours and days, by each recipient's own clock
   # days: [mon, tue, wed, thu, fri]
-  # holidays: [JP, 2026-12-29]          # no mail on a country's holidays and on days of your own
+  # holidays: [JP, 2026-12-29]          # no mail on a country's holidays and days of your own; or a file of days
   # caps: {per_week: 2, gap: 20h}       # how often one person gets mail, all experiments together
   default_zone: UTC                     # for recipients whose time zone is not known
 

@@ -13,10 +13,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from abmail._files import marked_root
 from abmail._rules.base import ALONE, Around, Case, Check, Finding, Moves, Page
 from abmail._rules.catalogue import RULES, find_rule, require_prefix
 from abmail._rules.drift import RemovedFile
-from abmail._rules.files import is_file
 from abmail._rules.suppressing import Ignore, ignores, silencing, unused
 from abmail._spec_problems import UNREADABLE_FILE
 from abmail.diagnostics import Diagnostic, Place, sort_key
@@ -46,7 +46,6 @@ __all__ = [
     "rule_helps",
 ]
 
-_SETTINGS: Final = "abmail.toml"
 _SUFFIXES: Final = (".yaml", ".yml")
 
 
@@ -189,7 +188,7 @@ def check_paths(
     """
     paths = tuple(paths)
     files, refused = definition_files(paths)
-    roots = cache(_marked_root)  # looked for once for each folder
+    roots = cache(marked_root)  # looked for once for each folder
     found = set(refused)
     decoded = [(file, *decode_file(file)) for file in files]
     names = {experiment.name: file for file, experiment, _ in reversed(decoded) if experiment}
@@ -252,7 +251,7 @@ def exit_code(diagnostics: Iterable[Diagnostic], *, fail_on: str = "error") -> i
 
 def project_root(start: Path) -> Path:
     """The nearest folder at or above ``start`` that holds ``abmail.toml``; without one, the working directory."""
-    return _marked_root(start) or Path.cwd()
+    return marked_root(start) or Path.cwd()
 
 
 def _checked(
@@ -287,10 +286,5 @@ def _template_folders(experiment: Experiment, root: Path | None) -> tuple[Path, 
     if experiment.path is None:
         return ()
     file = Path(experiment.path)
-    marked = _marked_root(file)
+    marked = marked_root(file)
     return (marked,) if marked is not None else tuple(dict.fromkeys((Path.cwd(), file.absolute().parent)))
-
-
-def _marked_root(start: Path) -> Path | None:
-    absolute = start.absolute()
-    return next((folder for folder in (absolute, *absolute.parents) if is_file(folder / _SETTINGS)), None)

@@ -17,10 +17,11 @@ import numpy as np
 
 from abmail._capacity import Fitted, fit_capacity, spread
 from abmail._choice import Arm, Choices, Why, control_group, draw_slots, pick
+from abmail._free_days import read_holidays
 from abmail._hazard import COLUMNS, WEEK, exposure_table
 from abmail._history import Events, History, HistoryCode, HistoryProblem, Labels, prepare
 from abmail._history_file import HistoryImport, read_history
-from abmail._holidays import public_holidays, read_holidays
+from abmail._holidays import public_holidays
 from abmail._judgement import HistoryGap, HistoryReport, judge_history
 from abmail._learning import Population, appeals, learn, with_random_sends
 from abmail._memory import CHUNK, Memory, Tables, absorb

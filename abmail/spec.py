@@ -33,7 +33,7 @@ from abmail._spec_metrics import EventSources, Metrics, ValueMetric
 from abmail._spec_privacy import Privacy, bad_privacy
 from abmail._spec_problems import Origin, from_refusals, in_order
 from abmail._spec_times import LATER_DEFAULTS as _LATER_TIMES
-from abmail._spec_times import Caps, SendTimes, bad_caps, bad_times
+from abmail._spec_times import Caps, SendTimes, bad_caps, bad_times, with_days_of_files
 from abmail._spec_types import (
     Duration,
     Ending,
@@ -494,7 +494,11 @@ def _build(data: object, origin: Origin) -> tuple[Experiment | None, tuple[Diagn
     allocation = experiment.allocation
     if allocation.policy != "test_then_send":
         allocation = replace(allocation, min_weight=experiment.min_weight)
-    complete = replace(experiment, salt=experiment.salt or experiment.name, allocation=allocation)
+    times, refusals = with_days_of_files(experiment.send_time, origin)
+    if refusals:
+        return None, tuple(from_refusals(refusals, origin))
+    salt = experiment.salt or experiment.name
+    complete = replace(experiment, salt=salt, allocation=allocation, send_time=times)
     object.__setattr__(complete, "_origin", origin)
     return complete, ()
 

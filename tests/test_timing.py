@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abmail import sendtime
+from abmail._free_days import CountryDay
 from abmail._opening import is_open, next_opening, rules_of
 from abmail._slot_test import compared_hours
 from abmail._timing_report import account_uplift
@@ -29,9 +31,10 @@ from abmail.events import Event, EventType
 from abmail.recipient import Recipient
 from abmail.report import Report
 from abmail.send import Memory
-from abmail.spec import Experiment
+from abmail.spec import Experiment, decode, load
 from abmail.store import SlotMail, State
 
+EXAMPLES = Path(__file__).parent.parent / "experiments"
 MONDAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ZONES = ("Europe/Berlin", "Asia/Tokyo", "America/New_York")
 OFFICE = {"between": "08:00-20:00", "days": ["mon", "tue", "wed", "thu", "fri"]}
@@ -371,6 +374,65 @@ def test_a_recipient_without_a_zone_lives_by_the_clock_of_the_country(light: Eng
     ]
     light.apply(light.plan(definition(send_time={"default_zone": "America/Lima"}), known, template="<p>Hi</p>"))
     assert light.store.zones("spring") == ("America/Lima", "Asia/Tokyo", "Europe/Berlin")
+
+
+def written() -> str:
+    """A definition without times of its own."""
+    text = (EXAMPLES / "01-subject-line.yaml").read_text(encoding="utf-8")
+    return re.sub(r"^send_time:.*\n(?:[ \t#].*\n)*", "", text, flags=re.MULTILINE)
+
+
+def test_days_of_a_file_are_free_for_everybody_or_for_one_country(tmp_path: Path) -> None:
+    (tmp_path / "abmail.toml").touch()
+    days = "# 年末年始\n2027-12-29, 休業\n2027-12-28\n\n2027-12-30,JP\n".encode("cp932")
+    (tmp_path / "closing-days.csv").write_bytes(days)
+    (tmp_path / "experiments").mkdir()
+    file = tmp_path / "experiments" / "spring.yaml"
+    text = written()
+    file.write_text(f"{text}\nsend_time: {{holidays: [DE, closing-days.csv, 2028-01-03]}}\n", encoding="utf-8")
+    loaded = load(file)
+    times = loaded.send_time
+    assert times.holidays == (
+        "DE", date(2027, 12, 28), date(2027, 12, 29), CountryDay(date(2027, 12, 30), "JP"), date(2028, 1, 3),
+    )  # fmt: skip
+    assert Experiment.from_dict(loaded.resolved()).send_time == times
+
+    def is_free(zone: str, day: date) -> bool:
+        return not is_open(times, zone, datetime.combine(day, time(12), tzinfo=ZoneInfo(zone)))
+
+    tokyo, berlin, new_york = "Asia/Tokyo", "Europe/Berlin", "America/New_York"
+    assert [is_free(zone, date(2027, 12, 29)) for zone in (tokyo, berlin, new_york)] == [True, True, True]
+    assert [is_free(zone, date(2027, 12, 30)) for zone in (tokyo, berlin, new_york)] == [True, False, True]
+    assert [is_free(zone, date(2027, 12, 31)) for zone in (tokyo, berlin, new_york)] == [False, False, False]
+    assert [is_free(zone, date(2027, 10, 3)) for zone in (tokyo, berlin, new_york)] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "the file 'days.csv' cannot be read: No such file or directory"),
+        ("", "the file 'days.csv' lists no day"),
+        ("2027-12-29\n29.12.2027\n2027-02-30\n", "line 2: '29.12.2027' is no date"),
+        ("2027-12-29\n" * 100_000, "the file 'days.csv' has more than 1,000,000 bytes"),
+        ("a\nb\nc\nd\ne\n", "and 2 more"),
+    ],
+    ids=["none", "empty", "no dates", "too large", "many"],
+)
+def test_a_file_of_days_that_cannot_be_used_is_told_at_its_name(tmp_path: Path, content: str | None, told: str) -> None:
+    if content is not None:
+        (tmp_path / "days.csv").write_text(content, encoding="utf-8")
+    text = written() + "\nsend_time: {holidays: [DE, days.csv]}\n"
+    experiment, (problem,) = decode(text, str(tmp_path / "spring.yaml"))
+    assert experiment is None
+    assert told in problem.message
+    assert (problem.line, problem.column) == (len(text.splitlines()), 28)
+
+
+def test_plain_data_cannot_name_a_file_of_days() -> None:
+    with pytest.raises(
+        SpecError, match=re.escape("send_time.holidays[0]: 'days.csv' is a file, and plain data has no folder")
+    ):
+        definition(send_time={"holidays": ["days.csv"]})
 
 
 def test_public_holidays_are_those_of_the_recipients_country() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from abmail._rules.files import as_named, is_file
+from abmail._files import as_named, is_file
 from abmail.diagnostics import Place, Source
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from abmail import _spec_problems as reading
+from abmail._files import as_named, is_file
 from abmail._rules.base import Case, Check, Finding
-from abmail._rules.files import as_named, is_file
 from abmail.diagnostics import Place, Rule
 
 __all__ = ["RULES"]

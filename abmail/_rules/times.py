@@ -243,17 +243,20 @@ class UnknownHolidays(Check):
     send_time: {holidays: [JP, 2099-12-29]}
     ```
 
-    **Fix.** Write the country's two letters (ISO 3166: JP, DE, GB), or its days as dates.
+    **Fix.** Write the country's two letters (ISO 3166: JP, DE, GB), or its days as dates or in a file, one a line.
     """
 
     rule = Rule("AB507", "unknown-holidays")
 
     def find(self, case: Case) -> Iterator[Finding]:
         """Ask for the holidays of each country."""
-        for index, country in enumerate(case.experiment.send_time.holidays or ()):
-            if isinstance(country, str) and not _has_holidays(country):
+        written = case.experiment.written("send_time", "holidays")
+        lines = [str(each).strip().upper() for each in written] if isinstance(written, list | tuple) else []
+        for country in case.experiment.send_time.countries:
+            if not _has_holidays(country):
+                at = (lines.index(country),) if country in lines else ()  # a file's days moved the others
                 message = f"the holidays of {country} are not known"
-                yield Finding(("send_time", "holidays", index), message, "write a country's two letters, or dates")
+                yield Finding(("send_time", "holidays", *at), message, "write a country's two letters, or dates")
 
 
 class WinnerAtNight(Check):
@@ -331,8 +334,9 @@ class PastDates(Check):
             yield Finding(
                 ("send_time", "deadline"), f"the deadline was {times.deadline:%Y-%m-%d}: no mail would go out"
             )
-        if times.free_days and max(times.free_days) < today and not times.countries:
-            message = f"the last of these days was {max(times.free_days)}"
+        days = times.free_days.union(each.day for each in times.country_days)
+        if days and max(days) < today and not times.countries:
+            message = f"the last of these days was {max(days)}"
             yield Finding(("send_time", "holidays"), message, "write the days to come")
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
-__all__ = ["as_named", "is_file"]
+__all__ = ["as_named", "is_file", "marked_root"]
+
+_SETTINGS: Final = "abmail.toml"
 
 
 def as_named(path: Path) -> str:
@@ -19,3 +22,9 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name too long, a loop of links
         return False
+
+
+def marked_root(start: Path) -> Path | None:
+    """The nearest folder at or above ``start`` that holds ``abmail.toml``; None where none does."""
+    absolute = start.absolute()
+    return next((folder for folder in (absolute, *absolute.parents) if is_file(folder / _SETTINGS)), None)
