@@ -480,6 +480,14 @@ def test_every_command_has_help_that_ends_in_an_example_and_stands_in_the_docs(
     assert f"## abmail {name}\n" in reference.read_text(encoding="utf-8")
 
 
+def test_the_help_of_abmail_shows_a_first_session_line_by_line(tmp_path: Path) -> None:
+    said = run(tmp_path, "--help").stdout
+    assert (
+        "\n  A first session:\n    abmail init mailing && cd mailing\n    abmail new subjects --kind subject\n" in said
+    )
+    assert "\\" not in said
+
+
 def test_a_report_takes_a_second_look_and_compares_segments(applied: Path) -> None:
     run(applied, "send", "subjects", "--until-done", "--yes")
     plain = json.loads(run(applied, "report", "subjects", "--format", "json").stdout)

@@ -118,7 +118,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="abmail")
 def cli() -> None:
-    r"""E-mail A/B tests that learn while they send, and report results that stay true.
+    """E-mail A/B tests that learn while they send, and report results that stay true.
 
     \b
     A first session:
@@ -128,4 +128,4 @@ def cli() -> None:
       abmail apply subjects
       abmail send subjects --until-done --yes
       abmail report subjects
-    """
+    """  # noqa: D301 - click wants the character itself before lines that it is to leave as they are
