@@ -190,13 +190,16 @@ def check_paths(
     files, refused = definition_files(paths)
     roots = cache(marked_root)  # looked for once for each folder
     found = set(refused)
-    decoded = [(file, *decode_file(file)) for file in files]
-    names = {experiment.name: file for file, experiment, _ in reversed(decoded) if experiment}
-    around = replace(around, names=names)
-    for file, experiment, problems in decoded:
-        found.update(_checked((experiment, problems), roots(Path(file).parent), chosen, around))
-    if all(experiment for _, experiment, _ in decoded) and any(map(_holds_all, paths)):
-        found.update(_removed(names, chosen, around))
+    decoded = [(file, roots(Path(file).parent), *decode_file(file)) for file in files]
+    names: dict[Path | None, dict[str, str]] = {}  # by project: what runs in one is nothing to another
+    for file, root, experiment, _ in decoded:
+        if experiment:
+            names.setdefault(root, {}).setdefault(experiment.name, file)
+    known = {root: replace(around, names=files_of) for root, files_of in names.items()}
+    for _, root, experiment, problems in decoded:
+        found.update(_checked((experiment, problems), root, chosen, known.get(root, around)))
+    if all(experiment for _, _, experiment, _ in decoded) and any(map(_holds_all, paths)):
+        found.update(_removed({name for files_of in names.values() for name in files_of}, chosen, around))
     return tuple(sorted(found, key=sort_key))
 
 

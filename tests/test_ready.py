@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from abmail._ci import ci_file
 from abmail.cli import _run
 from abmail.errors import ConfigError
 from abmail.project import Project
+from abmail.render import starter_template
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -115,6 +118,27 @@ def test_the_action_checks_and_writes_what_is_asked_for(action: dict[str, Any], 
     assert not (repository / "evil").exists()
 
 
+def test_the_action_holds_definitions_against_a_commit(action: dict[str, Any], repository: Path) -> None:
+    def commit(message: str) -> None:
+        subprocess.run(["git", "add", "."], cwd=repository, check=True)
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+        subprocess.run(["git", *who, "commit", "-qm", message], cwd=repository, check=True)
+
+    definition, salted = repository / "experiments" / "a.yaml", "::error file=mailing/experiments/a.yaml,line=6,col=7,"
+    definition.write_text(BAD.replace("{from", "{template: a.j2, from"), encoding="utf-8")
+    (repository / "a.j2").write_text(starter_template(), encoding="utf-8")
+    commit("as it runs")
+    with definition.open("a", encoding="utf-8") as file:
+        file.write("salt: other\n")
+    assert salted not in steps_run(action, "Check", repository, str(BIN)).stdout
+    compared = steps_run(action, "Check", repository, str(BIN), against="HEAD")
+    assert compared.returncode == 1
+    assert salted in compared.stdout
+    refused = steps_run(action, "Check", repository, str(BIN), against="none")
+    assert refused.returncode == 2
+    assert "there is no commit 'none'" in refused.stderr
+
+
 @pytest.mark.parametrize(("asked", "package"), [("", str(ROOT)), ("0.1.0", "abmail==0.1.0")])
 def test_the_action_installs_itself_or_the_version_that_is_asked_for(
     action: dict[str, Any], tmp_path: Path, asked: str, package: str
@@ -198,6 +222,62 @@ def test_commands_options_values_and_names_of_experiments_are_completed(shell: s
     assert completed(experiments, shell, ["abmail", "new", "x", "--kind", "fac"]) == ["factorial"]
     assert completed(experiments, shell, ["abmail", "report", "sp"]) == ["sparks", "spring"]
     assert completed(experiments / "experiments", shell, ["abmail", "config", "show", "o"]) == ["other"]
+
+
+TAB, HOME_KEY, END_KEY = "\t", "\x01", "\x05"
+SHELLS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], ""),
+    "zsh": (["zsh", "-f", "-i"], "bindkey -e; "),  # keys as in bash, whatever EDITOR says
+}
+
+
+def typed(shell: str, folder: Path, lines: list[str]) -> list[str]:
+    """Type the beginnings of lines and TAB into a shell at a terminal; returns the lines as it completed them."""
+    command, keys = SHELLS[shell]
+    ours, theirs = pty.openpty()
+    system = {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder), "TERM": "dumb", "PS1": "$ ", "LC_ALL": "C"}
+    started = subprocess.Popen(
+        command, cwd=folder, env=system, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    said = ""
+
+    def answer(line: str) -> str:
+        """What the shell prints between two marks when a line is run."""
+        nonlocal said
+        said = ""
+        os.write(ours, f"{line}\r".encode())
+        while not (found := re.search(r"^<<(.*)>>\r$", said, re.MULTILINE)):
+            ready, _, _ = select.select([ours], [], [], 60)
+            assert ready, f"{shell} says nothing any more: {said}"
+            said += os.read(ours, 4096).decode()
+        return found[1].strip()
+
+    try:
+        answer(f"{keys}eval \"$(abmail completion {shell})\"; echo '<<' '>>'")
+        # what stands there after TAB is printed, not run: `echo <<` goes before it, `>>` behind it
+        return [answer(f"{line}{TAB}{HOME_KEY}echo '<<' {END_KEY} '>>'") for line in lines]
+    finally:
+        started.kill()
+        started.wait()
+        os.close(ours)
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=f"there is no {name} here"))
+        for name in SHELLS
+    ],
+)
+def test_a_shell_at_a_terminal_completes_a_command_an_option_a_value_and_an_experiment(
+    shell: str, experiments: Path
+) -> None:
+    lines = ["abmail chec", "abmail check --forma", "abmail new x --kind fac", "abmail report spr", "abmail plan oth"]
+    assert typed(shell, experiments, lines) == [
+        "abmail check", "abmail check --format", "abmail new x --kind factorial", "abmail report spring",
+        "abmail plan other",
+    ]  # fmt: skip
 
 
 def test_bash_itself_completes_with_what_we_print(experiments: Path) -> None:

@@ -347,6 +347,22 @@ def test_a_name_that_another_file_or_an_ended_test_has_is_told_at_the_name(proje
         assert [d.code for d in check_paths(["experiments/a.yaml"], chosen=chosen, around=ended)] == told
 
 
+def test_two_projects_in_one_repository_may_both_have_a_test_of_a_name(project: Path) -> None:
+    for name in ("spring", "autumn"):
+        folder = project / name
+        for part in ("experiments", "mails"):
+            (folder / part).mkdir(parents=True)
+        (folder / "abmail.toml").touch()
+        (folder / "experiments" / "a.yaml").write_text(TWO, encoding="utf-8")
+    chosen = Chosen.of(["AB607"])
+    assert check_paths(["spring", "autumn", "experiments"], chosen=chosen) == ()
+    (project / "autumn" / "experiments" / "b.yaml").write_text(TWO, encoding="utf-8")
+    found = check_paths(["spring", "autumn"], chosen=chosen)
+    assert [(d.path, d.message) for d in found] == [
+        ("autumn/experiments/b.yaml", "autumn/experiments/a.yaml holds an experiment of that name, too")
+    ]
+
+
 def test_a_sample_of_the_list_knows_columns_and_no_sizes() -> None:
     segment = "audience: {segment: \"stage == 'x' and stge == 'y'\"}"
     text = "\n".join([*KEYS.values(), segment, "analysis: {baseline: 0.04, mde: 0.01}"])

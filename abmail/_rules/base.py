@@ -70,7 +70,7 @@ class Around:
     Attributes:
         today: The day; nothing is called past without it.
         people: The list.
-        names: File in which each name of an experiment stands first, of all that are checked.
+        names: File in which each name of an experiment stands first, of those of its project that are checked.
         earlier: What runs by a name, as its definition stood when it was applied; None where nothing does.
         running: What runs, each with the place that tells of it.
         ended: What ran by a name and has ended.

@@ -15,6 +15,7 @@ __all__ = ["COMMANDS", "complete_experiments"]
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 _SUFFIXES: Final = (".yaml", ".yml")
+_STARTED: Final = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }"
 
 
 class _Experiment(click.ParamType[str]):
@@ -40,7 +41,7 @@ def complete_experiments(command: click.Command) -> None:
     for each in command.commands.values() if isinstance(command, click.Group) else ():
         complete_experiments(each)
     for parameter in command.params:
-        if isinstance(parameter, click.Argument) and parameter.name == "experiment":
+        if isinstance(parameter, click.Argument) and parameter.name in {"experiment", "experiments"}:
             parameter.type = _Experiment()
 
 
@@ -57,7 +58,11 @@ def completion(shell: str, output: str | None) -> None:
     made = get_completion_class(shell)
     if made is None:  # click knows these three
         raise click.UsageError(f"{shell} is not known")
-    shared.write(made(cli, {}, "abmail", "_ABMAIL_COMPLETE").source(), output)
+    source = made(cli, {}, "abmail", "_ABMAIL_COMPLETE").source()
+    if shell == "zsh":  # whose ~/.zshrc need not have started it
+        first, _, rest = source.partition("\n")  # by its first line a shell finds it in a folder of functions
+        source = f"{first}\n{_STARTED}\n{rest}"
+    shared.write(source, output)
 
 
 COMMANDS = (completion,)
