@@ -13,6 +13,7 @@ from email.parser import BytesHeaderParser
 from pathlib import Path
 
 import pytest
+from command import run
 from mailserver import Recorder, recording
 
 from abmail.store import State, Store
@@ -28,25 +29,18 @@ def abmail(folder: Path, environment: dict[str, str], *arguments: str) -> subpro
     )  # fmt: skip
 
 
-def run(folder: Path, environment: dict[str, str], *arguments: str, status: int = 0) -> str:
-    with abmail(folder, environment, *arguments) as process:
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == status, output
-    return output
-
-
 def prepare(folder: Path, environment: dict[str, str], n: int, *, uncertain: str = "hold") -> None:
     folder.mkdir()
     rows = "".join(f"person{i}@example.com,Person {i}\n" for i in range(n))
     (folder / "leads.csv").write_text("email,name\n" + rows, encoding="utf-8")
-    run(folder, environment, "init", ".")
-    run(folder, environment, "new", "subjects", "--kind", "subject")
+    run(folder, "init", ".", **environment)
+    run(folder, "new", "subjects", "--kind", "subject", **environment)
     definition = folder / "experiments" / "subjects.yaml"
     words = definition.read_text(encoding="utf-8")
     assert "\nmessage:\n" in words
     definition.write_text(words.replace("\nmessage:\n", f"\nmessage:\n  uncertain: {uncertain}\n"), encoding="utf-8")
-    run(folder, environment, "audience", "import", "leads.csv")
-    run(folder, environment, "apply", "subjects")
+    run(folder, "audience", "import", "leads.csv", **environment)
+    run(folder, "apply", "subjects", **environment)
 
 
 def kill_in_mid_send(
