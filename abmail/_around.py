@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from abmail._files import marked_root
 from abmail.check import Around
 from abmail.errors import AudienceError, ConfigError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from abmail._check_settings import CheckSettings
+    from abmail._records import StoredExperiment
     from abmail.check import Moves
     from abmail.recipient import Recipient
     from abmail.segment import Segment
@@ -47,6 +50,7 @@ def around(root: Path, settings: CheckSettings, *, today: date, store: Store | N
         earlier=runs.earlier if runs else None,
         running=runs.running if runs else None,
         ended=known.ended if known else None,
+        sources=runs.sources if runs else None,
         moves=None if listed is None else lambda old, new: _moves_on(listed, old, new),
     )
 
@@ -133,18 +137,29 @@ class Known(_People):
         return tuple(each for each in self._store.recipients() if each.email not in suppressed)
 
     @cached_property
+    def _stored(self) -> dict[str, StoredExperiment]:
+        return {each.name: each for each in self._store.experiments()}
+
+    @cached_property
     def _experiments(self) -> dict[bool, dict[str, Experiment]]:
         """The experiments by name, apart by whether they run."""
         from abmail.spec import Experiment
 
         found: dict[bool, dict[str, Experiment]] = {True: {}, False: {}}
-        for each in self._store.experiments():
+        for each in self._stored.values():
             found[each.state == "running"][each.name] = Experiment.from_dict(each.definition)
         return found
 
     def earlier(self, name: str) -> Experiment | None:
         """What runs by a name."""
         return self._experiments[True].get(name)
+
+    def sources(self, name: str) -> dict[str, bytes]:
+        """What the mails of a name are made of, as it was applied."""
+        stored, message = self._stored[name], self._experiments[True][name].message
+        texts = ((message.template, stored.template), (message.text_template, stored.text_template))
+        files = self._store.files(name, stored.version)
+        return files | {path: text.encode() for path, text in texts if path and text is not None}
 
     def ended(self, name: str) -> Experiment | None:
         """What has ended by a name."""
@@ -166,6 +181,7 @@ class Commit:
     def __init__(self, ref: str, paths: Iterable[Path]) -> None:
         self._ref = ref
         self._paths = tuple(paths)
+        self._contents: dict[Path, bytes | None] = {}
 
     @cached_property
     def _files(self) -> dict[str, tuple[Experiment, str]]:
@@ -199,9 +215,52 @@ class Commit:
         """The definition of a name there."""
         return self._files[name][0] if name in self._files else None
 
+    def sources(self, name: str) -> dict[str, bytes]:
+        """What the mails of a name are made of there; without the files that are not kept in the repository."""
+        experiment, path = self._files[name]
+        message, folder = experiment.message, Path(path).parent
+        marked = marked_root(folder)
+        roots = (Path.cwd(), folder.absolute()) if marked is None else (marked,)
+        root = next((each for each in roots if self._content(each / message.template) is not None), None)
+        if root is None:
+            return {}
+        found: dict[str, bytes] = {}
+        waiting = [message.template, *filter(None, (message.text_template,))]
+        while waiting:
+            each = waiting.pop()
+            content = None if each in found else self._content(root / each)
+            if content is not None:
+                found[each] = content
+                beside = PurePosixPath(message.template).parent
+                waiting += [str(beside / one) for one in _includes(content, each)]
+        parts = {each: self._content(root / each) for each in (*(message.attachments or ()), *(message.images or ()))}
+        return found | {each: content for each, content in parts.items() if content is not None}
+
+    def _content(self, path: Path) -> bytes | None:
+        """A file there, as git would write it to the folder; None where there is none."""
+        if path not in self._contents:
+            named = Path(os.path.relpath(path)).as_posix()
+            try:
+                content = _git("cat-file", "--filters", f"{self._ref}:./{named}")
+            except ConfigError:
+                content = None
+            self._contents[path] = content
+        return self._contents[path]
+
     def running(self) -> list[tuple[Experiment, str]]:
         """All definitions there, each with its path."""
         return list(self._files.values())
+
+
+def _includes(content: bytes, name: str) -> Iterable[str]:
+    """Names of the templates that a template includes; none where it cannot be read."""
+    from abmail._templates import loaded_names
+    from abmail.errors import RenderError
+
+    try:
+        return loaded_names(content.decode("utf-8-sig", "replace"), name)
+    except RenderError:
+        return ()
 
 
 def _git(*arguments: str, wrong: str = "") -> bytes:

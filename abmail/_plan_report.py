@@ -50,6 +50,7 @@ class PlanReport:
         paused: Why no mail goes out until it is resumed; None where mails do.
         changes: What differs from the version in force, with what it means.
         findings: What the rules AB6 say of them.
+        findings_ja: The same in Japanese.
         split: (n_cells,) mails of the whole audience by cell; None for a policy that learns.
         zones_split: Zone -> (n_cells,) the same for those who have no row in the ledger.
         shares: (n_cells,) shares of the next epoch by what is known now; None where nothing is.
@@ -68,6 +69,7 @@ class PlanReport:
     paused: str | None = None
     changes: tuple[Judged, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
+    findings_ja: tuple[Diagnostic, ...] = ()
     split: tuple[int, ...] | None = None
     zones_split: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     shares: tuple[float, ...] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from abmail import _planning as planning
 from abmail._plan_changes import Judged
 from abmail._plan_words import DAYS, EFFECTS, KINDS, REASONS, SAYINGS, STATES
 from abmail._report_parts import Cell, Column, Section, Table, View, moment, table
@@ -339,8 +340,9 @@ class _Page:
 
     def _warnings(self) -> Section:
         report, count = self.report, self.words.count
-        items = [f"{f.code}: {f.message}" + (f" ({f.hint})" if f.hint else "") for f in report.findings]
-        items += report.plan.warnings
+        findings = report.findings_ja if self._japanese else report.findings
+        items = [f"{f.code}: {f.message}" + (self.say("advised", hint=f.hint) if f.hint else "") for f in findings]
+        items += planning.warnings(report.plan, "ja") if self._japanese else report.plan.warnings
         items += [self.say("refused", n=count(n), column=column) for column, n in report.refused.items()]
         if report.forecast.never:
             items.append(self.say("never", n=count(report.forecast.never)))

@@ -122,6 +122,7 @@ SAYINGS: Final[dict[str, tuple[str, str]]] = {
     "clicks": ("clicks", "クリック"),
     "opens_noun": ("opens", "開封"),
     "answers": ("answers", "反応"),
+    "advised": (" ({hint})", "（{hint}）"),
     "warnings": ("To know before applying", "適用前の確認"),
     "refused": (
         "{n} of those who would get a mail say no in the column {column}: take them out with the segment",

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from abmail.sendtime import zone_of as guessed_zone
 from abmail.spec import Experiment
 from abmail.stats import FEWEST_SUCCESSES, Decision, Futility
 from abmail.store import Candidate, State, StoredExperiment
+
+if TYPE_CHECKING:
+    from abmail._wording import Language
 
 __all__ = [
     "Change",
@@ -410,7 +413,7 @@ def expected_mails(experiment: Experiment, n: int) -> tuple[int, int]:
     return n - held, held
 
 
-def too_few(experiment: Experiment, n: int) -> str:
+def too_few(experiment: Experiment, n: int, language: Language = "en") -> str:
     """Why a list could never name a winner, in a sentence; empty where it could.
 
     Needs ``analysis.baseline``, the rate to expect; without it every list is taken as large enough.
@@ -419,6 +422,11 @@ def too_few(experiment: Experiment, n: int) -> str:
     expected = FEWEST_SUCCESSES if baseline is None else 2 * n * baseline / len(experiment.cells)
     if expected >= FEWEST_SUCCESSES:
         return ""
+    if language == "ja":
+        return (
+            f"{n}件のメールで率が{baseline:.1%}なら、二つの案を合わせた成果は約{expected:.0f}件です。"
+            f"勝者の判定には{FEWEST_SUCCESSES}件以上が必要です"
+        )
     return (
         f"{n} mails at a rate of {baseline:.1%} bring about {expected:.0f} successes for each pair of variants; "
         f"{FEWEST_SUCCESSES} is the least from which a winner is named"
@@ -472,16 +480,19 @@ def _verdict(
     return {"state": state, "arm": arm, "reason": english, "reason_ja": japanese, "then": then}
 
 
-def warnings(plan: Plan) -> Iterator[str]:
+def warnings(plan: Plan, language: Language = "en") -> Iterator[str]:
     """What a marketer should know before applying."""
-    mails = plan.selection.chosen
+    mails, japanese = plan.selection.chosen, language == "ja"
     if not mails:
-        yield "nobody would get a mail: check the segment and the imported list"
-    if mails and (reason := too_few(plan.experiment, mails)):
-        yield f"{reason}; stop.too_small says {plan.experiment.stop.too_small}"
+        english = "nobody would get a mail: check the segment and the imported list"
+        yield "配信先が一人もいません。segmentと取り込んだリストを確かめてください" if japanese else english
+    if mails and (reason := too_few(plan.experiment, mails, language)):
+        then = plan.experiment.stop.too_small
+        yield f"{reason}（stop.too_small：{then}）" if japanese else f"{reason}; stop.too_small says {then}"
     settings = plan.experiment.allocation
     if mails and settings.learns and not settings.standing and len(plan.waves) == 1:
-        yield f"{mails} mails are too few to learn in waves: all go out at once, split evenly"
+        english = f"{mails} mails are too few to learn in waves: all go out at once, split evenly"
+        yield f"{mails}件では回を分けて学習できないため、全件を均等に分けて一度に送ります" if japanese else english
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

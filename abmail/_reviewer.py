@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from abmail import _planning as planning
 from abmail._evidence import Evidence
@@ -25,6 +25,9 @@ from abmail.diagnostics import Diagnostic
 from abmail.recipient import Recipient
 from abmail.spec import Experiment
 from abmail.store import Epoch, Store, StoredExperiment
+
+if TYPE_CHECKING:
+    from abmail._wording import Language
 
 __all__ = ["Reviewer"]
 
@@ -88,6 +91,7 @@ class Reviewer:
                 judge(change, {path: found.moved for path, found in survey.moves.items()}) for change in plan.changes
             ),
             findings=_findings(running, experiment, altered, survey),
+            findings_ja=_findings(running, experiment, altered, survey, "ja"),
             split=tuple(survey.cells.tolist()) if fixed_shares(experiment) else None,
             zones_split={zone: tuple(cells.tolist()) for zone, cells in survey.zones.items()},
             shares=_shares(experiment, plan.waves, running),
@@ -162,13 +166,18 @@ def _continued(experiment: Experiment, before: Experiment | None) -> Experiment:
 
 
 def _findings(
-    running: _Running | None, experiment: Experiment, altered: Mapping[str, Experiment], survey: Survey
+    running: _Running | None,
+    experiment: Experiment,
+    altered: Mapping[str, Experiment],
+    survey: Survey,
+    language: Language = "en",
 ) -> tuple[Diagnostic, ...]:
     """What the rules AB6 say of the changes to a running experiment, with the people that this list would move."""
     if running is None or running.stored.state != "running":
         return ()
     counted = {other.spec_hash: survey.moves[path] for path, other in altered.items()}
-    return drift(running.evidence.experiment, experiment, moves=lambda _, other: counted.get(other.spec_hash))
+    before = running.evidence.experiment
+    return drift(before, experiment, moves=lambda _, other: counted.get(other.spec_hash), language=language)
 
 
 def _settled(experiment: Experiment, sizes: Sequence[int], running: _Running | None) -> str:

@@ -65,7 +65,7 @@ class SendTimes:
         at: Local time of day, from which on mail goes out; with ``learn`` and ``test`` that of the comparison group.
         days: Days of the week, Monday first.
         quiet: Stretches of the day in which nothing goes out, whatever the window says.
-        holidays: Days without mail: countries (JP), dates (2026-12-29, 2026-12-29 JP), files of days (closing-days.csv).
+        holidays: Days without mail: countries (JP), dates (2026-12-29, 2026-12-29 JP), files of them (closed.csv).
         zone: ``recipient`` (each one's own) or an IANA name for everybody.
         default_zone: IANA name for recipients whose zone is unknown.
         within: How long a mail may wait for a better hour, with the modes ``learn`` and ``test``.

@@ -23,6 +23,7 @@ from abmail.diagnostics import Diagnostic, Place, sort_key
 from abmail.spec import Experiment, decode, decode_file
 
 if TYPE_CHECKING:
+    from abmail._wording import Language
     from abmail.diagnostics import RuleHelp
 
 __all__ = [
@@ -153,7 +154,11 @@ def check(
 
 
 def drift(
-    old: Experiment, new: Experiment, *, moves: Callable[[Experiment, Experiment], Moves | None] | None = None
+    old: Experiment,
+    new: Experiment,
+    *,
+    moves: Callable[[Experiment, Experiment], Moves | None] | None = None,
+    language: Language = "en",
 ) -> tuple[Diagnostic, ...]:
     """Say what a changed definition breaks of the experiment that runs by the old one.
 
@@ -161,11 +166,12 @@ def drift(
         old: As it was applied.
         new: As it is now; findings point into its file where it has one, and its comments silence them.
         moves: How many people another definition would move, such as `abmail._moves.counted`; told in words without.
+        language: Of messages and hints.
 
     Returns:
         Findings of the rules AB6, by line and column.
     """
-    around = Around(earlier={old.name: old}.get, moves=moves)
+    around = Around(earlier={old.name: old}.get, moves=moves, language=language)
     return check(new, chosen=Chosen(select=("AB6",)), around=around)
 
 

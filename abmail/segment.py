@@ -117,6 +117,11 @@ class Segment:
         """Whether a recipient with these attributes is in the segment; never raises for what they hold."""
         return self._test(attributes)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The expression in its parts, whatever spaces stand between them."""
+        return _Parser(self.text).words
+
     def __reduce__(self) -> tuple[Callable[[str], Segment], tuple[str]]:
         return Segment.parse, (self.text,)
 
@@ -148,6 +153,10 @@ class _Parser:
         self._tokens = self._scan()
         self._next = 0
         self._depth = 0
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(token.text for token in self._tokens)
 
     def parse(self) -> Test:
         if self._token.kind == "end":

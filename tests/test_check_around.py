@@ -166,6 +166,46 @@ def test_the_database_is_not_opened_where_no_rule_asks_for_it(running: Path) -> 
         assert "scipy" not in ran.stdout.split()
 
 
+SEGMENT = "audience: {segment: \"stage == '%s'\"}\n"
+
+
+def test_another_mail_than_the_one_that_was_applied_is_told_at_its_line(
+    running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mail = running / "mails" / "x.html.j2"
+    written = mail.read_text(encoding="utf-8")
+    n, line = next((n, line) for n, line in enumerate(written.splitlines(), 1) if "<!DOCTYPE" in line)
+    mail.write_text(written.replace(line, "<!doctype html>"), encoding="utf-8")
+    status, codes, words = checked(capsys)
+    assert (status, codes) == (1, ["AB610"])
+    assert f"mails/x.html.j2:{n}:1: AB610 error: the mail was another one: here stood '{line}'" in words
+    assert "`abmail stop spring`" in words
+    mail.write_text(written, encoding="utf-8")
+    assert checked(capsys)[:2] == (0, [])
+    mail.unlink()
+    assert "AB610" not in checked(capsys)[1]
+
+
+def test_another_segment_is_told_with_the_people_who_are_in_one_of_both_only(
+    running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(TEXT + SEGMENT % "hot")
+    assert checked(capsys)[:2] == (0, [])  # everybody on the list is hot
+    write(TEXT + SEGMENT.replace("==", "!=") % "hot")
+    assert (
+        "AB609 warning: the segment was everybody: 400 of 400 recipients are in one of the two only"
+        in (checked(capsys, "--select", "AB6")[2])
+    )
+
+
+def test_nothing_is_compared_with_a_test_that_has_ended(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ab.Engine(f"sqlite:///{running / 'abmail.db'}", secret=b"sixteen bytes or more", project=running) as engine:
+        engine.stop("spring", why="over")
+    (running / "mails" / "x.html.j2").write_text("<p>Another mail</p>", encoding="utf-8")
+    write(TEXT + SEGMENT % "cold")
+    assert not {"AB609", "AB610"} & set(checked(capsys)[1])
+
+
 # --- git --------------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +231,53 @@ def test_a_file_that_was_moved_is_the_same_experiment_and_one_that_is_gone_is_to
     assert "experiments/spring.yaml:1:1" in words
     monkeypatch.chdir(repository / "experiments")
     assert checked(capsys, ".", "--against", "main")[1] == ["AB606"]
+
+
+def test_the_mail_at_a_commit_is_taken_for_the_one_that_runs(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = repository / "mails" / "x.html.j2"
+    (repository / "mails" / "part.html").write_text("<p>One</p>\n", encoding="utf-8")
+    (repository / "mails" / "terms.txt").write_text("first\n", encoding="utf-8")
+    mail.write_text('{% include "part.html" %}\n' + starter_template(), encoding="utf-8")
+    write(TEXT.replace("preheader", "attachments: [mails/terms.txt], preheader") + SEGMENT % "hot")
+    git("add", ".")
+    git("commit", "--message", "with a part and a file")
+    drifting = ["--against", "main", "--select", "AB6"]
+    assert checked(capsys, *drifting)[:2] == (0, [])
+    (repository / "mails" / "part.html").write_text("<p>Two</p>\n", encoding="utf-8")
+    (repository / "mails" / "terms.txt").write_text("second\n", encoding="utf-8")
+    status, codes, words = checked(capsys, *drifting)
+    assert (status, codes) == (1, ["AB610", "AB610"])
+    assert "mails/part.html:1:1: AB610" in words
+    assert "experiments/spring.yaml:5:86: AB610 error: the file mails/terms.txt is another one" in words
+    monkeypatch.chdir(repository / "experiments")
+    assert checked(capsys, ".", *drifting)[1] == ["AB610", "AB610"]
+    monkeypatch.chdir(repository)
+    git("checkout", "--", ".")
+    write(TEXT.replace("preheader", "attachments: [mails/terms.txt], preheader") + SEGMENT % "cold")
+    assert checked(capsys, *drifting)[:2] == (0, ["AB609"])
+    write(TEXT.replace("name: spring", "name: autumn"), "autumn")
+    assert checked(capsys, "experiments/autumn.yaml", *drifting)[:2] == (0, [])
+
+
+def test_files_that_the_repository_does_not_keep_are_not_compared(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git("rm", "--cached", "mails/x.html.j2")
+    git("commit", "--message", "mails are built")
+    (repository / "mails" / "x.html.j2").write_text("<p>Another mail</p>", encoding="utf-8")
+    assert checked(capsys, "--against", "main", "--select", "AB6")[:2] == (0, [])
+
+
+def test_line_ends_that_git_writes_are_no_change(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (repository / ".gitattributes").write_text("*.j2 text eol=crlf\n", encoding="utf-8")
+    mail = repository / "mails" / "x.html.j2"
+    git("add", ".gitattributes")
+    mail.unlink()
+    git("checkout", "--", "mails")
+    assert b"\r\n" in mail.read_bytes()
+    assert checked(capsys, "--against", "main", "--select", "AB6")[:2] == (0, [])
 
 
 def test_a_commit_or_repository_that_is_not_there_is_said_in_words(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from abmail.check import drift
 from abmail.recipient import Recipient
 from abmail.spec import Experiment, loads
 
+MESSAGE = {"template": "mails/x.html.j2", "from": "a@example.com"}
 PEOPLE = [
     Recipient(id=f"u-{i}", email=f"u{i}@{i % 40}.example.com", attributes={"stage": "hot" if i % 4 else "cold"})
     for i in range(4_000)
@@ -21,7 +23,7 @@ PEOPLE = [
 def make(**changes: Any) -> Experiment:
     return Experiment.from_dict({
         "spec": 1, "name": "spring", "factors": {"subject": {"plain": "Join us", "number": "3 ways"}},
-        "control": {"subject": "plain"}, "message": {"template": "mails/x.html.j2", "from": "a@example.com"}, **changes,
+        "control": {"subject": "plain"}, "message": MESSAGE, **changes,
     })  # fmt: skip
 
 
@@ -46,6 +48,11 @@ def test_the_same_definition_drifts_nowhere_however_it_is_written() -> None:
         ({"metrics": {"window": "1d"}}, "AB604", False),
         ({"audience": {"unit": "company"}}, "AB605", True),
         ({"audience": {"holdout": 0.1}}, "AB608", True),
+        ({"audience": {"segment": "stage == 'hot'"}}, "AB609", False),
+        ({"message": {"template": "mails/y.html.j2", "from": "a@example.com"}}, "AB610", False),
+        ({"message": {**MESSAGE, "inline_css": True}}, "AB610", False),
+        ({"message": {**MESSAGE, "attachments": ["a.pdf"]}}, "AB610", False),
+        ({"allocation": {"min_weight": 0.2}}, "AB603", False),
     ],
 )
 def test_each_change_is_told_by_its_own_rule(changes: dict[str, Any], code: str, moved: bool) -> None:
@@ -53,6 +60,29 @@ def test_each_change_is_told_by_its_own_rule(changes: dict[str, Any], code: str,
     assert found.code == code
     assert (" of 4,000 recipients would get another variant" in found.message) == moved
     assert found.hint
+    (japanese,) = drift(make(), make(**changes), moves=counted(PEOPLE), language="ja")
+    assert (japanese.code, japanese.line, japanese.column) == (found.code, found.line, found.column)
+    for text in (japanese.message, japanese.hint):
+        assert re.search("[ぁ-ん]", text)
+        assert not re.search(r"\b(the|was|mails|write|would)\b", text)
+
+
+def test_what_all_variants_have_in_common_beside_the_files_may_change() -> None:
+    assert codes(make(), make(message={**MESSAGE, "preheader": "Live", "from": "b@example.com"})) == []
+
+
+@pytest.mark.parametrize(
+    ("segment", "told"),
+    [
+        ("stage == 'hot'", "the segment was everybody: 1,000 of 4,000 recipients are in one of the two only"),
+        ("stage in ['hot', 'cold']", ""),
+    ],
+)
+def test_a_segment_is_judged_by_who_is_in_it(segment: str, told: str) -> None:
+    new = make(audience={"segment": segment})
+    assert [d.message for d in drift(make(), new, moves=counted(PEOPLE))] == [told] * bool(told)
+    assert codes(new, make(audience={"segment": segment.replace(" ", "  ")})) == []
+    assert codes(new, make()) == ["AB609"]  # nobody is known
 
 
 def test_several_changes_are_told_apart_and_each_counts_what_it_moves_alone() -> None:

@@ -462,6 +462,23 @@ def test_a_plan_on_postgres_is_that_on_sqlite(engine: Engine, postgres_url: str,
             assert review(reading, exp).to_dict() == found[0]
 
 
+def test_what_to_know_before_applying_is_told_in_the_language_that_is_asked_for(engine: Engine) -> None:
+    stock(engine, people(30))
+    exp = definition(allocation={"policy": "thompson"}, analysis={"baseline": 0.04, "mde": 0.01})
+    for made, english, japanese in (
+        (review(engine, exp), "30 mails at a rate of 4.0% bring about", "30件のメールで率が4.0%なら"),
+        (review(engine, exp), "30 mails are too few to learn in waves", "30件では回を分けて学習できない"),
+        (
+            review(engine, definition(audience={"segment": "stage == 'nobody'"})),
+            "nobody would get a mail", "配信先が一人もいません",
+        ),
+    ):  # fmt: skip
+        assert english in " ".join(made.to_text(width=500).split())
+        told = made.to_text(width=500, language="ja")
+        assert japanese in told
+        assert english not in told
+
+
 # --- formats ----------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from abmail.spec import Experiment, load, loads
 CASES = Path(__file__).parent / "cases"
 FOLDERS = sorted(path for path in CASES.glob("AB*") if path.is_dir())
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.yaml"))]
+PROJECTS = [path.parent for folder in FOLDERS for path in sorted(folder.glob("*/expected.txt"))]
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 KEYS = {
     "spec": "spec: 1",
@@ -42,13 +45,14 @@ def brief(diagnostic: Diagnostic, path: Path) -> str:
 TODAY = date(2026, 11, 28)
 
 
-def around(*running: Experiment, people: ListFile | None = None) -> Around:
-    """What is known beside a case: the day, what runs, the list."""
+def around(*running: Experiment, people: ListFile | None = None, sources: Mapping[str, bytes] | None = None) -> Around:
+    """What is known beside a case: the day, what runs and the files of its mail, the list."""
     return Around(
         today=TODAY,
         people=people,
         earlier={each.name: each for each in running}.get,
         running=lambda: [(each, "the store") for each in running],
+        sources=lambda _: sources or {},
         moves=None if people is None else lambda old, new: moves(old, new, people.everybody),
     )
 
@@ -56,14 +60,12 @@ def around(*running: Experiment, people: ListFile | None = None) -> Around:
 def around_case(path: Path) -> Around:
     before, leads = path.parent / "before" / path.name, path.with_suffix(".csv")
     running = [load(before)] if before.exists() else []
-    return around(*running, people=ListFile(leads) if leads.exists() else None)
+    files = before.with_suffix("")
+    sources = {str(each.relative_to(files)): each.read_bytes() for each in files.rglob("*") if each.is_file()}
+    return around(*running, people=ListFile(leads) if leads.exists() else None, sources=sources)
 
 
 # --- cases ------------------------------------------------------------------------------------------------------------
-
-
-WITHOUT_CASES = {"AB100", "AB606", "AB607"}
-"""What concerns several files, or none, has tests of its own."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -75,11 +77,26 @@ def test_a_case_brings_exactly_the_findings_that_it_names(path: Path) -> None:
     assert own or not expected
 
 
-@pytest.mark.parametrize(
-    "rule", [rule for rule in RULES if rule.rule.code not in WITHOUT_CASES], ids=lambda rule: rule.rule.code
-)
+@pytest.mark.parametrize("folder", PROJECTS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_a_case_of_several_files_brings_exactly_the_findings_that_it_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is checked whole, and what is expected of it beside it; what runs, or has ended, is below it."""
+    monkeypatch.chdir(folder)
+    expected = expected_in((folder / "expected.txt").read_text(encoding="utf-8"))
+    running = [load(path) for path in sorted(folder.glob("before/*.yaml"))]
+    ended = {each.name: each for each in map(load, sorted(folder.glob("ended/*.yaml")))}
+    known = replace(around(*running), ended=ended.get)
+    found = check_paths(["experiments"], around=known)
+    assert sorted(f"{d.code} {d.line}:{d.column} {d.path.replace(' ', '-')}" for d in found) == expected
+    own = [finding for finding in expected if finding.startswith(folder.parent.name)]
+    assert bool(own) == folder.name.startswith("bad-")
+    assert own or not expected
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule.code)
 def test_every_rule_has_a_failing_and_a_passing_case(rule: Check) -> None:
-    names = {path.name.partition("-")[0] for path in FILES if path.parent.name == rule.rule.code}
+    names = {path.name.partition("-")[0] for path in (*FILES, *PROJECTS) if path.parent.name == rule.rule.code}
     assert names == {"bad", "good"}
 
 
@@ -104,19 +121,23 @@ def findings_of(rule: Check, examples: str, folder: Path, monkeypatch: pytest.Mo
     (folder / "experiments" / "example.yaml").write_text(whole(""), encoding="utf-8")
     paths: list[str] = ["experiments"]
     running: list[Experiment] = []
+    sources: dict[str, bytes] = {}
     leads: ListFile | None = None
     for example in getattr(rule.page, examples):
         if example.language == "sh":
             paths = example.text.split()[2:]
         elif example.file == "before":
             running.append(loads(whole(example.text)))
+        elif example.file.startswith("before/"):
+            sources[example.file.removeprefix("before/")] = example.text.encode()
         elif example.file:
             (folder / example.file).write_text(example.text, encoding="utf-8")
             leads = ListFile(folder / example.file) if example.language == "csv" else leads
         if example.language == "yaml" and not example.file:
             (folder / "experiments" / "example.yaml").write_text(whole(example.text), "utf-8")
     chosen = Chosen() if rule.rule.code == "AB606" else Chosen.of(ignore=["AB606"])  # which is about other files
-    found = check_paths(paths, chosen=chosen, around=around(*running, people=leads))
+    running = running or [loads(whole(""))] * bool(sources)
+    found = check_paths(paths, chosen=chosen, around=around(*running, people=leads, sources=sources))
     return {diagnostic.code for diagnostic in found}
 
 

@@ -22,6 +22,7 @@ from abmail.diagnostics import Place, Rule
 from abmail.spec import Experiment
 
 if TYPE_CHECKING:
+    from abmail._wording import Language
     from abmail.recipient import Recipient
     from abmail.segment import Segment
 
@@ -74,7 +75,9 @@ class Around:
         earlier: What runs by a name, as its definition stood when it was applied; None where nothing does.
         running: What runs, each with the place that tells of it.
         ended: What ran by a name and has ended.
+        sources: Files that the mails of what runs by a name are made of: path in its project -> content.
         moves: How many people another definition would move.
+        language: Of what is said of changes to what runs.
     """
 
     today: date | None = None
@@ -83,7 +86,9 @@ class Around:
     earlier: Callable[[str], Experiment | None] | None = None
     running: Callable[[], Sequence[tuple[Experiment, str]]] | None = None
     ended: Callable[[str], Experiment | None] | None = None
+    sources: Callable[[str], Mapping[str, bytes]] | None = None
     moves: Callable[[Experiment, Experiment], Moves | None] | None = None
+    language: Language = "en"
 
 
 ALONE: Final = Around()
@@ -113,6 +118,10 @@ class Case:
     def mail(self) -> Mail | None:
         """What would be sent; None where a file is missing."""
         return read_mail(self.experiment, self.folders, self.people)
+
+    def say(self, english: str, japanese: str) -> str:
+        """The one of two texts that is to be told."""
+        return japanese if self.around.language == "ja" else english
 
 
 class Example(NamedTuple):

@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import Final
 
 from abmail._fields import advice
-from abmail._rules import appearance, audience, content, drift, order, reading, statistics, suppressing, times
+from abmail._rules import (
+    appearance,
+    audience,
+    content,
+    drift,
+    drift_mail,
+    order,
+    reading,
+    statistics,
+    suppressing,
+    times,
+)
 from abmail._rules.base import Check
 from abmail._values import shown
 
 __all__ = ["RULES", "find_rule", "require_prefix"]
 
-_FAMILIES: Final = (reading, order, suppressing, statistics, audience, content, appearance, times, drift)
+_FAMILIES: Final = (reading, order, suppressing, statistics, audience, content, appearance, times, drift, drift_mail)
 
 RULES: Final[tuple[Check, ...]] = tuple(
     sorted((check for family in _FAMILIES for check in family.RULES), key=lambda check: check.rule.code)

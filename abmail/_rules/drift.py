@@ -14,12 +14,12 @@ from abmail._values import format_duration, shown
 from abmail.diagnostics import Rule
 from abmail.spec import Allocation, Experiment
 
-__all__ = ["RULES"]
-
-_ANEW: Final = "end the test with `abmail stop {name}`, and give the new one a name of its own"
+__all__ = ["RULES", "Drift", "anew"]
 
 
-class _Drift(Check, ABC):
+class Drift(Check, ABC):
+    """A rule that compares a definition with the one that runs by its name."""
+
     needs = ("earlier",)
 
     def find(self, case: Case) -> Iterator[Finding]:
@@ -33,7 +33,7 @@ class _Drift(Check, ABC):
         """Say what differs."""
 
 
-class SaltChanged(_Drift):
+class SaltChanged(Drift):
     """The salt of a running experiment is another one.
 
     **Why.** The salt is what people are dealt to the variants by. With another one the cards are dealt anew: with two
@@ -69,11 +69,12 @@ class SaltChanged(_Drift):
         """Compare the salts."""
         new = case.experiment
         if old.salt != new.salt:
-            message = f"the salt was {shown(old.salt)}: {_moving(old, replace(old, salt=new.salt), case)}"
-            yield Finding(("salt",), message, f"write salt: {old.salt}")
+            moving = _moving(old, replace(old, salt=new.salt), case)
+            message = case.say(f"the salt was {shown(old.salt)}: {moving}", f"saltは{shown(old.salt)}でした。{moving}")
+            yield Finding(("salt",), message, _write(case, f"salt: {old.salt}"))
 
 
-class FactorsChanged(_Drift):
+class FactorsChanged(Drift):
     """A factor, a level or its text, or the control of a running experiment is another one.
 
     **Why.** Mails with the old texts are out. What a changed text brings would be added to what the old one brought, a
@@ -112,27 +113,43 @@ class FactorsChanged(_Drift):
 
     def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
         """Compare the factors, their levels and the control."""
-        new, hint = case.experiment, _ANEW.format(name=old.name)
+        new, hint = case.experiment, anew(old, case)
         if list(old.factors) != list(new.factors):
-            message = f"the factors were {listed(tuple(old.factors))}: the cells that mails went out with are others"
+            were = listed(tuple(old.factors))
+            message = case.say(
+                f"the factors were {were}: the cells that mails went out with are others",
+                f"factorsは{were}でした。送信済みのメールの案とは別の案になります",
+            )
             yield Finding(("factors",), message, hint, at_key=True)
             return
         for factor, levels in old.factors.items():
             for level, text in levels.items():
                 now = new.factors[factor].get(level)
                 if now is None:
-                    message = f"the level {level} is gone: mails went out with it"
+                    message = case.say(
+                        f"the level {level} is gone: mails went out with it",
+                        f"水準{level}がなくなりました。この水準のメールは送信済みです",
+                    )
                     yield Finding(("factors", factor), message, hint, at_key=True)
                 elif now != text:
-                    message = f"the text was {shown(text)}: mails went out with it, and both would be counted as one"
-                    yield Finding(("factors", factor, level), message, "make the new text a level of its own")
+                    message = case.say(
+                        f"the text was {shown(text)}: mails went out with it, and both would be counted as one",
+                        f"文面は{shown(text)}でした。その文面で送信済みのため、二つの文面が一つの案として集計されます",
+                    )
+                    advice = case.say(
+                        "make the new text a level of its own", "新しい文面は別の水準として加えてください"
+                    )
+                    yield Finding(("factors", factor, level), message, advice)
         for factor, level in old.control.items():
             if new.control[factor] != level and level in new.factors[factor]:
-                message = f"the control was {level}: what is compared would be another question"
+                message = case.say(
+                    f"the control was {level}: what is compared would be another question",
+                    f"基準の案は{level}でした。比べるものが変わり、別の問いになります",
+                )
                 yield Finding(("control", factor), message, hint)
 
 
-class WeightsChanged(_Drift):
+class WeightsChanged(Drift):
     """The shares of the variants, or the policy that sets them, are others in a running experiment.
 
     **Why.** Waves that are out keep their shares, and the comparison goes wave by wave, so it stays valid. But people
@@ -166,23 +183,34 @@ class WeightsChanged(_Drift):
     def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
         """Compare what sets the shares."""
         before, after = old.allocation, case.experiment.allocation
+        leave = case.say("leave {it} until the test has ended", "テストが終わるまで変えないでください")
         if before.policy != after.policy:
-            message = f"the policy was {before.policy}: waves from now on are shared in another way"
-            yield Finding(("allocation", "policy"), message, f"write policy: {before.policy}")
+            message = case.say(
+                f"the policy was {before.policy}: waves from now on are shared in another way",
+                f"policyは{before.policy}でした。今後の配信回から配分の方法が変わります",
+            )
+            yield Finding(("allocation", "policy"), message, _write(case, f"policy: {before.policy}"))
         elif before.weights != after.weights:
             moving = _moving(old, replace(old, allocation=after), case) if _same_cells(old, case.experiment) else ""
+            moving = moving or case.say("the variants are others, too", "案そのものも変わっています")
             were = ", ".join(f"{name} {share:g}" for name, share in (before.weights or {}).items())
-            message = f"the weights were {were}: {moving or 'the variants are others, too'}"
-            yield Finding(("allocation", "weights"), message, "leave them until the test has ended")
+            message = case.say(f"the weights were {were}: {moving}", f"weightsは{were}でした。{moving}")
+            yield Finding(("allocation", "weights"), message, leave.format(it="them"))
         elif before.min_weight != after.min_weight and _same_cells(old, case.experiment):
-            message = f"the smallest share was {_floor(before)}: later waves teach more or less than was planned"
-            yield Finding(("allocation", "min_weight"), message, "leave it until the test has ended")
+            message = case.say(
+                f"the smallest share was {_floor(before, case)}: later waves teach more or less than was planned",
+                f"最小の配分は{_floor(before, case)}でした。今後の配信回で分かることが計画と変わります",
+            )
+            yield Finding(("allocation", "min_weight"), message, leave.format(it="it"))
         if before.assignment != after.assignment:
-            message = f"the assignment was {before.assignment}: {_EVERYBODY}"
-            yield Finding(("allocation", "assignment"), message, f"write assignment: {before.assignment}")
+            message = case.say(
+                f"the assignment was {before.assignment}: {_everybody(case)}",
+                f"assignmentは{before.assignment}でした。{_everybody(case)}",
+            )
+            yield Finding(("allocation", "assignment"), message, _write(case, f"assignment: {before.assignment}"))
 
 
-class MetricChanged(_Drift):
+class MetricChanged(Drift):
     """What decides a running experiment is another event, window or level.
 
     **Why.** A test whose question is chosen after its data were seen finds what it looks for: the promised share of
@@ -222,11 +250,14 @@ class MetricChanged(_Drift):
             (("analysis", "alpha"), old.analysis.alpha, new.analysis.alpha, f"{old.analysis.alpha:g}"),
         ):
             if before != after:
-                message = f"{location[1]} was {written}: the question would be chosen after its answer was seen"
-                yield Finding(location, message, f"write {location[1]}: {written}")
+                message = case.say(
+                    f"{location[1]} was {written}: the question would be chosen after its answer was seen",
+                    f"{location[1]}は{written}でした。結果を見てから問いを選ぶことになります",
+                )
+                yield Finding(location, message, _write(case, f"{location[1]}: {written}"))
 
 
-class UnitChanged(_Drift):
+class UnitChanged(Drift):
     """What a running experiment assigns as one is another unit.
 
     **Why.** People are hashed by their id, or by their company's domain: with the other one everybody is dealt anew,
@@ -262,11 +293,12 @@ class UnitChanged(_Drift):
         before, after = old.audience.unit, case.experiment.audience.unit
         if before != after:
             altered = replace(old, audience=replace(old.audience, unit=after))
-            message = f"the unit was {before}: {_moving(old, altered, case)}"
-            yield Finding(("audience", "unit"), message, f"write unit: {before}")
+            moving = _moving(old, altered, case)
+            message = case.say(f"the unit was {before}: {moving}", f"unitは{before}でした。{moving}")
+            yield Finding(("audience", "unit"), message, _write(case, f"unit: {before}"))
 
 
-class HoldoutChanged(_Drift):
+class HoldoutChanged(Drift):
     """The holdout of a running experiment is another share.
 
     **Why.** The holdout is cut off the same hash as the variants: people who were to get nothing get mail, or people
@@ -302,8 +334,65 @@ class HoldoutChanged(_Drift):
         before, after = old.audience.holdout, case.experiment.audience.holdout
         if before != after:
             altered = replace(old, audience=replace(old.audience, holdout=after))
-            message = f"the holdout was {before:g}: {_moving(old, altered, case)}"
-            yield Finding(("audience", "holdout"), message, f"write holdout: {before:g}")
+            moving = _moving(old, altered, case)
+            message = case.say(f"the holdout was {before:g}: {moving}", f"holdoutは{before:g}でした。{moving}")
+            yield Finding(("audience", "holdout"), message, _write(case, f"holdout: {before:g}"))
+
+
+class SegmentChanged(Drift):
+    """The segment of a running experiment is another one.
+
+    **Why.** Who is in the test changes on the way. Those who are in stay, those who join from now on are others: early
+    and late waves are about different people, and the result is about neither. The list is no longer as large as the
+    one that was planned for.
+
+    **Bad.**
+
+    ```yaml before
+    audience: {segment: "stage == 'hot'"}
+    ```
+
+    ```yaml
+    audience: {segment: "stage in ['warm', 'hot']"}
+    ```
+
+    **Good.**
+
+    ```yaml before
+    audience: {segment: "stage == 'hot'"}
+    ```
+
+    ```yaml
+    audience: {segment: "stage=='hot'"}
+    ```
+
+    **Fix.** Write the old segment again, and test the others under a new name. Where the list is known, a segment that
+    takes in the same people, however it is written, is none that changed.
+    """
+
+    rule = Rule("AB609", "segment-changed", "warning")
+
+    def compare(self, old: Experiment, case: Case) -> Iterator[Finding]:
+        """Compare the segments, by the people that they take in where those are known."""
+        before, after = old.audience.segment, case.experiment.audience.segment
+        if (before and before.words) == (after and after.words):
+            return
+        altered = replace(old, audience=replace(old.audience, segment=after))
+        known = case.around.moves and not (case.around.people and case.around.people.is_sample)
+        found = case.around.moves(old, altered) if case.around.moves and known else None
+        if found and found.people and not found.moved:
+            return
+        was = case.say("everybody", "全員") if before is None else shown(before.text)
+        others = case.say("early and late mails would be about different people", "前後のメールで対象者が変わります")
+        if found and found.people:
+            others = case.say(
+                f"{found.moved:,} of {found.people:,} recipients are in one of the two only",
+                f"{found.people:,}人中{found.moved:,}人が片方の条件にしか当てはまりません",
+            )
+        message = case.say(f"the segment was {was}: {others}", f"segmentは{was}でした。{others}")
+        leave = case.say("take segment out", "segmentを消してください")
+        hint = leave if before is None else _write(case, f"segment: {before.text}")
+        yield Finding(("audience", "segment"), message, hint)
 
 
 class RemovedFile(Check):
@@ -401,18 +490,40 @@ RULES: Final[tuple[Check, ...]] = (
     RemovedFile(),
     NameReused(),
     HoldoutChanged(),
+    SegmentChanged(),
 )
 
-_EVERYBODY: Final = "people who wait would get another variant than planned"
+
+def anew(old: Experiment, case: Case) -> str:
+    """What to do where a change makes another test of it."""
+    return case.say(
+        f"end the test with `abmail stop {old.name}`, and give the new one a name of its own",
+        f"`abmail stop {old.name}`でテストを終え、新しいテストには別の名前を付けてください",
+    )
+
+
+def _write(case: Case, line: str) -> str:
+    return case.say(f"write {line}", f"{line}に戻してください")
+
+
+def _everybody(case: Case) -> str:
+    return case.say("people who wait would get another variant than planned", "待機中の人に計画とは別の案が届きます")
 
 
 def _moving(old: Experiment, altered: Experiment, case: Case) -> str:
     """Say how many people one change alone would move, as far as that is known."""
     found = case.around.moves(old, altered) if case.around.moves else None
     if found is not None and found.people:
-        return f"{found.moved:,} of {found.people:,} recipients would get another variant"
-    dealt_anew = old.salt != altered.salt or old.audience.unit != altered.audience.unit
-    return f"about {_moved_share(old):.0%} of the recipients would get another variant" if dealt_anew else _EVERYBODY
+        return case.say(
+            f"{found.moved:,} of {found.people:,} recipients would get another variant",
+            f"{found.people:,}人中{found.moved:,}人に別の案が届きます",
+        )
+    if old.salt == altered.salt and old.audience.unit == altered.audience.unit:
+        return _everybody(case)
+    share = _moved_share(old)
+    return case.say(
+        f"about {share:.0%} of the recipients would get another variant", f"約{share:.0%}の人に別の案が届きます"
+    )
 
 
 def _moved_share(experiment: Experiment) -> float:
@@ -427,5 +538,6 @@ def _same_cells(old: Experiment, new: Experiment) -> bool:
     return {cell.name for cell in old.cells} == {cell.name for cell in new.cells}
 
 
-def _floor(allocation: Allocation) -> str:
-    return "the policy's own" if allocation.min_weight is None else f"{allocation.min_weight:g}"
+def _floor(allocation: Allocation, case: Case) -> str:
+    own = case.say("the policy's own", "policyの既定値")
+    return own if allocation.min_weight is None else f"{allocation.min_weight:g}"

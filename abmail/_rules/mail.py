@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from abmail.render import Proof
     from abmail.spec import Cell, Experiment
 
-__all__ = ["Mail", "Text", "Told", "destination", "folded", "read_mail"]
+__all__ = ["Mail", "Text", "Told", "destination", "folded", "project_of", "read_mail"]
 
 _FILLINGS: Final = ("1", "2027-01-01", "")  # what columns hold in a made-up reader; the first with which a mail is made
 _TAG: Final = re.compile(r"\{[{%#]")
@@ -103,7 +103,7 @@ def read_mail(experiment: Experiment, folders: Sequence[Path], people: Sequence[
     from abmail.render import read_files, read_template
 
     message = experiment.message
-    root = next((each for each in folders if is_file(each / message.template)), None)
+    root = project_of(experiment, folders)
     if root is None:
         return None
     texts = tuple(_own_texts(experiment))
@@ -123,6 +123,11 @@ def read_mail(experiment: Experiment, folders: Sequence[Path], people: Sequence[
         return Mail(texts=(*texts, *broken), failure=error)
     except MissingExtra:  # MJML or a style sheet cannot be worked out here
         return Mail(texts=texts)
+
+
+def project_of(experiment: Experiment, folders: Sequence[Path]) -> Path | None:
+    """The folder in which the template lies; None where there is no such file."""
+    return next((each for each in folders if is_file(each / experiment.message.template)), None)
 
 
 def _included(root: Path, name: str) -> Text:
