@@ -13,6 +13,7 @@ from abmail._rules.size import chance, needed
 from abmail._spec_allocation import LEARNING
 from abmail._values import format_duration
 from abmail.diagnostics import Rule
+from abmail.spec import Experiment
 
 __all__ = ["RULES"]
 
@@ -177,10 +178,12 @@ class Underpowered(Check):
 
 
 class LongTest(Check):
-    """The mails that the test needs cannot go out before it ends.
+    """The mails that the test needs, or its last wave, come too late to count before it ends.
 
-    **Why.** With the limit per hour and the hours that are allowed, the test would stop before it has the mails that
-    the smallest difference asks for, and before their window has closed.
+    **Why.** Mails count once their window has closed. With the limit per hour and the hours that are allowed, the test
+    would stop before it has the mails that the smallest difference asks for; or its waves are so far apart that the
+    last one is out and never counts. Only that is judged which the definition says itself: without `per_hour` mail goes
+    out as fast as the server takes it, which nobody knows here, and then the waves alone are looked at.
 
     **Bad.**
 
@@ -198,15 +201,22 @@ class LongTest(Check):
     stop: {after: 14d}
     ```
 
-    **Fix.** Raise `per_hour`, widen the window, or give the test more time with `stop.after`.
+    **Fix.** Raise `per_hour`, widen the window, let waves follow each other sooner, or give the test more time with
+    `stop.after`.
     """
 
     rule = Rule("AB203", "long-test", "warning")
 
     def find(self, case: Case) -> Iterator[Finding]:
-        """Work out how long the mails take at the most that may go out."""
+        """Work out how long the mails and the waves take at least."""
+        if not case.experiment.allocation.standing:
+            yield from self._mails(case)
+            yield from self._waves(case.experiment)
+
+    def _mails(self, case: Case) -> Iterator[Finding]:
+        """At the most that may go out in an hour; nothing where no limit is given."""
         exp, goal = case.experiment, case.experiment.analysis
-        if exp.send_time.per_hour is None or goal.mde is None or goal.baseline is None or exp.allocation.standing:
+        if exp.send_time.per_hour is None or goal.mde is None or goal.baseline is None:
             return
         n = min(_needed(case, goal.mde, goal.baseline), _mails(case) or math.inf)
         each_week = exp.send_time.per_hour * open_minutes(exp.send_time) / 60 * len(exp.send_time.days)
@@ -216,6 +226,19 @@ class LongTest(Check):
             message = f"{n:,.0f} mails and their window take about {takes.days} days, the test ends after {ends}"
             hint = "raise per_hour, widen the window, or write a later stop.after"
             yield Finding(("send_time", "per_hour"), message, hint)
+
+    def _waves(self, exp: Experiment) -> Iterator[Finding]:
+        """By the time between two; what each of the two alone overruns, other rules tell."""
+        allocation, window, ends = exp.allocation, exp.metrics.window, exp.stop.after
+        last = (allocation.waves - 1) * allocation.every
+        learns = allocation.learns and allocation.policy != "test_then_send"
+        if learns and max(last, window) < ends < last + window:
+            out, closed = format_duration(last), format_duration(last + window)
+            message = (
+                f"the last of {allocation.waves} waves goes out after {out}, and its window closes after {closed}; "
+                f"the test ends after {format_duration(ends)}"
+            )
+            yield Finding(("allocation", "every"), message, "write a shorter every, fewer waves or a later stop.after")
 
 
 class ManyArms(Check):
