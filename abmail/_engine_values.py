@@ -67,17 +67,24 @@ class Scheduled:
         size: Mails that got one.
         skipped: Mails for which no hour was left.
         reason: What the hours were chosen by, in words.
+        first_at: When the first of them goes out, aware UTC; None where that is not known yet.
+        last_at: When the last one does.
     """
 
     experiment: str
     size: int
     skipped: int = 0
     reason: str = ""
+    first_at: datetime | None = None
+    last_at: datetime | None = None
 
     @classmethod
     def of(cls, experiment: str, release: Release) -> Scheduled:
         """A release in words and numbers, for the one who ticked."""
-        return cls(experiment=experiment, size=release.size, skipped=release.skipped, reason=release.reason)
+        return cls(
+            experiment=experiment, size=release.size, skipped=release.skipped, reason=release.reason,
+            first_at=release.first_at, last_at=release.last_at,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -242,6 +242,8 @@ class Release:
         weights: Hour of the day -> share, where hours are compared.
         habits: When people read, as it was known then.
         reason: What the hours were chosen by, in words.
+        first_at: The first of the moments; None where there is none, or the release was read from the ledger.
+        last_at: The last of them.
     """
 
     number: int
@@ -251,6 +253,8 @@ class Release:
     reason: str
     weights: Mapping[int, float] = field(default_factory=dict)
     habits: Mapping[str, Any] = field(default_factory=dict)
+    first_at: datetime | None = None
+    last_at: datetime | None = None
 
 
 class SlotMail(NamedTuple):

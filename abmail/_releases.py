@@ -151,6 +151,7 @@ class Releases(People):
             others = () if others_since is None else db.execute(_OTHERS, {"e": name, "since": others_since}).all()
             known = [(row[0], row[1]) for row in others]
             size = skipped = 0
+            moments: list[datetime] = []  # the first and the last
             while left := n - size - skipped:
                 rows = db.execute(_NEXT, {"e": name, "n": left if whole else min(left, _CHUNK)}).all()
                 if not rows:
@@ -158,9 +159,12 @@ class Releases(People):
                 slots = plan([Waiting(row.message, row.clock, to_recipient(row)) for row in rows], known)
                 late = _note(db, release.number, slots)
                 size, skipped = size + len(slots) - late, skipped + late
+                moments += [slot.due_at for slot in slots if slot.due_at is not None]
+                moments = [min(moments), max(moments)] if moments else []
             if not size + skipped:
                 return None
-            made = replace(release, size=size, skipped=skipped)
+            first, last = moments or (None, None)
+            made = replace(release, size=size, skipped=skipped, first_at=first, last_at=last)
             db.execute(t.releases.insert().values(experiment=name, **_release_row(made)))
             return made
 

@@ -156,6 +156,37 @@ def test_a_tick_that_does_nothing_though_something_is_due_is_not_repeated_at_onc
     assert pauses == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(("once", "until_done"), [(True, False), (False, False), (False, True)])
+def test_a_sender_says_when_mails_that_have_an_hour_of_their_own_go_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], once: bool, until_done: bool
+) -> None:
+    from abmail.cli import _sending
+    from abmail.engine import Scheduled, Tick
+
+    first, last = datetime(2999, 3, 2, 11, 2, tzinfo=UTC), datetime(2999, 3, 3, 9, 30, tzinfo=UTC)
+    made = Scheduled(experiment="spring", size=3, reason="each one's best hour", first_at=first, last_at=last)
+    ticks = iter([Tick(scheduled=(made,), next_at=first), Tick()])
+
+    class Planned:
+        def tick(self, **_: object) -> Tick:
+            return next(ticks)
+
+    monkeypatch.setattr(_sending, "_sleep", lambda *_: None)
+    _sending._send_all(
+        cast("Engine", Planned()), None, once=once, until_done=until_done, limit=None, stopping=lambda: False
+    )
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == (
+        "spring: 3 mails have their hour: each one's best hour; "
+        "the first goes out at 2999-03-02 11:02 UTC, the last at 2999-03-03 09:30 UTC"
+    )
+    assert said[1:] == [
+        "waiting until 2999-03-02 11:02:00 UTC, when more is due"
+        if until_done
+        else "nothing more is due before 2999-03-02 11:02:00 UTC; run this again then, or let --until-done wait for it"
+    ]
+
+
 def test_a_wrong_password_stops_with_the_servers_words_and_loses_nothing(applied: Path) -> None:
     with recording() as inbox:
         url = inbox.url.replace("smtp://", "smtp://me:s3cret@")

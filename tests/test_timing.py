@@ -215,6 +215,16 @@ def test_what_a_dry_run_shows_is_what_would_be_planned(light: Engine) -> None:
     assert [made.size for made in light.tick().scheduled] == [200]
 
 
+def test_a_release_says_when_its_first_and_its_last_mail_go_out(light: Engine, clock: Clock) -> None:
+    light.apply(light.plan(definition(send_time={"mode": "learn"}), people(400), template="<p>Hi</p>"))
+    (made,) = light.tick().scheduled
+    moments = [at for _, at, n in light.store.ahead("spring") for _ in range(n) if at is not None]
+    assert len(moments) == 200 == made.size  # none of them is due yet
+    assert made.first_at is not None
+    assert clock.time < made.first_at < max(moments) == made.last_at
+    assert made.first_at == min(moments)
+
+
 def test_a_decided_test_gives_everybody_else_an_hour_at_once(light: Engine, clock: Clock) -> None:
     light.apply(light.plan(definition(send_time={"mode": "learn"}), people(900), template="<p>Hi</p>"))
     light.tick()

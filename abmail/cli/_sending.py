@@ -19,7 +19,7 @@ from abmail.cli import _shared as shared
 
 if TYPE_CHECKING:
     from abmail._outbox import Sent
-    from abmail.engine import Engine, Tick
+    from abmail.engine import Engine, Scheduled, Tick
     from abmail.project import Project
     from abmail.render import RenderedMessage
 
@@ -134,15 +134,20 @@ def _send_all(
         _tell(tick)
         if stopping():
             raise KeyboardInterrupt
-        if once or tick.next_at is None or (limit is not None and total.total >= limit):
+        if tick.next_at is None or (limit is not None and total.total >= limit):
             return total
         idle = not (tick.scheduled or tick.opened or tick.outbox.total)
         pause = max((tick.next_at - datetime.now(UTC)).total_seconds(), _LOOK_AGAIN if idle else 0.0)
-        if pause > 0 and not until_done:
-            click.echo(f"nothing more is due before {tick.next_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
+        if pause > 0 and (once or not until_done):
+            click.echo(
+                f"nothing more is due before {tick.next_at:%Y-%m-%d %H:%M:%S} UTC; run this again then, "
+                "or let --until-done wait for it",
+                err=True,
+            )
+        if once or (pause > 0 and not until_done):
             return total
         if pause > 1:
-            click.echo(f"waiting for the next wave at {tick.next_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
+            click.echo(f"waiting until {tick.next_at:%Y-%m-%d %H:%M:%S} UTC, when more is due", err=True)
         _sleep(pause, stopping)
 
 
@@ -154,7 +159,7 @@ def _tell(tick: Tick) -> None:
         )
     for made in tick.scheduled:
         why = f": {made.reason}" if made.reason else ""
-        click.echo(f"{made.experiment}: {made.size} mails have their hour{why}", err=True)
+        click.echo(f"{made.experiment}: {made.size} mails have their hour{why}{_when(made)}", err=True)
         if made.skipped:
             click.echo(
                 f"{made.experiment}: no hour was left for {made.skipped} mails; "
@@ -164,6 +169,14 @@ def _tell(tick: Tick) -> None:
     for opened in tick.opened:
         shares = ", ".join(f"{name} {weight:.0%}" for name, weight in opened.weights.items())
         click.echo(f"{opened.experiment}, wave {opened.number + 1}: {opened.size} recipients ({shares})", err=True)
+
+
+def _when(made: Scheduled) -> str:
+    if made.first_at is None or made.last_at is None:
+        return ""
+    if made.first_at == made.last_at:
+        return f"; all go out at {made.first_at:%Y-%m-%d %H:%M} UTC"
+    return f"; the first goes out at {made.first_at:%Y-%m-%d %H:%M} UTC, the last at {made.last_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
