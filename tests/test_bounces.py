@@ -309,6 +309,34 @@ def test_the_examples_of_rfc_3464_are_read_with_their_recipients_and_states() ->
     ]
 
 
+def test_the_report_of_a_foreign_gateway_and_of_a_delay_are_read_as_rfc_3464_means_them() -> None:
+    """Appendices E.3 and E.4: a recipient who is no internet address, and a mail that is still on its way."""
+    envelope, _, rest = RFC3464_E1.partition(b"Reporting-MTA:")
+    end = b"\n--RAA" + rest.partition(b"\n--RAA")[2]
+    gateway = only(
+        envelope
+        + b"""Reporting-MTA: mailbus; SYS30
+
+Final-Recipient: unknown; nair_s
+Status: 5.0.0 (unknown permanent failure)
+Action: failed
+"""
+        + end
+    )
+    assert (gateway.recipient, gateway.status, gateway.kind) == ("", "5.0.0", "soft")  # kills no address
+    delayed = only(
+        envelope
+        + b"""Reporting-MTA: dns; sun2.nsfnet-relay.ac.uk
+
+Final-Recipient: rfc822;thomas@de-montfort.ac.uk
+Status: 4.0.0 (unknown temporary failure)
+Action: delayed
+"""
+        + end
+    )
+    assert (delayed.recipient, delayed.status, delayed.kind) == ("thomas@de-montfort.ac.uk", "4.0.0", "delayed")
+
+
 def test_the_examples_of_rfc_5965_are_complaints_and_with_our_headers_one_of_ours() -> None:
     notice = only(RFC5965_B1)
     assert (notice.kind, notice.feedback_type, notice.message_id) == ("complaint", "abuse", "")

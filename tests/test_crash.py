@@ -33,14 +33,14 @@ def prepare(folder: Path, environment: dict[str, str], n: int, *, uncertain: str
     folder.mkdir()
     rows = "".join(f"person{i}@example.com,Person {i}\n" for i in range(n))
     (folder / "leads.csv").write_text("email,name\n" + rows, encoding="utf-8")
-    run(folder, "init", ".", **environment)
-    run(folder, "new", "subjects", "--kind", "subject", **environment)
+    run(folder, "init", ".", status=0, **environment)
+    run(folder, "new", "subjects", "--kind", "subject", status=0, **environment)
     definition = folder / "experiments" / "subjects.yaml"
     words = definition.read_text(encoding="utf-8")
     assert "\nmessage:\n" in words
     definition.write_text(words.replace("\nmessage:\n", f"\nmessage:\n  uncertain: {uncertain}\n"), encoding="utf-8")
-    run(folder, "audience", "import", "leads.csv", **environment)
-    run(folder, "apply", "subjects", **environment)
+    run(folder, "audience", "import", "leads.csv", status=0, **environment)
+    run(folder, "apply", "subjects", status=0, **environment)
 
 
 def kill_in_mid_send(
