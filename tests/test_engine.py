@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.policy import default as default_policy
@@ -109,6 +109,18 @@ def click(engine: Engine, message: str, at: datetime, kind: EventType = EventTyp
     engine.record(Event(type=kind, at=at, message_id=message), now=at)
 
 
+def click_some(
+    engine: Engine,
+    messages: Iterable[RenderedMessage],
+    rng: np.random.Generator,
+    shares: dict[str, float],
+    at: datetime,
+) -> None:
+    """Click shares of the mails by subject, all at once."""
+    clicked = [message.message_id for message in messages if rng.random() < shares[message.subject]]
+    engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=each) for each in clicked], now=at)
+
+
 def test_the_whole_chain_from_plan_to_report(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(audience={"holdout": 0.1}), people(500))
     tick = engine.tick()
@@ -136,15 +148,7 @@ def test_a_recipient_who_is_given_twice_gets_one_mail_and_later_ones_are_added(e
 
 def clicks_for(engine: Engine, transport: Moody, at: datetime, shares: dict[str, float], first: int = 0) -> None:
     """Click the given share of each subject's mails, from the ``first`` mail on."""
-    rng = np.random.default_rng(11)
-    engine.record_all(
-        [
-            Event(type=EventType.CLICKED, at=at, message_id=message.message_id)
-            for message in transport.messages[first:]
-            if rng.random() < shares[message.subject]
-        ],
-        now=at,
-    )
+    click_some(engine, transport.messages[first:], np.random.default_rng(11), shares, at)
 
 
 def test_young_mails_are_shown_by_a_method_that_any_number_of_looks_leaves_valid(
@@ -389,9 +393,9 @@ def test_thompson_sends_in_waves_and_shifts_towards_what_works(engine: Engine, t
         tick = engine.tick()
         (opened,) = tick.opened
         assert (opened.number, opened.size) == (number, 400)
-        for message in transport.messages[seen:]:
-            if rng.random() < (0.4 if message.subject == "3 ways" else 0.1):
-                click(engine, message.message_id, clock() + timedelta(minutes=5))
+        click_some(
+            engine, transport.messages[seen:], rng, {"Hello": 0.1, "3 ways": 0.4}, clock() + timedelta(minutes=5)
+        )
         seen = len(transport.messages)
         assert engine.tick().outbox.total == 0
         clock.forward(hours=1)
@@ -417,9 +421,9 @@ def test_a_winner_is_noted_once_and_the_rest_of_the_list_gets_it(
     seen = 0
     while engine.store.queued("spring"):
         engine.tick()
-        for message in transport.messages[seen:]:
-            if rng.random() < (0.5 if message.subject == "3 ways" else 0.1):
-                click(engine, message.message_id, clock() + timedelta(minutes=5))
+        click_some(
+            engine, transport.messages[seen:], rng, {"Hello": 0.1, "3 ways": 0.5}, clock() + timedelta(minutes=5)
+        )
         seen = len(transport.messages)
         clock.forward(hours=1)
     epochs = engine.store.epochs("spring")
@@ -435,9 +439,8 @@ def test_a_winner_is_noted_once_and_the_rest_of_the_list_gets_it(
 def test_no_winner_is_named_before_the_window_has_closed(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(), people(600))
     engine.tick()
-    for message in transport.messages:
-        if message.subject == "3 ways":
-            click(engine, message.message_id, NOW + timedelta(minutes=3))
+    rng = np.random.default_rng(5)
+    click_some(engine, transport.messages, rng, {"Hello": 0.0, "3 ways": 1.0}, NOW + timedelta(minutes=3))
     clock.forward(hours=1)
     early = engine.analyze("spring")
     assert (early.decision.state, early.decision.arm) == ("leading", "number")
@@ -787,9 +790,13 @@ def test_a_crash_between_two_ticks_changes_neither_epochs_nor_weights(
                 if step == 0:
                     apply(opened, definition(allocation=waves(seed=3)), people(1_600))
                 opened.tick()
-                for message in sorted(box.messages, key=lambda m: m.recipient):
-                    if rng.random() < (0.3 if message.subject == "3 ways" else 0.2):
-                        click(opened, message.message_id, clock() + timedelta(minutes=9))
+                click_some(
+                    opened,
+                    sorted(box.messages, key=lambda m: m.recipient),
+                    rng,
+                    {"Hello": 0.2, "3 ways": 0.3},
+                    clock() + timedelta(minutes=9),
+                )
                 clock.forward(hours=1)
                 epochs = opened.store.epochs("spring")
         return [(e.size, e.weights) for e in epochs]
