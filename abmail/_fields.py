@@ -49,6 +49,27 @@ _WRITE: Final[Mapping[str, str]] = {
     "keys with values": "write {key: value}, or one key a line",
     "a list": "write [one, two]",
 }
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "spec": "write spec: 1",
+    "name": "write name: spring-webinar",
+    "factors": 'write factors: {subject: {plain: "Join us", number: "3 ways to save time"}}',
+    "control": "write control: {subject: plain}, the variant that the others are compared with",
+    "message": 'write message: {template: mails/webinar.html.j2, from: "Sales <news@example.com>"}',
+    "template": "write template: mails/webinar.html.j2",
+    "from": 'write from: "Sales <news@example.com>"',
+}
+"""How to write the keys that have to be there."""
+_WORD: Final = re.compile(r"[\w-]+")
+_CALLED: Final[Mapping[str, tuple[str, ...]]] = {
+    "variants": ("factors",), "variations": ("factors",), "arms": ("factors",), "subjects": ("factors",),
+    "schedule": ("send_time",), "timing": ("send_time",), "traffic": ("allocation",), "split": ("allocation",),
+    "goal": ("metrics", "primary"), "goals": ("metrics",), "kpi": ("metrics", "primary"), "list": ("audience",),
+    "recipients": ("audience",), "filter": ("segment",), "sender": ("from",), "html": ("template",),
+    "duration": ("after",), "significance": ("alpha",), "confidence": ("alpha",), "weekend": ("sat", "sun"),
+    "weekends": ("sat", "sun"), "weekdays": ("mon", "tue", "wed", "thu", "fri"),
+    "workdays": ("mon", "tue", "wed", "thu", "fri"),
+}  # fmt: skip
+"""What people call things elsewhere -> what they are called here: the names that are known at the place in question."""
 
 
 class UnknownKey(BadValue):
@@ -68,7 +89,9 @@ class WrongType(BadValue):
     """A value of another kind than what is wanted."""
 
     def __init__(self, wanted: str, found: object) -> None:
-        super().__init__(f"expected {wanted}, found {_kind_of(found)}", hint=_WRITE.get(wanted, ""))
+        one = wanted == "a list" and _WORD.fullmatch(str(found))
+        hint = f"write [{found}]" if one else _WRITE.get(wanted, "")
+        super().__init__(f"expected {wanted}, found {_kind_of(found)}", hint=hint)
 
 
 class Refused(ValueError):
@@ -88,8 +111,9 @@ def _kind_of(value: object) -> str:
 
 
 def advice(name: str, known: tuple[str, ...]) -> str:
-    """Name the nearest known name, or the known ones."""
-    near = nearest(name, known)
+    """Name what is meant by another name, the nearest known name, or the known ones."""
+    meant = [one for one in _CALLED.get(name.lower(), ()) if one in known]
+    near = ", ".join(meant) or nearest(name, known)
     return f"did you mean {near!r}?" if near else f"known here: {listed(known)}" if known else ""
 
 
@@ -134,9 +158,9 @@ def choice(literal: object) -> Kind[str]:
     def read(value: object) -> str:
         if isinstance(value, str) and value in names:
             return value
-        near = nearest(value, names) if isinstance(value, str) else ""
+        hint = advice(value, names) if isinstance(value, str) else ""
         message = f"{shown(value)} is not one of {', '.join(names)}"
-        raise BadValue(message, hint=f"did you mean {near!r}?" if near else "")
+        raise BadValue(message, hint="" if hint.startswith("known") else hint)
 
     return Kind(read, {"enum": list(names)})
 
@@ -219,7 +243,7 @@ def _read_field(
 ) -> Iterator[Refusal]:
     if field.key not in raw:
         if field.required:
-            yield (field.key,), MissingKey("the key is missing")
+            yield (field.key,), MissingKey("the key is missing", hint=_EXAMPLES.get(field.key, ""))
         return
     value = raw[field.key]
     if value is None and field.nullable:

@@ -79,7 +79,10 @@ def _read_factors(value: object) -> FrozenDict[Factor, FrozenDict[str, str]]:
 def _into_factors(value: Mapping[object, object], factors: dict[Factor, FrozenDict[str, str]]) -> Iterator[Refusal]:
     for factor, levels in value.items():
         if not _is_factor(factor):
-            yield (str(factor),), UnknownKey.among(str(factor), _FACTORS)
+            found = UnknownKey.among(str(factor), _FACTORS)
+            if isinstance(levels, str) and found.hint.startswith("known"):  # variants without what they vary
+                found = UnknownKey(str(found), hint=f"say first what differs: write subject: {{{factor}: …}}")
+            yield (str(factor),), found
         elif not isinstance(levels, Mapping):
             yield (factor,), WrongType("keys with values", levels)
         else:

@@ -215,7 +215,7 @@ def require_name(text: str) -> str:
     if _NAME.fullmatch(text):
         return text
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64]
-    message = f"{shown(text)} is not a name: lower-case letters, digits and hyphens, at most 64"
+    message = f"{shown(text)} is not a name: lower-case letters a-z, digits and hyphens, at most 64"
     raise BadValue(message, hint=f"write {slug!r}" if slug else "write something like spring-webinar")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from itertools import takewhile
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attributes", "Names", "Template", "Templates", "loaded_names", "names_used", "readable_text"]
 
+_AFTER_NAME: Final = re.compile(r"^expected token 'end of print statement', got (.*)$")
 _MANY: Final = 12  # names that are listed when none is near
 _GUARDS: Final = frozenset({"default", "d", "defined", "undefined"})
 
@@ -338,8 +340,11 @@ def _parsed(environment: GuardedEnvironment, source: str, name: str) -> nodes.Te
 
 
 def _refused(error: TemplateSyntaxError, name: str) -> RenderError:
-    message = f"{name}, line {error.lineno}: {error.message}"
-    return RenderError(message, template=name, line=error.lineno, hint="correct the template")
+    said, hint = error.message or "", "correct the template"
+    if found := _AFTER_NAME.search(said):
+        said = f"{found[1]} is not expected before the end of {{{{ … }}}}"
+        hint = "a name holds no space: write recipient['first name'] for a column with one"
+    return RenderError(f"{name}, line {error.lineno}: {said}", template=name, line=error.lineno, hint=hint)
 
 
 def _too_deep(name: str) -> RenderError:

@@ -53,6 +53,11 @@ _HINTS: Final = (
     ("expected <block end>", "check the indentation: keys of one mapping begin in one column"),
     ("expected ',' or", "separate the values with commas and close the bracket"),
 )
+_PLAIN: Final = (
+    ("mapping values are not allowed", "a second colon makes a key of what stands before it"),
+    ("expected <block end>, but found '<block mapping start>'", "this line begins in another column than those above"),
+)
+"""What a parser says in words of its own, as people say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +238,8 @@ def _from_marked(error: MarkedYAMLError) -> TextProblem:
     mark = began or error.problem_mark or error.context_mark
     context = " ".join(str(error.context or "").split())
     hint = next((hint for sign, hint in _HINTS if sign in what), "")
-    message = f"{what} {context}".strip()
+    plain = next((plain for sign, plain in _PLAIN if sign in what), "")
+    message = plain or f"{what} {context}".strip()
     return TextProblem(kind="syntax", message=message, start=mark.index if mark else 0, hint=hint)
 
 

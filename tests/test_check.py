@@ -315,3 +315,34 @@ def test_checking_a_file_imports_none_of_the_heavy_libraries(project: Path) -> N
     }
     assert not loaded & heavy
     assert "abmail.check" in loaded
+
+
+@pytest.mark.parametrize(
+    ("written", "message", "hint"),
+    [
+        ("variants: {a: One, b: Two}", "variants: unknown key", "did you mean 'factors'?"),
+        ("factors: {A: One, B: Two}", "factors.A: unknown key", "say first what differs: write subject: {A: …}"),
+        ("factors: {colour: {a: One}}", "factors.colour: unknown key", "known here: subject, cta, preheader,"),
+        ("spec: 1", "control: the key is missing", "write control: {subject: plain}, the variant that"),
+        ("message: {sender: a@example.com}", "message.sender: unknown key", "did you mean 'from'?"),
+        ("send_time: {days: [weekend]}", "send_time.days[0]: 'weekend' is not one of mon,", "did you mean 'sat, sun'?"),
+        ("stop: {when: winner}", "stop.when: expected a list, found the text 'winner'", "write [winner]"),
+        ("stop: {when: a winner}", "stop.when: expected a list, found the text 'a winner'", "write [one, two]"),
+        ("stop: {duration: 3d}", "stop.duration: unknown key", "did you mean 'after'?"),
+    ],
+)
+def test_what_is_called_otherwise_elsewhere_is_told_by_its_name_here(written: str, message: str, hint: str) -> None:
+    found = {d.message: d.hint for d in check_text(written, "x.yaml")}
+    ((_, told),) = [pair for pair in found.items() if pair[0].startswith(message)]
+    assert told.startswith(hint)
+
+
+def test_a_name_with_a_space_in_a_template_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "m.html.j2").write_text("<p>{{ recipient.first name }}</p>", encoding="utf-8")
+    text = (
+        "spec: 1\nname: a\nfactors: {subject: {a: One, b: Two}}\ncontrol: {subject: a}\n"
+        "message: {template: m.html.j2, from: a@example.com}\n"
+    )
+    found = next(d for d in check_text(text, "x.yaml", root=tmp_path) if d.code == "AB403")
+    assert found.message.endswith("'name' is not expected before the end of {{ … }}")
+    assert found.hint == "a name holds no space: write recipient['first name'] for a column with one"

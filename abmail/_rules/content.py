@@ -173,6 +173,8 @@ class UnknownVariable(Check):
         for name, line in names.variables.items():
             if name not in known:
                 hint = f"write recipient.{name}" if name in (columns or ()) else advice(name, known)
+                if columns is None and hint.startswith("known"):
+                    hint = f"write recipient.{name} for a column of the list; {hint}"
                 yield self._finding(text, name, line, f"nothing is called {name} in a mail", hint)
         for name, line in names.columns.items():
             if columns is not None and name not in columns:
