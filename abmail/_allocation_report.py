@@ -8,9 +8,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from abmail._analysis import guardrails
 from abmail._evidence import Evidence
 from abmail._known import arm_curves
+from abmail._reasons import in_japanese
 from abmail._spec_allocation import LEARNING
 from abmail.bandit import ArmCurves
 from abmail.report import (
@@ -94,6 +94,7 @@ def allocation_report(evidence: Evidence) -> AllocationReport:
     curves = arm_curves(evidence) if evidence.successes.any() else None
     learns, prior = settings.policy in LEARNING or settings.policy == "epsilon_greedy", evidence.past.prior
     champions = tuple(_champions(evidence)) if settings.standing else ()
+    stopped = tuple(_stopped(evidence))
     return AllocationReport(
         goal=settings.goal,
         policy=settings.policy,
@@ -106,16 +107,12 @@ def allocation_report(evidence: Evidence) -> AllocationReport:
         prior_experiments=prior.experiments,
         alike=None if curves is None else curves.alike,
         delays=() if curves is None else tuple(_delays(evidence, curves)),
-        stopped=tuple(
-            StoppedArmReport(arm=arm.cell, at=arm.at, by="guardrail" if arm.by == "guardrail" else "hand",
-                             reason=arm.reason)
-            for arm in evidence.stopped
-        ),
+        stopped=stopped,
         champions=champions,
         segments_by=settings.shared_by,
         segments=tuple(_segments(evidence)),
-        statements=tuple(_statements(evidence, curves, champions, "en")),
-        statements_ja=tuple(_statements(evidence, curves, champions, "ja")),
+        statements=tuple(_statements(evidence, curves, champions, stopped, "en")),
+        statements_ja=tuple(_statements(evidence, curves, champions, stopped, "ja")),
     )  # fmt: skip
 
 
@@ -156,7 +153,11 @@ def _champions(evidence: Evidence) -> Iterator[ChampionReport]:
 
 
 def _statements(
-    evidence: Evidence, curves: ArmCurves | None, champions: tuple[ChampionReport, ...], language: Literal["en", "ja"]
+    evidence: Evidence,
+    curves: ArmCurves | None,
+    champions: tuple[ChampionReport, ...],
+    stopped: tuple[StoppedArmReport, ...],
+    language: Literal["en", "ja"],
 ) -> Iterator[str]:
     settings = evidence.experiment.allocation
 
@@ -178,21 +179,21 @@ def _statements(
         yield say("factors")
     if curves is not None and curves.alike < _DIFFERS and evidence.successes.sum() >= _FEWEST_ANSWERS:
         yield say("slow")
-    findings = _findings_ja(evidence) if language == "ja" else {}
-    for arm in evidence.stopped:
+    for arm in stopped:
         key = "stopped_limit" if arm.by == "guardrail" else "stopped"
-        yield say(key, arm=arm.cell, at=arm.at, reason=findings.get(arm.cell, arm.reason))
+        yield say(key, arm=arm.arm, at=arm.at, reason=(language == "ja" and arm.reason_ja) or arm.reason)
     if champions:
         last = champions[-1]
         before = {"before": champions[-2].arm} if len(champions) > 1 else {}
         yield say("dethroned" if before else "champion", arm=last.arm, at=last.since, wave=last.wave, **before)
 
 
-def _findings_ja(evidence: Evidence) -> dict[str, str]:
-    """What stands against the variants that broke a limit, in Japanese; what was noted with the stop is English."""
-    stopped = {arm.cell for arm in evidence.stopped if arm.by == "guardrail"}
-    found = guardrails(evidence) if stopped else ()
-    return {one.arm: one.sentence_ja for one in reversed(found) if one.verdict == "broken" and one.arm in stopped}
+def _stopped(evidence: Evidence) -> Iterator[StoppedArmReport]:
+    for arm in evidence.stopped:
+        yield StoppedArmReport(
+            arm=arm.cell, at=arm.at, by="guardrail" if arm.by == "guardrail" else "hand", reason=arm.reason,
+            reason_ja=in_japanese(arm.reason),
+        )  # fmt: skip
 
 
 _UNITS: Final = ((86_400, "day", "日"), (3_600, "hour", "時間"), (60, "minute", "分"))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from abmail._by_company import clusters_of, clusters_within, thinning
 from abmail._evidence import Evidence, curve_of, policy_counts
 from abmail._known import factorial_of
+from abmail._reasons import GUARDED, in_japanese, reason
 from abmail.bandit import Thompson, faded
 from abmail.render import readable_text
 from abmail.report import (
@@ -279,10 +280,10 @@ def _decision(evidence: Evidence, shown: Comparison, *, young: bool) -> Decision
     if not young or shown.decision.state not in _SETTLED:
         return _without_stopped(evidence, shown)
     hours = evidence.window / 3600
-    reason = f"{evidence.mature_share:.0%} of the mails have had their {hours:g} hours; the verdict waits for them"
+    why = reason("young", share=f"{evidence.mature_share:.0%}", hours=f"{hours:g}")
     leader = max(shown.arms, key=lambda arm: arm.p_best).name
     return _without_stopped(
-        evidence, replace(shown, decision=Decision(state="leading", arm=shown.decision.arm or leader, reason=reason))
+        evidence, replace(shown, decision=Decision(state="leading", arm=shown.decision.arm or leader, reason=why))
     )
 
 
@@ -292,7 +293,7 @@ def _without_stopped(evidence: Evidence, shown: Comparison) -> Decision:
     if shown.decision.arm is None or shown.decision.arm in names:
         return shown.decision
     leader = max((arm for arm in shown.arms if arm.name in names), key=lambda arm: arm.p_best).name
-    return Decision(state="leading", arm=leader, reason=f"{shown.decision.arm} did better, but was stopped")
+    return Decision(state="leading", arm=leader, reason=reason("better_but_stopped", arm=shown.decision.arm))
 
 
 # -- the report -----------------------------------------------------------------------------------------------------
@@ -375,10 +376,17 @@ def decision_report(decision: Decision, verdict: Mapping[str, Any] | None = None
     """The decision for the page; what somebody noted with a verdict stays in the words that were given."""
     japanese = (verdict or {}).get("reason_ja", "")
     ours = verdict is None or japanese != decision.reason
-    reason = decision.reason[:1].upper() + decision.reason[1:] if ours else decision.reason
-    return DecisionReport(
-        state=decision.state, arm=decision.arm, reason=reason, reason_ja=japanese or _REASONS_JA[decision.state]
-    )
+    english = decision.reason[:1].upper() + decision.reason[1:] if ours else decision.reason
+    japanese = japanese or in_japanese(decision.reason) or _REASONS_JA[decision.state]
+    return DecisionReport(state=decision.state, arm=decision.arm, reason=english, reason_ja=japanese)
+
+
+def _verdict_ja(evidence: Evidence) -> dict[str, str]:
+    """The reason of the verdict, English -> Japanese: waves that came after it name it."""
+    verdict = evidence.stored.verdict
+    if verdict is None or verdict.get("reason_ja") == verdict["reason"]:  # somebody's own words
+        return {}
+    return {verdict["reason"]: verdict.get("reason_ja") or _REASONS_JA[verdict["state"]]}
 
 
 def _state(evidence: Evidence, found: Findings) -> Literal["draft", "running", "finished", "stopped"]:
@@ -389,12 +397,14 @@ def _state(evidence: Evidence, found: Findings) -> Literal["draft", "running", "
 
 def _epochs(evidence: Evidence) -> Iterator[EpochReport]:
     names = [cell.name for cell in evidence.experiment.cells]
+    known = _verdict_ja(evidence)
     for index, epoch in enumerate(evidence.epochs):
         yield EpochReport(
             n=int(evidence.sent[index].sum()),
             number=epoch.number + 1,
             opened_at=epoch.opened_at,
             reason=epoch.reason,
+            reason_ja=in_japanese(epoch.reason, known),
             weights=dict(zip(names, map(float, evidence.weights[index, : len(epoch.weights)]), strict=False)),
         )
 
@@ -431,13 +441,6 @@ def _arms(evidence: Evidence, comparison: Comparison) -> Iterator[ArmReport]:
         )
 
 
-_GUARDED: Final = {
-    "unsubscribed": ("unsubscribes", "配信停止率"),
-    "complained": ("complaints", "苦情率"),
-    "bounced": ("bounces", "バウンス率"),
-}
-
-
 def guardrails(evidence: Evidence) -> tuple[GuardrailReport, ...]:
     """Every arm on every guarded metric, against its limit and against the control; true at any number of looks."""
     return tuple(_guardrails(evidence))
@@ -455,7 +458,7 @@ def _guardrails(evidence: Evidence) -> Iterator[GuardrailReport]:
         found = check_guardrails(
             {metric: said}, {metric: limit}, experiment.control_cell.index, experiment.analysis.alpha, names=names
         )
-        english, japanese = _GUARDED[metric]
+        english, japanese = GUARDED[metric]
         totals = zip(counts.n.sum(axis=0).tolist(), counts.successes.sum(axis=0).tolist(), strict=True)
         for arm, (n, k) in zip(found, totals, strict=True):
             one = replace(arm, n=n, k=k, rate=k / n if n else None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from abmail._boundary import check_alpha
 from abmail._conditional import excess_evidence, log_odds_ratio, stratified_difference
 from abmail._multiple import holm
 from abmail._sequential import Pair
+from abmail._why import Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
+    "BROKEN",
     "GuardrailResult",
     "Versus",
     "check_guardrails",
@@ -296,6 +298,8 @@ _TEXTS: dict[str, dict[str, str]] = {
         "empty": "「{arm}」はまだ配信されていないため、{metric}は判断できません。",
     },
 }
+BROKEN: Final = tuple(Why(_TEXTS["en"][saying], _TEXTS["ja"][saying]) for saying in ("broken", "broken_before"))
+"""What is said of an arm that broke a limit."""
 
 
 def check_guardrails(

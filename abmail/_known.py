@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from abmail import _planning as planning
 from abmail._by_company import thinning
 from abmail._evidence import Evidence, curve_of, policy_counts, stacked
+from abmail._reasons import reason
 from abmail.bandit import (
     ArmCurves,
     BySegment,
@@ -203,19 +204,17 @@ def policy_of(evidence: Evidence) -> tuple[Policy, str]:
     experiment, settings = evidence.experiment, evidence.experiment.allocation
     match settings.policy:
         case "uniform":
-            return Uniform(), "even split"
+            return Uniform(), reason("even")
         case "fixed":
             shares = settings.weights or {}
-            return Fixed(shares=tuple(shares[cell.name] for cell in experiment.cells)), "fixed shares"
+            return Fixed(shares=tuple(shares[cell.name] for cell in experiment.cells)), reason("fixed")
         case "test_then_send":
             wait = settings.every.total_seconds()
             policy = TestThenSend(share=settings.first_wave, wait=wait, planned=sum(evidence.waves) or None)
-            return policy, "an even test, and the best of it for everybody else"
+            return policy, reason("test_then_send")
         case "epsilon_greedy":
             epsilon = min(1.0, experiment.min_weight * len(experiment.cells))
-            return EpsilonGreedy(
-                epsilon=epsilon, prior=prior_of(evidence)
-            ), "the best so far, and a fixed share for all"
+            return EpsilonGreedy(epsilon=epsilon, prior=prior_of(evidence)), reason("epsilon_greedy")
     rule, words = _rule(evidence)
     return _structured(experiment, rule), words
 
@@ -225,14 +224,13 @@ def _rule(evidence: Evidence) -> tuple[ChanceToBeBest, str]:
     experiment, settings = evidence.experiment, evidence.experiment.allocation
     floor, prior = experiment.min_weight, prior_of(evidence)
     if settings.policy == "top_two":
-        return TopTwo(min_weight=floor, prior=prior), "half to the leader, half to its rivals"
+        return TopTwo(min_weight=floor, prior=prior), reason("top_two")
     if settings.policy == "exploration":
-        return ExplorationSampling(min_weight=floor, prior=prior), "most to those that may still be the best"
+        return ExplorationSampling(min_weight=floor, prior=prior), reason("exploration")
     if settings.goal == "earn":
         planned = None if settings.standing else sum(evidence.waves) or None
-        words = "Thompson sampling that leans on the leader as the list runs out"
-        return Sharpened(planned=planned, min_weight=floor, prior=prior), words
-    return Thompson(min_weight=floor, prior=prior), "Thompson sampling over what is known so far"
+        return Sharpened(planned=planned, min_weight=floor, prior=prior), reason("earn")
+    return Thompson(min_weight=floor, prior=prior), reason("thompson")
 
 
 def _structured(experiment: Experiment, rule: ChanceToBeBest) -> Policy:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from abmail._company import home_of
 from abmail._hash import HASH_BITS, hash52_array
+from abmail._reasons import in_japanese, reason
 from abmail.assign import HOLDOUT, assign_array, salt_of, unit_of
 from abmail.audience import in_segment
 from abmail.bandit import ChanceToBeBest, Contextual, Thompson
@@ -436,8 +437,8 @@ def too_few(experiment: Experiment, n: int, language: Language = "en") -> str:
 def verdict_on_size(experiment: Experiment, n: int) -> dict[str, Any] | None:
     """What the definition wants done with a list that could never name a winner; None to go on."""
     english = too_few(experiment, n)
-    reason = (english, f"配信先{n:,}件では、勝者を判定するのに必要な成果の数に届きません。")
-    return _verdict(experiment, "too_early", None, reason, experiment.stop.too_small) if english else None
+    why = (english, f"配信先{n:,}件では、勝者を判定するのに必要な成果の数に届きません。")
+    return _verdict(experiment, "too_early", None, why, experiment.stop.too_small) if english else None
 
 
 def verdict_on(
@@ -455,8 +456,9 @@ def verdict_on(
     """
     rule = experiment.stop
     if decision is not None and decision.state == "winner" and (why := (stopped or {}).get(decision.arm or "")):
-        reason = (f"{decision.arm} won, but was stopped: {why}", f"{decision.arm}が勝ちましたが、停止済みでした：{why}")
-        return _verdict(experiment, "stopped", None, reason, rule.inconclusive)
+        return _verdict(
+            experiment, "stopped", None, _told("won_but_stopped", arm=decision.arm, reason=why), rule.inconclusive
+        )
     if decision is not None and decision.state == "winner" and "winner" in rule.when:
         return _verdict(experiment, "winner", decision.arm, (decision.reason, ""), rule.then)
     if decision is not None and decision.state == "no_difference" and "futile" in rule.when:
@@ -464,19 +466,23 @@ def verdict_on(
     if futility is not None and futility.stop and "futile" in rule.when:
         return _verdict(experiment, "stopped", None, (futility.sentence, futility.sentence_in("ja")), rule.inconclusive)
     if age >= rule.after:
-        reason = ("the time that the definition allows is over", "定義で定めた期間が終わりました。")
-        return _verdict(experiment, "stopped", None, reason, rule.inconclusive)
+        return _verdict(experiment, "stopped", None, _told("time_over"), rule.inconclusive)
     return None
 
 
+def _told(name: str, **values: object) -> tuple[str, str]:
+    english = reason(name, **values)
+    return english, in_japanese(english)
+
+
 def _verdict(
-    experiment: Experiment, state: str, arm: str | None, reason: tuple[str, str], then: str
+    experiment: Experiment, state: str, arm: str | None, why: tuple[str, str], then: str
 ) -> dict[str, Any] | None:
     """A verdict with why, in English and, where the state does not say it all, in Japanese."""
     if then == "keep_going":
         return None
     arm = experiment.control_cell.name if then == "send_control" else arm
-    english, japanese = reason
+    english, japanese = why
     return {"state": state, "arm": arm, "reason": english, "reason_ja": japanese, "then": then}
 
 
@@ -486,9 +492,9 @@ def warnings(plan: Plan, language: Language = "en") -> Iterator[str]:
     if not mails:
         english = "nobody would get a mail: check the segment and the imported list"
         yield "配信先が一人もいません。segmentと取り込んだリストを確かめてください" if japanese else english
-    if mails and (reason := too_few(plan.experiment, mails, language)):
+    if mails and (why := too_few(plan.experiment, mails, language)):
         then = plan.experiment.stop.too_small
-        yield f"{reason}（stop.too_small：{then}）" if japanese else f"{reason}; stop.too_small says {then}"
+        yield f"{why}（stop.too_small：{then}）" if japanese else f"{why}; stop.too_small says {then}"
     settings = plan.experiment.allocation
     if mails and settings.learns and not settings.standing and len(plan.waves) == 1:
         english = f"{mails} mails are too few to learn in waves: all go out at once, split evenly"

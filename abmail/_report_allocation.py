@@ -25,13 +25,15 @@ class StoppedArmReport(Part):
         arm: The variant.
         at: When it was stopped, aware UTC datetime.
         by: ``hand`` or ``guardrail``.
-        reason: Why, in words.
+        reason: Why, in English, or as somebody noted it.
+        reason_ja: The same in Japanese; empty where somebody noted it.
     """
 
     arm: str
     at: datetime
     by: Literal["hand", "guardrail"]
     reason: str
+    reason_ja: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

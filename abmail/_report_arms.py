@@ -34,7 +34,8 @@ class EpochReport(Part):
         n: Sends in the wave.
         number: Its number, counted from 1.
         opened_at: When its weights were fixed, aware UTC datetime.
-        reason: Why it was opened, in words; may be empty.
+        reason: Why it was opened, in English; may be empty.
+        reason_ja: The same in Japanese; empty where there is none.
         weights: Variant's name -> share of the wave, fraction in [0, 1].
     """
 
@@ -42,6 +43,7 @@ class EpochReport(Part):
     number: int
     opened_at: datetime
     reason: str = ""
+    reason_ja: str = ""
     weights: Mapping[str, float]
 
     def _check(self) -> None:

@@ -365,7 +365,10 @@ def waves(report: Report, words: Words) -> Section:
     rows = [
         (
             Cell(text=str(epoch.number)),
-            Cell(text=moment(epoch.opened_at).removesuffix(" UTC"), detail=epoch.reason),
+            Cell(
+                text=moment(epoch.opened_at).removesuffix(" UTC"),
+                detail=localized(words, epoch.reason, epoch.reason_ja),
+            ),
             Cell(text=words.count(epoch.n)),
             *(Cell(text=words.share_of(epoch.weights[name])) if name in epoch.weights else Cell() for name in arms),
         )

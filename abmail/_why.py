@@ -1,17 +1,28 @@
-"""Why a method was chosen, in words."""
+"""Reasons in English and Japanese, and why a method was chosen."""
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 __all__ = ["LAST_LOOK", "NO_END", "ONE_LOOK", "ONE_WELCH", "PLANNED", "Why", "asked_for"]
 
 
 class Why(NamedTuple):
-    """A reason in English and in Japanese, without a full stop."""
+    """A reason in English and in Japanese; ``{name}`` in both stands for a value."""
 
     en: str
     ja: str
+
+    def values(self, text: str) -> dict[str, str] | None:
+        """The values in a text that this reason gave in English; None where it is another text.
+
+        >>> Why("{n} mails wait", "{n}通が待っています").values("7 mails wait")
+        {'n': '7'}
+        """
+        found = _pattern(self.en).fullmatch(text)
+        return found.groupdict() if found else None
 
 
 PLANNED: Final = Why(
@@ -34,6 +45,18 @@ NO_END: Final = Why(
     "several epochs and no planned end: a time-uniform boundary allows any number of looks",
     "ウェーブが複数あり終わりが決まっていないため、何度確認しても有効な境界を使います",
 )
+
+
+@lru_cache(maxsize=256)
+def _pattern(template: str) -> re.Pattern[str]:
+    """What a template writes, with its values as groups; one that stands twice is the same twice."""
+    parts = re.split(r"\{(\w+)\}", template)
+    names, written = set[str](), re.escape(parts[0])
+    for name, behind in zip(parts[1::2], parts[2::2], strict=True):
+        written += f"(?P={name})" if name in names else f"(?P<{name}>.+?)"
+        written += re.escape(behind)
+        names.add(name)
+    return re.compile(written, re.DOTALL)
 
 
 def asked_for(method: str) -> Why:

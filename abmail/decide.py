@@ -14,6 +14,7 @@ from abmail import _planning as planning
 from abmail._analysis import futility_of, guardrails, mature_comparison
 from abmail._evidence import Evidence, curve_of, policy_counts
 from abmail._known import policy_of, shares_of
+from abmail._reasons import reason
 from abmail.bandit import Fixed, Policy, TestThenSend
 from abmail.spec import Experiment
 from abmail.store import Epoch, State, StoredExperiment
@@ -115,7 +116,7 @@ def next_epoch(evidence: Evidence, *, reachable: int, whole: bool = False) -> Ep
     """
     stored, experiment = evidence.stored, evidence.experiment
     number = len(evidence.epochs)
-    policy, reason = _policy(evidence)
+    policy, why = _policy(evidence)
     shares = shares_of(evidence, policy)
     return Epoch(
         number=number,
@@ -127,7 +128,7 @@ def next_epoch(evidence: Evidence, *, reachable: int, whole: bool = False) -> Ep
         segments=shares.segments,
         policy=policy.to_dict(),
         seed=experiment.allocation.seed + number,
-        reason=reason if number else f"first wave: {reason}",
+        reason=why if number else reason("first_wave", reason=why),
     )
 
 
@@ -149,5 +150,5 @@ def _policy(evidence: Evidence) -> tuple[Policy, str]:
         experiment = evidence.experiment
         arm = verdict["arm"] if verdict["then"] == "send_winner" else experiment.control_cell.name
         one = [float(cell.name == arm) for cell in experiment.cells]
-        return Fixed(shares=tuple(one)), f"everybody else gets {arm}: {verdict['reason']}"
+        return Fixed(shares=tuple(one)), reason("everybody_else", arm=arm, reason=verdict["reason"])
     return policy_of(evidence)

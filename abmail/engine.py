@@ -30,6 +30,7 @@ from abmail._plan_report import PlanReport
 from abmail._planner import Planner
 from abmail._planning import Change, Plan
 from abmail._power_report import PowerReport, ReadOff
+from abmail._reasons import in_japanese, reason
 from abmail._rejudge_report import Rejudgement, rejudgement
 from abmail._reviewer import Reviewer
 from abmail._second_look import SecondLook, second_opinion
@@ -733,7 +734,7 @@ class Engine(PeopleSide):
         gone = {one.cell for one in self.store.stopped_arms(name)} | {cell.name}
         if all(one.name in gone for one in experiment.cells):
             raise ValueError(f"{arm} is the last cell of {name} that gets mail: stop the whole experiment")
-        note = StoppedArm(cell=cell.name, at=now or self._clock(), reason=why or "stopped by hand", by="hand")
+        note = StoppedArm(cell=cell.name, at=now or self._clock(), reason=why or reason("by_hand"), by="hand")
         return self.store.stop_arm(name, note)
 
     def stop(self, name: str, *, ship: str | None = None, why: str = "", now: datetime | None = None) -> int:
@@ -751,16 +752,13 @@ class Engine(PeopleSide):
         """
         now = now or self._clock()
         stored = self.store.experiment(name)
-        reason = (
-            {"reason": why, "reason_ja": why}
-            if why
-            else {"reason": "stopped by hand", "reason_ja": "手動で停止しました。"}
-        )
+        said = why or reason("by_hand")
+        words = {"reason": said, "reason_ja": why or in_japanese(said)}
         if ship is not None:
             arm = self._definitions.of(stored).cell(ship).name
-            verdict = {"state": "stopped", "arm": arm, **reason, "then": "send_winner"}
+            verdict = {"state": "stopped", "arm": arm, **words, "then": "send_winner"}
             self.store.end_experiment(name, state="running", verdict=verdict, now=now)
             return 0
-        verdict = dict(stored.verdict or {"state": "stopped", "arm": None, **reason, "then": "stop"})
+        verdict = dict(stored.verdict or {"state": "stopped", "arm": None, **words, "then": "stop"})
         self.store.end_experiment(name, state="stopped", verdict=verdict, now=now)
         return self.store.cancel_queued(name)

@@ -277,7 +277,24 @@ def test_an_arm_stopped_by_hand_gets_nothing_from_the_next_epoch_on_and_leaves_a
     assert field.engine.status()[0].stopped == {"joke": "not our tone"}
     shown = field.engine.analyze("spring").allocation
     assert shown is not None
-    assert [(s.arm, s.by, s.reason) for s in shown.stopped] == [("joke", "hand", "not our tone")]
+    assert [(s.arm, s.by, s.reason, s.reason_ja) for s in shown.stopped] == [("joke", "hand", "not our tone", "")]
+
+
+def test_why_waves_and_stops_were_made_is_said_in_the_language_of_the_page(field: Field) -> None:
+    field.apply(three(), people(600))
+    field.hour({})
+    field.engine.stop_arm("spring", "joke")
+    field.hour({})
+    report = field.engine.analyze("spring")
+    assert [(one.reason, one.reason_ja) for one in report.epochs] == [
+        ("first wave: Thompson sampling over what is known so far", "最初の配信：これまでの結果に基づくトンプソン抽出"),
+        ("Thompson sampling over what is known so far", "これまでの結果に基づくトンプソン抽出"),
+    ]
+    english, japanese = report.to_html(), report.to_html(language="ja")
+    for told, language in (("Thompson sampling over", "en"), ("stopped by hand", "en"), ("トンプソン抽出", "ja")):
+        assert (told in english, told in japanese) == (language == "en", language == "ja")
+    assert "理由：手動で停止しました。" in japanese
+    assert "理由：手動で停止しました。" in report.to_markdown(language="ja")
 
 
 def test_the_control_and_the_last_arm_are_not_stopped_alone(field: Field) -> None:

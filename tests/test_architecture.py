@@ -103,7 +103,7 @@ PRIVATE: dict[str, str] = {
     "_delivery": "engine", "_fetch": "project", "_webhook_settings": "project", "_planner": "engine",
     "_reviewer": "engine",
     "_plan_report": "engine", "_plan_view": "engine", "_plan_words": "engine", "_plan_power": "engine",
-    "_survey": "decide", "_forecast": "decide", "_plan_changes": "decide",
+    "_survey": "decide", "_reasons": "decide", "_forecast": "decide", "_plan_changes": "decide",
 }  # fmt: skip
 """Private siblings, and the module whose room they belong to."""
 
