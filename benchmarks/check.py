@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PAIRS = 5
+PAIRS = 9
 FILES = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
 SOURCE = Path(__file__).parent.parent
 BARE = [sys.executable, "-c", "import click, yaml"]

@@ -303,7 +303,7 @@ def test_a_variant_that_drives_people_away_is_stopped_and_not_the_best() -> None
 def test_limits_that_are_kept_stop_hardly_anything() -> None:
     rates, limit = ({"plain": rate, "number": rate} for rate in (0.05, 0.005))
     truth = {"rates": rates, "guardrails": {"unsubscribed": limit}}
-    found = simulate(definition(**GUARDED), truth=truth, n=5_000, replications=200, rng=2)
+    found = simulate(definition(**GUARDED), truth=truth, n=5_000, replications=100, rng=2)
     assert found.caught.n == 0
     assert math.isnan(found.caught.value)
     assert found.wronged.value <= 0.05  # the level holds at any number of looks; the limit is the true rate here
