@@ -30,7 +30,7 @@ from abmail._verdict_facts import Agent, RequestFacts, facts_of, own_reasons
 from abmail._verdict_reasons import RULES_VERSION, Reason, given_reasons, names_of, verdict_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "HONEYPOT_LINK",
@@ -40,7 +40,6 @@ __all__ = [
     "Agent",
     "Crowd",
     "Event",
-    "EventProblem",
     "EventType",
     "Judgement",
     "MessageSigner",
@@ -57,12 +56,10 @@ __all__ = [
     "judge",
     "judge_facts",
     "parts_of",
-    "read_jsonl",
     "unverified",
 ]
 
 _MOST_VALUE: Final = 1e12
-_FUTURE = timedelta(days=1)
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -171,63 +168,6 @@ class Event:
                 raise ValueError(f"the field {name!r} is missing")
         read = {name: _READERS[name](name, value) for name, value in fields.items()}
         return cls(**read)  # type: ignore[arg-type]  # each reader returns its field's type
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventProblem:
-    """A line that holds no event.
-
-    Attributes:
-        line: 1-based line of the file.
-        message: What is wrong with it.
-        text: The whole line (undecodable bytes as hexadecimal escapes), so that nothing is lost. Not for logs.
-    """
-
-    line: int
-    message: str
-    text: str
-
-
-def read_jsonl(lines: Iterable[bytes | str], *, now: datetime) -> Iterator[Event | EventProblem]:
-    """Read events from JSON lines; a bad line becomes a problem and the rest goes on.
-
-    Args:
-        lines: One JSON object a line, UTF-8 with or without a byte order mark; blank lines are skipped.
-        now: Aware UTC datetime; an event more than a day after it is refused: that is a wrong date. One that is less
-            ahead comes from a clock that is, and the store takes the moment at which it saw it.
-
-    Yields:
-        One event or problem for each line that is not blank, in order.
-    """
-    for number, raw in enumerate(lines, start=1):
-        text = raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
-        text = text.removeprefix("\ufeff").strip() if number == 1 else text.strip()
-        if not text:
-            continue
-        try:
-            yield _event_of_line(raw, now)
-        except (ValueError, RecursionError) as error:
-            message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            yield EventProblem(line=number, message=message, text=text)
-
-
-def _event_of_line(raw: bytes | str, now: datetime) -> Event:
-    try:
-        found = json.loads(raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw.removeprefix("\ufeff"))
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"not UTF-8: byte {error.start + 1} of the line is 0x{error.object[error.start]:02x}"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except ValueError:
-        raise ValueError("a number has too many digits") from None
-    if not isinstance(found, dict):
-        raise _wrong_kind("a line", "a JSON object", found)
-    event = Event.from_dict(found)
-    if event.at > now + _FUTURE:
-        raise ValueError(f"'at' is {event.at.isoformat()}, more than a day in the future; check the sender's clock")
-    return event
 
 
 def _read_text(name: str, value: object) -> str:

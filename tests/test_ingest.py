@@ -294,6 +294,28 @@ def test_an_event_that_says_too_much_or_too_little_is_refused_with_its_reason(tm
     assert [each.line for each in found] == list(range(2, len(bad) + 2))
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "not JSON: "),
+        ("[1]", "a line must be a JSON object, not a list"),
+        ("null", "a line must be a JSON object, not null"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"n": ' + "9" * 5_000 + "}", "a number has too many digits"),
+        ('{"type": "opened", "at": "2027-03-02T10:00:00Z", "message_id": "a"}', "more than a day in the future"),
+    ],
+    ids=["broken", "list", "null", "deep", "digits", "future"],
+)
+def test_a_line_that_holds_no_event_is_refused_and_the_good_rest_goes_through(
+    tmp_path: Path, line: str, says: str
+) -> None:
+    good = '{"type": "opened", "at": "2026-03-02T10:00:00Z", "message_id": "a"}'
+    first, refused, last = drafts(written(tmp_path / "x.jsonl", f"\ufeff{good}\r\n{line}\n\n{good}\n"))
+    assert isinstance(refused, Refused)
+    assert (refused.line, says in refused.message) == (2, True)
+    assert first == last == Event.from_dict(json.loads(good))
+
+
 # --- files as they come -----------------------------------------------------------------------------------------------
 
 TABLE = "日時,イベント,メールアドレス,実験\n2026/03/02 19:30,opened,p1@example.com,spring\n"
