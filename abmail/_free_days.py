@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
 import re
+import stat
 from datetime import date
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -72,11 +74,17 @@ def days_of_file(folder: Path, name: str) -> tuple[date | CountryDay, ...]:
         name: Path of the file inside it.
 
     Raises:
-        BadValue: It cannot be read, lists nothing, or has lines that are no dates; these are named.
+        BadValue: It lies elsewhere by a link, cannot be read, lists nothing, or has lines that are no dates.
     """
-    file = folder / name
+    root = Path(os.path.realpath(folder))
+    file = Path(os.path.realpath(root / name))
+    if not file.is_relative_to(root):
+        raise BadValue(f"the file {shown(name)} lies outside the project folder", hint="put the days themselves there")
     try:
-        if file.stat().st_size > _MOST_BYTES:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device might never end
+            raise BadValue(f"{shown(name)} is not a file", hint="name a file with one date a line")
+        if status.st_size > _MOST_BYTES:
             raise BadValue(f"the file {shown(name)} has more than {_MOST_BYTES:,} bytes", hint="list the days alone")
         by_country, problems = read_holidays(file)
     except OSError as error:

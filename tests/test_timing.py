@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -436,6 +437,21 @@ def test_a_file_of_days_that_cannot_be_used_is_told_at_its_name(tmp_path: Path, 
     assert experiment is None
     assert told in problem.message
     assert (problem.line, problem.column) == (len(text.splitlines()), 28)
+
+
+def test_a_file_of_days_is_a_file_inside_the_project(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    (folder / "folder.csv").mkdir(parents=True)
+    os.mkfifo(folder / "pipe.csv")
+    (tmp_path / "secret.csv").write_text("a password", encoding="utf-8")
+    (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
+    text = written() + "\nsend_time: {holidays: [folder.csv, pipe.csv, link.csv]}\n"
+    experiment, problems = decode(text, str(folder / "spring.yaml"))
+    assert experiment is None
+    assert [each.message.partition(": ")[2] for each in problems] == [
+        "'folder.csv' is not a file", "'pipe.csv' is not a file",
+        "the file 'link.csv' lies outside the project folder",
+    ]  # fmt: skip
 
 
 def test_plain_data_cannot_name_a_file_of_days() -> None:
