@@ -1,11 +1,11 @@
-"""The network that an address belongs to."""
+"""Addresses, and the network that one belongs to."""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import Final
 
-__all__ = ["neighbourhood_of"]
+__all__ = ["address_of", "neighbourhood_of"]
 
 _SAYS_NOTHING: Final = tuple(
     ipaddress.ip_network(each)
@@ -25,6 +25,15 @@ _SILENT: Final = frozenset(
 """The first two bytes of those of IPv4; none of these networks is smaller."""
 
 
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address, of IPv4 where it is one in the clothes of IPv6; None for what is none."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
+
+
 def neighbourhood_of(address: str) -> bytes | None:
     """The network of an address: its first 24 bits, or 48 of IPv6; None for what is no address of a reader.
 
@@ -39,12 +48,7 @@ def neighbourhood_of(address: str) -> bytes | None:
         pass
     else:
         return None if (first, second) in _SILENT else bytes((first, second, third))
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    if any(found in network for network in _SAYS_NOTHING):
+    found = address_of(address)
+    if found is None or any(found in network for network in _SAYS_NOTHING):
         return None
     return found.packed[: 3 if found.version == 4 else 6]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import PlainTextResponse
 
+from abmail._networks import address_of
 from abmail._web_pages import PRIVATE
 from abmail._web_writer import CAPACITY
 from abmail.errors import ConfigError
@@ -118,13 +119,8 @@ class Proxies:
     def _look_up(self, address: str) -> bool:
         if not address:
             return self._socket
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        return any(found in network for network in self._networks)
+        found = address_of(address)
+        return found is not None and any(found in network for network in self._networks)
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
