@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from abmail._files import marked_root
+from abmail._files import template_folders
 from abmail.check import Around
 from abmail.errors import AudienceError, ConfigError
 
@@ -218,10 +218,10 @@ class Commit:
     def sources(self, name: str) -> dict[str, bytes]:
         """What the mails of a name are made of there; without the files that are not kept in the repository."""
         experiment, path = self._files[name]
-        message, folder = experiment.message, Path(path).parent
-        marked = marked_root(folder)
-        roots = (Path.cwd(), folder.absolute()) if marked is None else (marked,)
-        root = next((each for each in roots if self._content(each / message.template) is not None), None)
+        message = experiment.message
+        root = next(
+            (each for each in template_folders(Path(path)) if self._content(each / message.template) is not None), None
+        )
         if root is None:
             return {}
         found: dict[str, bytes] = {}

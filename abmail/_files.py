@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["as_named", "is_file", "marked_root"]
+__all__ = ["as_named", "is_file", "marked_root", "template_folders"]
 
 _SETTINGS: Final = "abmail.toml"
 
@@ -28,3 +28,9 @@ def marked_root(start: Path) -> Path | None:
     """The nearest folder at or above ``start`` that holds ``abmail.toml``; None where none does."""
     absolute = start.absolute()
     return next((folder for folder in (absolute, *absolute.parents) if is_file(folder / _SETTINGS)), None)
+
+
+def template_folders(definition: Path) -> tuple[Path, ...]:
+    """Where a definition's templates may lie: in its project; without one, here or beside the definition."""
+    marked = marked_root(definition)
+    return (marked,) if marked is not None else tuple(dict.fromkeys((Path.cwd(), definition.absolute().parent)))

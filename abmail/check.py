@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from abmail._files import marked_root
+from abmail._files import marked_root, template_folders
 from abmail._rules.base import ALONE, Around, Case, Check, Finding, Moves, Page
 from abmail._rules.catalogue import RULES, find_rule, require_prefix
 from abmail._rules.drift import RemovedFile
@@ -294,6 +294,4 @@ def _template_folders(experiment: Experiment, root: Path | None) -> tuple[Path, 
         return (root,)
     if experiment.path is None:
         return ()
-    file = Path(experiment.path)
-    marked = marked_root(file)
-    return (marked,) if marked is not None else tuple(dict.fromkeys((Path.cwd(), file.absolute().parent)))
+    return template_folders(Path(experiment.path))

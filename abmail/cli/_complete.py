@@ -9,6 +9,7 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from abmail._files import marked_root
 from abmail.cli import _shared as shared
 
 __all__ = ["COMMANDS", "complete_experiments"]
@@ -32,7 +33,7 @@ class _Experiment(click.ParamType[str]):
 
 def _names() -> Iterator[str]:
     here = Path.cwd()
-    root = next((folder for folder in (here, *here.parents) if (folder / "abmail.toml").is_file()), here)
+    root = marked_root(here) or here
     yield from sorted(path.stem for path in (root / "experiments").glob("*.y*ml") if path.suffix in _SUFFIXES)
 
 
