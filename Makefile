@@ -40,7 +40,7 @@ peers:           ## speed and agreement beside other packages, in .venv-peers
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements-peers.txt --editable .
 	.venv-peers/bin/python -m benchmarks.peers
-	.venv-peers/bin/python -m benchmarks.compare
+	OPENBLAS_NUM_THREADS=1 .venv-peers/bin/python -m benchmarks.compare
 	.venv-peers/bin/python -m benchmarks.assign
 	.venv-peers/bin/python -m benchmarks.regret --replications 20
 

@@ -286,10 +286,10 @@ def mixture_p_value(
 def _clock(looks: int | Sequence[float] | None) -> tuple[float, ...] | None:
     if looks is None:
         return None
-    if isinstance(looks, int | np.integer):
+    if isinstance(looks, (int, np.integer)):
         if looks < 1:
             raise ValueError(f"looks is {looks}, must be at least 1")
-        return tuple((np.arange(1, looks + 1) / looks).tolist())
+        return tuple(look / int(looks) for look in range(1, int(looks) + 1))
     clock = tuple(float(fraction) for fraction in looks)
     steps = np.diff(np.array((0.0, *clock)))
     if not clock or not (steps > 0).all() or abs(clock[-1] - 1) > 1e-9:

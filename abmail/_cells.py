@@ -63,15 +63,6 @@ class Cells:
         before = _per(*(_recent(part) for part in (self.scatter.sum(axis=-2), free)))
         return np.where(before > 0, before, own)
 
-    def arms(self, picked: list[int]) -> Cells:
-        """Only these arms."""
-        return Cells(
-            n=self.n[..., picked, :],
-            value=self.value[..., picked, :],
-            scatter=self.scatter[..., picked, :],
-            unadjusted=self.unadjusted[..., picked, :],
-        )
-
 
 def cells_of(moments: Moments, *, cuped: bool) -> Cells:
     """Estimate every epoch and arm by itself.
@@ -85,7 +76,7 @@ def cells_of(moments: Moments, *, cuped: bool) -> Cells:
     below = moments.position("denominator")
     below = size if below is None else below
     value, weights = _linearised(mean, 0, below)
-    scatter = _between(weights, product, weights)
+    scatter = product[..., 0, 0] if below is None else _between(weights, product, weights)
     known = np.isfinite(value)
     adjusted, spread = value, scatter
     if cuped and covariate is not None:

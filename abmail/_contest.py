@@ -104,6 +104,8 @@ def _all_pairs(
 ) -> Iterator[tuple[Indices, Indices, PairTest]]:
     """Every pair once, in blocks that fit the memory, those with the control first."""
     yield np.full(len(others), base), others, versus
+    if len(others) < 2:
+        return
     first, second = np.triu_indices(len(others), 1)
     step = max(1, _BLOCK // max(1, arrays.n[..., 0, :].size))
     for start in range(0, len(first), step):
@@ -113,10 +115,9 @@ def _all_pairs(
 
 def _leader(effect: Floats, others: Indices, base: int) -> NDArray[np.int64]:
     """The arm with the largest effect, compared within epochs; the control counts 0."""
-    known = np.nan_to_num(effect, nan=-np.inf)
+    known = np.where(np.isnan(effect), -np.inf, effect)
     best = known.argmax(axis=-2)
-    ahead = np.take_along_axis(known, best[..., None, :], -2)[..., 0, :] > 0
-    leader: NDArray[np.int64] = np.where(ahead, others[best], base)
+    leader: NDArray[np.int64] = np.where(known.max(axis=-2) > 0, others[best], base)
     return leader
 
 

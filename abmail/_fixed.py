@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from abmail._boundary import obrien_fleming
-from abmail._sequential import first_sign, gap, invert, ratio_or_nan, ratio_or_zero
+from abmail._sequential import gap, invert, odds_around, ratio_or_nan, ratio_or_zero
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["ScoreTest", "newcombe_interval", "wilson_interval"]
 
 _FARTHEST_ODDS = 1 - 1e-12
-_FARTHEST_LOG = 50.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ScoreTest:
     """The pooled score test of arm b against arm a on the summed counts, (..., 1), and its intervals.
 
@@ -40,24 +40,41 @@ class ScoreTest:
     pair: Pair
     corrected: bool = True
 
-    @property
+    @cached_property
+    def _rates(self) -> tuple[Floats, Floats]:
+        """Rates of a and b, 0 where an arm got nobody."""
+        return ratio_or_zero(self.pair.k_a, self.pair.n_a), ratio_or_zero(self.pair.k_b, self.pair.n_b)
+
+    @cached_property
+    def _known_effect(self) -> Floats:
+        """The difference, 0 where an arm got nobody."""
+        rate_a, rate_b = self._rates
+        return np.where((self.pair.n_a > 0) & (self.pair.n_b > 0), rate_b - rate_a, 0.0)
+
+    @cached_property
+    def _inflation(self) -> Floats:
+        """Miettinen and Nurminen's factor of the standard deviation."""
+        n = self.pair.n
+        return np.sqrt(n / np.maximum(n - 1, 1.0)) if self.corrected else np.ones_like(n)
+
+    @cached_property
     def effect(self) -> Floats:
         """Difference of the two rates; NaN where an arm got nobody."""
-        return ratio_or_nan(self.pair.k_b, self.pair.n_b) - ratio_or_nan(self.pair.k_a, self.pair.n_a)
+        return np.where((self.pair.n_a > 0) & (self.pair.n_b > 0), self._known_effect, np.nan)
 
     @property
     def relative(self) -> Floats:
         """Relative difference of the two rates; NaN where arm a has no success."""
-        rate_b, rate_a = ratio_or_nan(self.pair.k_b, self.pair.n_b), ratio_or_zero(self.pair.k_a, self.pair.n_a)
-        return ratio_or_nan(rate_b, rate_a) - 1
+        rate_a, rate_b = self._rates
+        return np.where(self.pair.n_b > 0, ratio_or_nan(rate_b, rate_a) - 1, np.nan)
 
-    @property
+    @cached_property
     def z(self) -> Floats:
         """Pooled z score; 0 where there is no variance."""
         pair = self.pair
         pooled = ratio_or_zero(pair.k, pair.n)
         sd = np.sqrt(pooled * (1 - pooled))
-        return ratio_or_zero(np.sqrt(pair.h) * self._known_effect(), sd)
+        return ratio_or_zero(np.sqrt(pair.h) * self._known_effect, sd)
 
     def p_value(self) -> Floats:
         """Two-sided p-value, (...,)."""
@@ -69,7 +86,7 @@ class ScoreTest:
     def proved(self, level: float) -> NDArray[np.int8]:
         """+1 where arm b is better at a two-sided ``level``, -1 where worse, 0 otherwise, (..., 1)."""
         z = self.z
-        return first_sign(z, (np.abs(z) >= obrien_fleming(1, level)) & self.pair.ready())
+        return np.where((np.abs(z) >= obrien_fleming(1, level)) & self.pair.ready(), np.sign(z), 0.0).astype(np.int8)
 
     def within(self, level: float, mde: float) -> NDArray[np.bool_]:
         """Whether the interval lies inside (-mde, mde)."""
@@ -79,7 +96,7 @@ class ScoreTest:
     def difference(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b - p_a; (-1, 1) where an arm got nobody."""
         pair, allowed, both = self.pair, self._allowed(level), np.sqrt(self.pair.n_a * self.pair.n_b)
-        effect = self._known_effect()
+        effect, (rate_a, rate_b) = self._known_effect, self._rates
 
         def fits(delta: Floats) -> Floats:
             p_a = np.minimum(
@@ -89,27 +106,27 @@ class ScoreTest:
             noise = p_b * (1 - p_b) * pair.n_a + p_a * (1 - p_a) * pair.n_b  # times n_a n_b, which may be 0
             return gap(allowed * np.sqrt(noise), np.abs(effect - delta) * both)
 
-        p_a, p_b = ratio_or_zero(pair.k_a, pair.n_a), ratio_or_zero(pair.k_b, pair.n_b)
-        half = allowed * np.sqrt(ratio_or_zero(p_a * (1 - p_a), pair.n_a) + ratio_or_zero(p_b * (1 - p_b), pair.n_b))
+        spread = ratio_or_zero(rate_a * (1 - rate_a), pair.n_a) + ratio_or_zero(rate_b * (1 - rate_b), pair.n_b)
+        half = allowed * np.sqrt(spread)
         ends = invert(fits, effect, -1.0, 1.0, near=(effect - half, effect + half))
         return _unknown_if_empty(pair, ends, -1.0, 1.0)
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b / p_a - 1; from -1 to infinity where an arm got nobody."""
         pair, allowed, both = self.pair, self._allowed(level), np.sqrt(self.pair.n_a * self.pair.n_b)
-        p_hat_a, p_hat_b = ratio_or_zero(pair.k_a, pair.n_a), ratio_or_zero(pair.k_b, pair.n_b)
+        rate_a, rate_b = self._rates
 
         def fits(odds: Floats) -> Floats:
             ratio = odds / (1 - odds)
             p_a = _constrained_base(pair, ratio)
             p_b = np.minimum(ratio * p_a, 1.0)
             noise = p_b * (1 - p_b) * pair.n_a + ratio**2 * p_a * (1 - p_a) * pair.n_b
-            return gap(allowed * np.sqrt(noise), np.abs(p_hat_b - ratio * p_hat_a) * both)
+            return gap(allowed * np.sqrt(noise), np.abs(rate_b - ratio * rate_a) * both)
 
-        start = np.nan_to_num(ratio_or_nan(p_hat_b, p_hat_a + p_hat_b), nan=0.5)
-        spread = ratio_or_zero(1 - p_hat_a, pair.k_a) + ratio_or_zero(1 - p_hat_b, pair.k_b)  # of the log ratio (Katz)
-        factor = np.exp(np.minimum(allowed * np.sqrt(spread), _FARTHEST_LOG))
-        near = (start / (start + factor * (1 - start)), start * factor / (start * factor + 1 - start))
+        both_rates = rate_a + rate_b
+        start = np.where(both_rates > 0, ratio_or_zero(rate_b, both_rates), 0.5)
+        spread = ratio_or_zero(1 - rate_a, pair.k_a) + ratio_or_zero(1 - rate_b, pair.k_b)  # of the log ratio (Katz)
+        near = odds_around(start, allowed * np.sqrt(spread))
         low, high = invert(fits, np.minimum(start, _FARTHEST_ODDS), 0.0, _FARTHEST_ODDS, near=near)
         far = np.where(high < _FARTHEST_ODDS, high / (1 - high) - 1, np.inf)
         return _unknown_if_empty(pair, (low / (1 - low) - 1, far), -1.0, np.inf)
@@ -119,17 +136,9 @@ class ScoreTest:
         low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
         return low, high, lift_low, lift_high
 
-    def _known_effect(self) -> Floats:
-        """The difference, 0 where an arm got nobody."""
-        pair = self.pair
-        apart = ratio_or_zero(pair.k_b, pair.n_b) - ratio_or_zero(pair.k_a, pair.n_a)
-        return np.where((pair.n_a > 0) & (pair.n_b > 0), apart, 0.0)
-
     def _allowed(self, level: float) -> Floats:
         """How many standard deviations the difference may be off."""
-        n = self.pair.n
-        inflated = n / np.maximum(n - 1, 1.0) if self.corrected else np.ones_like(n)
-        return obrien_fleming(1, level) * np.sqrt(inflated)
+        return obrien_fleming(1, level) * self._inflation
 
 
 def wilson_interval(successes: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
@@ -183,14 +192,12 @@ def _constrained_rate(pair: Pair, delta: Floats) -> Floats:
     n = np.maximum(pair.n, 1.0)
     share_a, rate, rate_a = pair.n_a / n, pair.k / n, pair.k_a / n
     third = ((1 + share_a) * delta - 1 - rate) / 3
+    square = third * third
     l1 = (share_a * delta - 1 - 2 * rate_a) * delta + rate
-    c = third**3 + (rate_a * delta * (1 - delta) - l1 * third) / 2
-    b = np.copysign(np.sqrt(np.maximum(third**2 - l1 / 3, 0.0)), c)
-    cosine = np.empty(c.shape)
-    cosine.fill(1.0)
-    np.divide(c, b**3, out=cosine, where=b != 0)
-    angle = (math.pi + np.arccos(np.minimum(np.maximum(cosine, -1.0), 1.0))) / 3
-    root: Floats = 2 * b * np.cos(angle) - third
+    c = square * third + (rate_a * delta * (1 - delta) - l1 * third) / 2
+    b = np.sqrt(np.maximum(square - l1 / 3, 0.0))
+    cosine = np.minimum(ratio_or_zero(np.abs(c), b * b * b), 1.0)
+    root: Floats = np.copysign(2 * b, c) * np.cos((math.pi + np.arccos(cosine)) / 3) - third
     return root
 
 
@@ -198,9 +205,8 @@ def _constrained_base(pair: Pair, ratio: Floats) -> Floats:
     """Maximum-likelihood p_a given p_b = ratio p_a: the smaller root of a quadratic, without cancelling."""
     n, k = pair.n, pair.k
     linear = (pair.n_b + pair.k_a) * ratio + pair.k_b + pair.n_a
-    rest = linear + np.sqrt(np.maximum(linear**2 - 4 * n * ratio * k, 0.0))
-    base = np.divide(2 * k, rest, out=np.zeros_like(rest), where=rest > 0)
-    return np.minimum(base, 1 / np.maximum(ratio, 1.0))
+    rest = linear + np.sqrt(np.maximum(linear * linear - 4 * n * ratio * k, 0.0))
+    return np.minimum(ratio_or_zero(2 * k, rest), 1 / np.maximum(ratio, 1.0))
 
 
 def _unknown_if_empty(

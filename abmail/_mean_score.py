@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from abmail._boundary import crossing_probability, mixture_bound, mixture_p_value, mixture_rho, obrien_fleming
-from abmail._sequential import gap, invert, ratio_or_nan, spend
+from abmail._sequential import gap, invert, ratio_or_nan, ratio_or_zero, spend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from abmail._later import Later
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -58,7 +60,8 @@ _ROUNDING: Final = 1e-12  # a standard deviation below this share of the mean is
 class MeanPair:
     """A reference arm a and another arm b, each (..., n_epochs): units, means, and sums of squares around them.
 
-    ``level`` is the variance that all arms of the experiment had before an epoch: see `Cells`.
+    ``level`` is the variance that all arms of the experiment had before an epoch: see `Cells`. One look has no use for
+    it.
     """
 
     n_a: Floats
@@ -67,7 +70,7 @@ class MeanPair:
     n_b: Floats
     value_b: Floats
     scatter_b: Floats
-    level: Floats
+    level: Later[Floats]
 
     @property
     def gap(self) -> Floats:
@@ -77,7 +80,7 @@ class MeanPair:
     @property
     def size(self) -> Floats:
         """Harmonic size n_a n_b / (n_a + n_b), 0 where an arm got nobody."""
-        return _divide(self.n_a * self.n_b, self.n_a + self.n_b)
+        return ratio_or_zero(self.n_a * self.n_b, self.n_a + self.n_b)
 
     def counted(self) -> Flags:
         """Epochs in which both arms have enough units."""
@@ -87,7 +90,7 @@ class MeanPair:
     def variance(self) -> Floats:
         """Variance of all values of the pair in an epoch; 0 where nothing varies."""
         squares = self.scatter_a + self.scatter_b + self.size * self.gap**2
-        variance = _divide(squares, self.n_a + self.n_b - 1)
+        variance = ratio_or_zero(squares, self.n_a + self.n_b - 1)
         least = (_ROUNDING * np.maximum(np.abs(self.value_a), np.abs(self.value_b))) ** 2
         return np.where(variance > least, variance, 0.0)
 
@@ -126,21 +129,20 @@ class MeanTest(ABC):
     @property
     def z(self) -> Floats:
         """Effect in standard errors; 0 where there is no answer."""
-        return _divide(self.gap, np.sqrt(self.noise_a + self.noise_b))
+        return ratio_or_zero(self.gap, np.sqrt(self.noise_a + self.noise_b))
 
     @abstractmethod
     def p_value(self) -> Floats:
         """Two-sided p-value, (...,); 1 where there is no answer."""
 
     @abstractmethod
-    def _limit(self, level: float, x: Floats, y: Floats) -> Floats:
+    def _limit(self, level: float, x: Floats | float, y: Floats | float) -> Floats:
         """Standard errors that the sum of g (y m_b - x m_a) may be away from 0 at the present look, (..., 1)."""
 
     def difference(self, level: float) -> tuple[Floats, Floats, Floats]:
         """m_b - m_a and its interval at the present look, (...,); NaN where there is none."""
         effect, se = self.effect[..., -1:], self.se[..., -1:]
-        one = np.ones_like(effect)
-        half = self._limit(level, one, one) * se
+        half = self._limit(level, 1.0, 1.0) * se
         return effect[..., 0], (effect - half)[..., 0], (effect + half)[..., 0]
 
     def lift(self) -> Floats:
@@ -167,8 +169,8 @@ class MeanTest(ABC):
         With the limit held fixed they solve a quadratic (Fieller 1954); with the limit of those ends the next one.
         """
         total = a + b
-        a, b = _divide(a, total), _divide(b, total)
-        noise_a, noise_b = (_divide(np.sqrt(noise), total) ** 2 for noise in (noise_a, noise_b))
+        a, b = ratio_or_zero(a, total), ratio_or_zero(b, total)
+        noise_a, noise_b = (ratio_or_zero(np.sqrt(noise), total) ** 2 for noise in (noise_a, noise_b))
         odds = np.stack((b, b))
         farthest = np.stack((np.zeros_like(a), np.ones_like(a)))
         allowed = self._limit(level, farthest, 1 - farthest) ** 2 * np.stack((noise_b, noise_a))
@@ -178,7 +180,8 @@ class MeanTest(ABC):
             left_a, left_b = a**2 - squared * noise_a, b**2 - squared * noise_b
             root = a * b + np.sqrt(np.maximum((a * b) ** 2 - left_a * left_b, 0.0))
             low, far = np.maximum(left_b[0], 0.0), np.maximum(left_a[1], 0.0)
-            ends = np.stack((_divide(low, low + root[0]), np.where(far > 0, _divide(root[1], root[1] + far), 1.0)))
+            high = np.where(far > 0, ratio_or_zero(root[1], root[1] + far), 1.0)
+            ends = np.stack((ratio_or_zero(low, low + root[0]), high))
             before, odds = odds, np.where(open_end, farthest, ends)
             settled = np.abs(odds - before) <= _ENOUGH
             if settled.all():
@@ -203,10 +206,10 @@ class OneLook(MeanTest):
     free_a: Floats
     free_b: Floats
 
-    def freedom(self, x: Floats, y: Floats) -> Floats:
+    def freedom(self, x: Floats | float, y: Floats | float) -> Floats:
         """Satterthwaite's degrees of freedom for y m_b - x m_a, (..., 1)."""
         part_a, part_b = x**2 * self.noise_a, y**2 * self.noise_b
-        share = _divide(part_a, part_a + part_b)
+        share = ratio_or_zero(part_a, part_a + part_b)
         below = share**2 / np.maximum(self.free_a, 1.0) + (1 - share) ** 2 / np.maximum(self.free_b, 1.0)
         freedom: Floats = 1.0 / below
         return freedom
@@ -215,11 +218,10 @@ class OneLook(MeanTest):
         """Two-sided p-value of Welch's test, (...,)."""
         from scipy.special import stdtr
 
-        one = np.ones_like(self.gap)
-        p = np.asarray(2 * stdtr(self.freedom(one, one), -np.abs(self.z)), dtype=np.float64)
+        p = np.asarray(2 * stdtr(self.freedom(1.0, 1.0), -np.abs(self.z)), dtype=np.float64)
         return p[..., -1]
 
-    def _limit(self, level: float, x: Floats, y: Floats) -> Floats:
+    def _limit(self, level: float, x: Floats | float, y: Floats | float) -> Floats:
         from scipy.special import stdtrit
 
         return np.asarray(-stdtrit(self.freedom(x, y), level / 2), dtype=np.float64)
@@ -253,7 +255,7 @@ class PlannedLooks(MeanTest):
         beyond: Flags = np.abs(self.walk) >= obrien_fleming(self.boundary, level)
         return beyond
 
-    def _limit(self, level: float, x: Floats, y: Floats) -> Floats:  # noqa: ARG002  (the same for every hypothesis)
+    def _limit(self, level: float, x: Floats | float, y: Floats | float) -> Floats:  # noqa: ARG002  (the same for every hypothesis)
         spent = self.clock[..., -1:]
         limit: Floats = obrien_fleming(self.boundary, level) / np.sqrt(np.where(spent > 0, spent, 1.0))
         return limit
@@ -281,7 +283,7 @@ class AnyLook(MeanTest):
         beyond: Flags = np.abs(self.z) * np.sqrt(self.size) >= mixture_bound(self.size, self.rho, level)
         return beyond
 
-    def _limit(self, level: float, x: Floats, y: Floats) -> Floats:  # noqa: ARG002  (the same for every hypothesis)
+    def _limit(self, level: float, x: Floats | float, y: Floats | float) -> Floats:  # noqa: ARG002  (the same for every hypothesis)
         size = np.maximum(self.size[..., -1:], 1.0)
         limit: Floats = mixture_bound(size, self.rho, level) / np.sqrt(size)
         return limit
@@ -291,10 +293,10 @@ def one_look(pair: MeanPair) -> OneLook:
     """Compare the arms of a single epoch, (..., 1), each with its own variance."""
     free_a, free_b = pair.n_a - 1, pair.n_b - 1
     usable = np.minimum(free_a, free_b) > 0
-    own = [_divide(s, f) * usable for s, f in ((pair.scatter_a, free_a), (pair.scatter_b, free_b))]
+    own = [ratio_or_zero(s, f) * usable for s, f in ((pair.scatter_a, free_a), (pair.scatter_b, free_b))]
     least = (_ROUNDING * np.maximum(np.abs(pair.value_a), np.abs(pair.value_b))) ** 2
     noise_a, noise_b = (
-        _divide(np.where(own[0] + own[1] > least, variance, 0.0), n)
+        ratio_or_zero(np.where(own[0] + own[1] > least, variance, 0.0), n)
         for variance, n in zip(own, (pair.n_a, pair.n_b), strict=True)
     )
     return OneLook(
@@ -320,7 +322,8 @@ def planned(pair: MeanPair, shares: Floats, boundary: tuple[float, ...] | None) 
     variance = pair.variance()
     present = pair.counted() & (variance > 0)
     spent = spend(shares, present)
-    before = np.where(pair.level > 0, pair.level, np.where(present, variance, 1.0))
+    level = pair.level.value
+    before = np.where(level > 0, level, np.where(present, variance, 1.0))
     gap, top_a, top_b, scale, noise_a, noise_b = _steps(pair, np.sqrt(spent * pair.size / before), variance)
     return PlannedLooks(
         gap=gap, top_a=top_a, top_b=top_b, scale=scale, noise_a=noise_a, noise_b=noise_b,
@@ -352,9 +355,9 @@ def _steps(pair: MeanPair, g: Floats, variance: Floats) -> tuple[Floats, Floats,
     used = g > 0
     noise = []
     for n, scatter in ((pair.n_a, pair.scatter_a), (pair.n_b, pair.scatter_b)):
-        standard = np.where(used, _divide(scatter, variance), 0.0).cumsum(axis=-1)
+        standard = np.where(used, ratio_or_zero(scatter, variance), 0.0).cumsum(axis=-1)
         free = np.where(used, n - 1, 0.0).cumsum(axis=-1)
-        noise.append(np.maximum(_divide(standard, free), 1.0) * _divide(g**2 * variance, n).cumsum(axis=-1))
+        noise.append(np.maximum(ratio_or_zero(standard, free), 1.0) * ratio_or_zero(g**2 * variance, n).cumsum(axis=-1))
     sums = (g * pair.gap, g * pair.value_a, g * pair.value_b, g)
     gap, top_a, top_b, scale = (part.cumsum(axis=-1) for part in sums)
     return gap, top_a, top_b, scale, *noise
@@ -363,10 +366,3 @@ def _steps(pair: MeanPair, g: Floats, variance: Floats) -> tuple[Floats, Floats,
 def _ratio(odds: Floats) -> Floats:
     """Odds over 1 - odds, infinite at odds of 1."""
     return np.divide(odds, 1 - odds, out=np.full_like(odds, np.inf), where=odds < 1)
-
-
-def _divide(top: Floats, bottom: Floats) -> Floats:
-    """``top / bottom``, 0 where ``bottom`` is not positive."""
-    quotient: Floats = np.zeros(np.broadcast(top, bottom).shape)
-    np.divide(top, bottom, out=quotient, where=bottom > 0)
-    return quotient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -16,6 +17,7 @@ from abmail._later import Later
 from abmail._mean_score import FEWEST_UNITS, MeanPair, any_look, one_look, planned
 from abmail._means_answer import LiftInterval, MeanResult, MeansComparison
 from abmail._sample_ratio import sample_ratio
+from abmail._sequential import ratio_or_nan
 from abmail._why import NO_END, ONE_WELCH, PLANNED, Why, asked_for
 
 if TYPE_CHECKING:
@@ -228,16 +230,13 @@ def _normalised(weights: ArrayLike) -> Floats:
 
 
 def _pair(cells: Cells, reference: int, arms: Sequence[int]) -> MeanPair:
-    others, base = cells.arms(list(arms)), cells.arms([reference] * len(arms))
+    parts = cells.n, cells.value, cells.scatter
+    n_a, value_a, scatter_a = (part.take([reference] * len(arms), axis=-2) for part in parts)
+    n_b, value_b, scatter_b = (part.take(arms, axis=-2) for part in parts)
     return MeanPair(
-        n_a=base.n,
-        value_a=base.value,
-        scatter_a=base.scatter,
-        n_b=others.n,
-        value_b=others.value,
-        scatter_b=others.scatter,
-        level=np.broadcast_to(cells.level, others.n.shape),
-    )
+        n_a=n_a, value_a=value_a, scatter_a=scatter_a, n_b=n_b, value_b=value_b, scatter_b=scatter_b,
+        level=Later(lambda: np.broadcast_to(cells.level, n_b.shape)),
+    )  # fmt: skip
 
 
 _CONTRAST: Final = ("effect", "lift", "ci_lower", "ci_upper", "p_value")
@@ -268,7 +267,7 @@ def _arm_results(
 
 def _versus_control(plan: _Plan, test: MeanTest, correction: Correction) -> list[dict[str, Any]]:
     """The columns of `_CONTRAST` and the lift's interval for every arm but the control."""
-    n_pairs = len(test.effect)
+    n_pairs = len(test.gap)
     level = plan.alpha if correction == "none" else plan.alpha / n_pairs
     effect, low, high = test.difference(level)
     p_values = np.where(np.isfinite(low), _adjusted(test.p_value(), correction), np.nan)
@@ -297,7 +296,7 @@ def _no_lift() -> LiftInterval:
 
 
 def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def _adjusted(p: Floats, correction: Correction) -> Floats:
@@ -315,7 +314,7 @@ def _adjusted(p: Floats, correction: Correction) -> Floats:
 def _pair_statuses(plan: _Plan, pair: MeanPair, test: MeanTest) -> list[Status]:
     """Whether each pair carries a claim, and if not, why."""
     fewer = np.minimum(pair.n_a, pair.n_b).max(axis=-1).tolist()
-    varies = np.isfinite(test.se[:, -1]).tolist()
+    varies = ((test.scale > 0) & (test.noise_a + test.noise_b > 0))[:, -1].tolist()
     some = 2 if plan.name == "fixed" else FEWEST_UNITS
     return [
         "zero_variance" if n >= some and not alive else "ok" if n >= FEWEST_UNITS else "too_few"
@@ -336,9 +335,7 @@ def _overall(moments: Moments) -> Floats:
     below, size = moments.position("denominator"), moments.position("size")
     below = size if below is None else below
     bottom: Floats = n.sum(axis=0) if below is None else sums[:, below]
-    overall: Floats = np.full(bottom.shape, np.nan)
-    np.divide(sums[:, 0], bottom, out=overall, where=bottom > 0)
-    return overall
+    return ratio_or_nan(sums[:, 0], bottom)
 
 
 def _saved(cells: Cells) -> float:

@@ -38,6 +38,7 @@ __all__ = [
     "gap",
     "invert",
     "mix",
+    "odds_around",
     "overlap",
     "ratio_or_nan",
     "ratio_or_zero",
@@ -54,6 +55,7 @@ _SMALLEST_RATIO = 1e-12
 _STEPS = 90
 _PATIENCE = 15  # steps before the search halves now and then
 _FARTHEST_SPARE = -1e9
+_FARTHEST_LOG = 50.0
 _ROUNDS = 40
 _ROUNDS_BEFORE = 2
 _ENOUGH = 1e-11
@@ -150,7 +152,9 @@ class EpochScore:
 
     def difference_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
         """Differences under which the sum stays within ``allowed(variance)``; within [-1, 1]."""
-        return invert(lambda delta: self.difference_gap(delta, allowed), np.nan_to_num(self.effect), -1.0, 1.0)
+        start = _divide(self.sum, self.scale, 0.0)
+        half = _divide(allowed(self.variance(start)), self.scale, 1.0)
+        return invert(lambda at: self.difference_gap(at, allowed), start, -1.0, 1.0, near=(start - half, start + half))
 
     def difference_ends(self, squared: Floats) -> tuple[Floats, Floats]:
         """`difference_interval` where the sum may be ``squared`` times its variance away, squared: in closed form.
@@ -185,7 +189,10 @@ class EpochScore:
             )
 
         start = _divide(self.rate_b, self.rate_a + self.rate_b, 0.5)
-        low, high = invert(fits, np.minimum(start, _FARTHEST_RATIO), 0.0, _FARTHEST_RATIO)
+        ratio = np.maximum(_divide(start, 1 - start, 1.0), _SMALLEST_RATIO)
+        half = _divide(allowed(self.ratio_variance(ratio) / ratio), np.sqrt(ratio) * self.rate_a, 0.0)  # of its log
+        near = odds_around(start, half)
+        low, high = invert(fits, np.minimum(start, _FARTHEST_RATIO), 0.0, _FARTHEST_RATIO, near=near)
         return low / (1 - low) - 1, np.where(high < _FARTHEST_RATIO, high / (1 - high) - 1, np.inf)
 
     def lift_ends(self, squared: Floats) -> tuple[Floats, Floats]:
@@ -500,39 +507,54 @@ def invert(
     time where that takes long, the step halves instead. ``fits`` takes and gives arrays with a first axis more.
     Ends that are ``near`` those looked for save a step or two.
     """
-    places = np.empty((4, *start.shape))
+    places = np.empty((4 if near is None else 6, *start.shape))
     places[:2], places[2], places[3] = start, lowest, highest
+    if near is not None:
+        guess = np.minimum(np.maximum(near, lowest), highest)
+        places[4:] = np.where(guess == start, (start + places[2:4]) / 2, guess)
     gaps = fits(places)
-    inside, limit, f, f_limit = places[:2], places[2:], gaps[:2], gaps[2:]
-    unbounded = f_limit >= 0
-    settled = unbounded | (f < 0)
-    outside, before, x = limit, limit, inside
-    y_before, y = _spare(f_limit), _spare(f)
-    y_before = np.where(y_before > _FARTHEST_SPARE, y_before, -y)  # nothing to go by: halve
+    inside, limit, unbounded = places[:2], places[2:4], gaps[2:4] >= 0
+    settled, outside = unbounded | (gaps[:2] < 0), limit
+    middle = _spare(gaps[:2])
+    if near is None:
+        before, y_before, x, f = limit, _usable(_spare(gaps[2:4]), middle), inside, gaps[:2]
+    else:
+        before, y_before, x, f = inside, middle, places[4:], gaps[4:]
     for step in range(_STEPS):
-        settled = settled | (np.abs(outside - inside) < _ENOUGH)
-        if settled.all():
+        y = _usable(_spare(f), y_before)
+        reached, good = np.abs(f) < _ROUNDING, f >= 0
+        inside = np.where((good | reached) & ~settled, x, inside)
+        outside = np.where(good, outside, x)
+        settled = settled | reached | (np.abs(outside - inside) < _ENOUGH)
+        if np.logical_and.reduce(settled, axis=None):
             break
         slope = y_before - y
         move = y * (x - before) / np.where(slope == 0, np.inf, slope)
-        move = np.copysign(np.maximum(np.abs(move), _ENOUGH / 2), move)
-        halfway = (inside + outside) / 2
-        guess = x + move if step or near is None else np.stack(near)
+        guess = x + np.copysign(np.maximum(np.abs(move), _ENOUGH / 2), move)
         known = (guess - inside) * (guess - outside) < 0
-        if step >= _PATIENCE and step % 3 == 0:
+        if step > _PATIENCE and step % 3 == 0:
             known = np.zeros_like(known)
         before, y_before = x, y
-        x = np.where(settled, inside, np.where(known, guess, halfway))
+        x = np.where(settled, inside, np.where(known, guess, (inside + outside) / 2))
         f = fits(x)
-        y, good, done = _spare(f), f >= 0, settled | (np.abs(f) < _ROUNDING)
-        inside, outside, settled = np.where(good | done, x, inside), np.where(good | done, outside, x), done
     ends = np.where(unbounded, limit, inside)
     return ends[0], ends[1]
+
+
+def odds_around(share: Floats, half: Floats) -> tuple[Floats, Floats]:
+    """Shares whose log odds lie ``half`` below and above those of ``share``."""
+    factor = np.exp(np.minimum(half, _FARTHEST_LOG))
+    return share / (share + factor * (1 - share)), share * factor / (share * factor + 1 - share)
 
 
 def _spare(gaps: Floats) -> Floats:
     """What is left of the allowed distance, as a share of it: 1 in the middle, 0 on the boundary."""
     return 2 * gaps / np.maximum(1 + gaps, _SMALLEST_RATIO)
+
+
+def _usable(spare: Floats, other: Floats) -> Floats:
+    """Where a point is too far out to go by, what makes the secant through it and another one halve."""
+    return np.where(spare > _FARTHEST_SPARE, spare, -other)
 
 
 def _inside(score: EpochScore, allowed: Gap, mde: float) -> NDArray[np.bool_]:
@@ -582,7 +604,10 @@ def _horner(coefficients: tuple[Floats, ...], x: Floats) -> tuple[Floats, Floats
 
 
 def _divide(top: Floats, bottom: Floats, otherwise: float) -> Floats:
+    positive = bottom > 0
+    if np.logical_and.reduce(positive, axis=None):  # nearly always, and for a few numbers it takes half the time
+        return top / bottom
     quotient: Floats = np.empty(np.broadcast(top, bottom).shape)
     quotient.fill(otherwise)
-    np.divide(top, bottom, out=quotient, where=bottom > 0)
+    np.divide(top, bottom, out=quotient, where=positive)
     return quotient

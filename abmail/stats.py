@@ -11,6 +11,7 @@ Everything is computed from `Counts`; nothing here reads a clock, a file or a gl
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -420,8 +421,8 @@ def _arm_results(
 ) -> tuple[ArmResult, ...]:
     columns = _against_control(plan, arrays, contest, base, correction)
     versus = {
-        int(arm): {name: _finite(float(column[row])) for name, column in columns.items()}
-        for row, arm in enumerate(contest.others)
+        arm: dict(zip(columns, map(_finite, row), strict=True))
+        for arm, row in zip(contest.others.tolist(), np.transpose([*columns.values()]).tolist(), strict=True)
     }
     answered, successes = arrays.k.sum(axis=-1), counts.successes.sum(axis=0)
     a = plan.prior[0] + answered
@@ -500,18 +501,18 @@ def _shared(arrays: Arrays, base: int) -> float:
 
 
 def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def _statuses(arrays: Arrays, contest: Contest, base: int) -> dict[int, Status]:
     """Whether each arm's comparison with the control carries a claim, and if not, why."""
     others = contest.others
     enough = sound(arrays, np.full(len(others), base), others)
-    sends, successes = arrays.n.sum(axis=-1), arrays.k.sum(axis=-1)
+    sends, successes = arrays.n.sum(axis=-1).tolist(), arrays.k.sum(axis=-1).tolist()
     found: dict[int, Status] = {}
     for row, arm in enumerate(others.tolist()):
-        both, hits = sends[[base, arm]], successes[[base, arm]].sum()
-        alike = both.min() > 0 and hits in (0.0, both.sum())
+        hits = successes[base] + successes[arm]
+        alike = min(sends[base], sends[arm]) > 0 and hits in (0.0, sends[base] + sends[arm])
         found[arm] = "ok" if enough[row] else "zero_variance" if alike else "too_few"
     return found
 

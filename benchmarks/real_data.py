@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from abmail._later import Later
 from abmail._mean_score import FEWEST_UNITS, MeanPair, any_look, one_look
 from abmail.stats import Counts, Moments, compare_means, srm
 
@@ -85,7 +86,7 @@ class Series:
             n_b=self.n[:, 1:],
             value_b=self.mean[:, 1:],
             scatter_b=scatter[:, 1:],
-            level=np.ones((len(self.n), 1)),
+            level=Later(lambda: np.ones((len(self.n), 1))),
         )
 
     def peeks(self) -> Floats:

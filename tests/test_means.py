@@ -17,6 +17,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from abmail._cells import Cells, cells_of
+from abmail._later import Later
 from abmail._mean_score import MeanPair, any_look, one_look, planned
 from abmail.errors import MissingExtra
 from abmail.stats import Counts, MeanResult, Moments, compare, compare_means, obrien_fleming
@@ -205,7 +206,7 @@ def pair_in(all_cells: Sequence[Cells]) -> MeanPair:
     )
     return MeanPair(
         n_a=n[:, 0], value_a=value[:, 0], scatter_a=scatter[:, 0],
-        n_b=n[:, 1], value_b=value[:, 1], scatter_b=scatter[:, 1], level=level,
+        n_b=n[:, 1], value_b=value[:, 1], scatter_b=scatter[:, 1], level=Later(lambda: level),
     )  # fmt: skip
 
 
