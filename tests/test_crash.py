@@ -18,8 +18,8 @@ from mailserver import Recorder, recording
 
 from abmail.store import State, Store
 
-MAILS = 600
-KILLS = 5
+MAILS = 360
+KILLS = 4
 
 
 def abmail(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
