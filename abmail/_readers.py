@@ -62,9 +62,9 @@ def type_shapes() -> Floats:
     return np.asarray(shapes / shapes.mean(axis=1, keepdims=True))
 
 
-def decay(*, fast: float = 0.86, hours: float = 1.7, tail: float = 40.0) -> Floats:
-    """(72,) how readily a mail of that age is opened, 1 when it is new."""
-    age = np.arange(HORIZON)
+def decay(*, fast: float = 0.86, hours: float = 1.7, tail: float = 40.0, speed: Floats | float = 1.0) -> Floats:
+    """(72,) how readily a mail of that age is opened, 1 when it is new; (n, 72) for speeds of ageing (n, 1)."""
+    age = np.arange(HORIZON, dtype=np.float64) * speed
     return fast * np.exp(-age / hours) + (1 - fast) * np.exp(-age / tail)
 
 
@@ -122,7 +122,7 @@ class People:
 def people(
     n: int, rng: np.random.Generator, *, strength: float = 1.0, phase: float = 0.7, dormant: float = 0.25,
     zones: tuple[int, ...] = (), abroad: float = 0.0, open_rate: float = 0.22, ageing_sd: float = 0.0,
-    reacting: float = 0.0, shapes: Floats | None = None, shares: Floats = SHARES,
+    steepness_sd: float = 0.0, reacting: float = 0.0, shapes: Floats | None = None, shares: Floats = SHARES,
 ) -> People:  # fmt: skip
     """Draw a list.
 
@@ -137,6 +137,8 @@ def people(
         open_rate: Share that opens a mail of Tuesday 10:00, which sets the scale of the engagement; fraction in
             (0, 1 - dormant).
         ageing_sd: Standard deviation of the log speed of ageing between people.
+        steepness_sd: Standard deviation of the log power to which people's decay is raised: how many of their opens
+            come late then differs several times as much.
         reacting: Share of people who mostly react to a mail's arrival, whatever the hour.
         shapes: (types, 168) activity of the types.
         shares: (types,) how common each is.
@@ -152,9 +154,9 @@ def people(
     flat = 1 - strength * (1 - rng.beta(*FLAT, size=(n, 1)))
     activity = flat + (1 - flat) * activity
     fading = decay()
-    if ageing_sd or reacting:
-        speed = np.exp(ageing_sd * rng.standard_normal((n, 1)))
-        fading = fading[np.newaxis] ** speed
+    if ageing_sd or steepness_sd or reacting:
+        own = rng.standard_normal((n, 1))
+        fading = decay(speed=np.exp(ageing_sd * own)) ** np.exp(steepness_sd * own)
         fading[rng.uniform(size=n) < reacting, 0] *= 3.0
     away = rng.uniform(size=n) < abroad
     offset = np.where(away, rng.choice(np.array(zones or (0,)), size=n), 0)

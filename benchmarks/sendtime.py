@@ -77,6 +77,7 @@ SCENARIOS = (
     Scenario(name="weak habits", people={"strength": 0.5}),
     Scenario(name="clicks only", clicks=True),
     Scenario(name="ageing differs, 20 % react to arrival", people={"ageing_sd": 0.6, "reacting": 0.2}),
+    Scenario(name="ageing differs in shape, 20 % react", people={"steepness_sd": 0.6, "reacting": 0.2}),
     Scenario(name="crowded inboxes", crowded=True),
     Scenario(name="crowded, a tenth at random hours", crowded=True, logs="mixed"),
     Scenario(name="campaigns differ more (sd 0.6)", appeal_sd=0.6),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from abmail import _memory
 from abmail._hazard import HORIZON, WEEK
-from abmail._readers import START, People, history, people
+from abmail._readers import START, People, decay, history, people
 from abmail.errors import ModelError
 from abmail.sendtime import History, HistoryCode, SendTime, UpliftStatus, control_group, draw_slots, uplift
 
@@ -419,3 +419,14 @@ def test_memory_keeps_small_additions() -> None:
     memory = _memory.Memory.blank(1, 2)
     assert memory.bytes_each == 192 + 16 + 8
     assert HORIZON == 72
+
+
+def test_a_mail_that_ages_at_another_speed_is_the_same_mail_at_another_age() -> None:
+    crowd = people(40, np.random.default_rng(21), ageing_sd=0.6)
+    half = np.array([[0.5], [1.0], [2.0]])
+    assert decay(speed=half)[0, ::2] == pytest.approx(decay()[:36])
+    assert decay(speed=half)[2, :36] == pytest.approx(decay()[::2])
+    assert np.std(np.log(crowd.decay[:, 1])) > 0.05
+    late = decay(speed=half)[:, 24:].sum(axis=1) / decay(speed=half).sum(axis=1)
+    shape = people(40, np.random.default_rng(21), steepness_sd=0.6)
+    assert np.ptp(shape.decay[:, 24:].sum(axis=1) / shape.decay.sum(axis=1)) > 2 * np.ptp(late)
