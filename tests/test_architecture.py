@@ -90,7 +90,7 @@ PRIVATE: dict[str, str] = {
     "_truth": "simulate", "_world": "simulate", "_mailing": "simulate", "_simulation_words": "simulate",
     "_replay": "simulate",
     "_readers": "rehearsal", "_rehearsal_words": "rehearsal",
-    "_outbox": "send", "_smtp": "send", "_relays": "send", "_replies": "send", "_throttle": "send",
+    "_outbox": "send", "_smtp": "send", "_relays": "send", "_replies": "send", "_throttle": "send", "_wire": "send",
     "_http": "send", "_ses": "send", "_resend": "send",
     "_analysis": "decide", "_known": "decide", "_evidence": "decide", "_past": "decide", "_planning": "decide",
     "_opening": "decide", "_moves": "decide", "_around": "project", "_by_company": "decide",

@@ -23,6 +23,7 @@ from aiosmtpd import smtp as aio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abmail._wire import Wire
 from abmail.errors import ConfigError, PermanentSendError, SendError, TransientSendError, UncertainSendError
 from abmail.events import Signer
 from abmail.recipient import Recipient
@@ -680,6 +681,17 @@ def test_bare_line_ends_that_could_smuggle_a_second_mail_are_refused(smuggled: b
         transport.send(bad)
 
 
+def test_every_order_of_line_ends_is_taken_where_all_are_crlf_and_refused_elsewhere() -> None:
+    """RFC 5321, section 2.3.8. A message that is taken gets as far as the connection, which nobody accepts."""
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+    transport = SMTP(HOST, port=port, local_hostname="client.example")
+    for text in map(bytes, (signs for n in range(1, 5) for signs in product(b"\r\n.x", repeat=n))):
+        is_clean = not {*b"\r\n"} & {*text.replace(b"\r\n", b"")}
+        with pytest.raises(TransientSendError if is_clean else PermanentSendError):
+            transport.send(of_bytes(text))
+
+
 # --- broken connections -----------------------------------------------------------------------------------------------
 
 
@@ -731,7 +743,7 @@ class Peer:
 
 
 @contextlib.contextmanager
-def scripted(*scripts: Callable[[Peer], None]) -> Iterator[int]:
+def scripted(*scripts: Callable[[Peer], None], context: ssl.SSLContext | None = None) -> Iterator[int]:
     """A server whose connections, one after another, follow these scripts; what fails in them fails the test."""
     failures: list[BaseException] = []
 
@@ -739,6 +751,8 @@ def scripted(*scripts: Callable[[Peer], None]) -> Iterator[int]:
         for script in scripts:
             try:
                 connection, _ = listener.accept()
+                if context:
+                    connection = context.wrap_socket(connection, server_side=True)
                 with connection:
                     script(peer := Peer(connection))
                     peer._stream.close()
@@ -960,16 +974,16 @@ def test_a_transaction_that_was_interrupted_leaves_no_half_dialogue_behind(monke
     class Interrupted(BaseException):
         pass
 
-    real = socket.socket.sendall
+    write = Wire.write
 
-    def sendall(self: socket.socket, octets: bytes) -> None:
+    def interrupted(self: Wire, octets: bytes, seconds: float) -> None:
         if octets.startswith(b"DATA"):
             raise Interrupted
-        real(self, octets)
+        write(self, octets, seconds)
 
     with scripted(first, second) as port, sending(port) as transport:
         with monkeypatch.context() as patch:
-            patch.setattr(socket.socket, "sendall", sendall)
+            patch.setattr(Wire, "write", interrupted)
             with pytest.raises(Interrupted):
                 transport.send(message(1))
         assert transport.send(message(2)) == "250 second"
@@ -1071,6 +1085,7 @@ def test_where_it_is_offered_the_envelope_goes_in_one_write() -> None:
         (("250 OK", "450 4.2.0 Later", "554 No recipients"), TransientSendError),
         (("550 5.7.1 Not you", "503 No sender", "503 No sender"), ConfigError),
         (("250 OK", "250 OK", "451 4.3.0 Later"), TransientSendError),
+        (("250 OK", "250 OK", "554 5.5.1 No"), PermanentSendError),
     ],
 )
 def test_each_answer_to_a_pipelined_envelope_is_read(answers: tuple[str, ...], expected: type[Exception]) -> None:
@@ -1101,6 +1116,90 @@ def test_data_that_is_accepted_without_a_recipient_is_ended_empty() -> None:
     with scripted(script) as port, sending(port) as transport, pytest.raises(PermanentSendError, match="550") as caught:
         transport.send(message())
     assert caught.value.hard
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_goodbye_at_any_point_of_a_pipelined_transaction_is_transient_and_the_next_mail_gets_a_new_connection(
+    before: int,
+) -> None:
+    replies = ["250 OK", "250 OK", "354 Go"][:before]
+
+    def first(peer: Peer) -> None:
+        peer.greet("PIPELINING")
+        if before < 3:
+            pipelined(peer, *replies, "421 4.3.2 Going down")
+        else:
+            pipelined(peer, *replies)
+            peer.read_message()
+            peer.say("421 4.3.2 Going down")
+
+    def second(peer: Peer) -> None:
+        peer.greet("PIPELINING")
+        pipelined(peer, "250 OK", "250 OK", "354 Go")
+        assert peer.read_message() == message(2).raw
+        peer.say("250 second")
+        peer.take("QUIT", "221 Bye")
+
+    with scripted(first, second) as port, sending(port) as transport:
+        with pytest.raises(TransientSendError) as caught:
+            transport.send(message(1))
+        assert (caught.value.code, caught.value.throttled) == (421, "relay" if before == 0 else "recipient")
+        assert transport.send(message(2)) == "250 second"
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_message_larger_than_all_buffers_goes_out_whole(
+    is_encrypted: bool, server_context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    large = message(body=LARGE * 100_000)
+
+    def script(peer: Peer) -> None:
+        peer.greet("PIPELINING")
+        pipelined(peer, "250 OK", "250 OK", "354 Go")
+        assert peer.read_message() == large.raw
+        peer.say("250 large")
+        pipelined(peer, "250 OK", "250 OK", "354 Go")
+        assert peer.read_message() == message(2).raw
+        peer.say("250 small")
+        peer.take("QUIT", "221 Bye")
+
+    security: Security = "tls" if is_encrypted else "none"
+    with (
+        scripted(script, context=server_context if is_encrypted else None) as port,
+        sending(port, security=security, context=trusting) as transport,
+    ):
+        assert [transport.send(large), transport.send(message(2))] == ["250 large", "250 small"]
+
+
+@pytest.mark.parametrize("pipelining", [False, True])
+def test_a_message_and_its_answer_have_a_time_limit_of_their_own(
+    pipelining: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+
+    def noting(name: str) -> Callable[..., object]:
+        real = getattr(Wire, name)
+
+        def call(self: Wire, *given: float) -> object:
+            limits.append(given[-1])
+            return real(self, *given)
+
+        return call
+
+    for name in ("write", "reply", "skip"):
+        monkeypatch.setattr(Wire, name, noting(name))
+
+    def script(peer: Peer) -> None:
+        peer.greet(*(("PIPELINING",) if pipelining else ()))
+        peer.begin()
+        peer.read_message()
+        peer.say("250 OK")
+        peer.take("QUIT", "221 Bye")
+
+    with scripted(script) as port, sending(port, timeout=5.0, data_timeout=7.0) as transport:
+        transport.send(message())
+    assert set(limits[:-2]) == {5.0}
+    assert limits[-2:] == [7.0, 7.0]
 
 
 REPLIES = {
