@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from abmail._replies import Reply
@@ -108,6 +108,7 @@ def test_an_ordinary_exchange_sets_no_time_limit(line: Line, monkeypatch: pytest
 LINES = st.sampled_from([b"250 OK", b"250-more", b"354 Go", b"354", b"550 No", b"421 Bye", b"299 Odd"])
 
 
+@settings(deadline=None)
 @example([b"250 OK", b"250 OK", b"354 Go"], 40)
 @example([b"250 OK", b"250 OK", b"354 Go", b"421 Bye"], 40)
 @given(st.lists(LINES, min_size=1, max_size=6), st.integers(1, 40))
