@@ -150,31 +150,56 @@ def _encoded(ids: NDArray[np.generic]) -> NDArray[np.bytes_]:
 
 
 def _decimal(ids: NDArray[np.generic]) -> NDArray[np.bytes_]:
-    """Integers to the text that ``str`` would give them.
-
-    Digits enter from the last to the first, so that the first ends up in the lowest byte of the little-endian words.
-    """
+    """Integers to the text that ``str`` would give them."""
     if ids.dtype.kind == "i" and ids.min(initial=0) < 0:
         return ids.astype("S20")
     n_words = -(-len(str(int(ids.max(initial=0)))) // 8)
     words = np.empty((len(ids), n_words), dtype="<u8")
     for begin in range(0, len(ids), _CHUNK):
-        words[begin : begin + _CHUNK] = _decimal_words(ids[begin : begin + _CHUNK].astype(np.uint64), n_words)
+        words[begin : begin + _CHUNK] = _decimal_words(ids[begin : begin + _CHUNK].astype(np.uint64), n_words).T
     return words.view(f"S{8 * n_words}").reshape(-1)
 
 
 def _decimal_words(values: NDArray[np.uint64], n_words: int) -> NDArray[np.uint64]:
-    words = np.zeros((n_words, len(values)), dtype=np.uint64)
-    unwritten = np.ones(len(values), dtype=bool)
-    while unwritten.any():
-        tens = values // np.uint64(10)
-        digit = values - np.uint64(10) * tens + np.uint64(ord("0"))
-        for k in range(n_words - 1, -1, -1):
-            carried = words[k - 1] >> np.uint64(56) if k else digit
-            np.copyto(words[k], words[k] << np.uint64(8) | carried, where=unwritten)
-        values = tens
-        unwritten = values > 0
-    return words.T
+    """(n_words, n): the digits of each number, the first one in the lowest byte of the first word; NUL behind them."""
+    words = np.zeros((2 * n_words, len(values)), dtype=np.uint64)
+    rest = values
+    for k in range(n_words - 1, 0, -1):
+        above = rest // np.uint64(10**8)
+        words[k] = _eight_digits(rest - above * np.uint64(10**8))
+        rest = above
+    words[0] = _eight_digits(rest)
+    zeros = 8 * n_words - _digits(values)  # in front of the text
+    if n_words == 1:
+        return words[:1] >> 8 * zeros
+    first, bits, column = (zeros // 8).astype(np.int64), 8 * (zeros % 8), np.arange(len(values))
+    parts = [(words[first + k, column] >> bits, words[first + k + 1, column] << 63 - bits) for k in range(n_words)]
+    return np.array([low | high << 1 for low, high in parts])
+
+
+def _digits(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Number of decimal digits of each number."""
+    least, most = (len(str(int(end))) for end in (values.min(), values.max()))
+    digits: NDArray[np.uint64] = np.full(len(values), least, dtype=np.uint64)
+    for k in range(least, most):
+        digits += values >= np.uint64(10**k)
+    return digits
+
+
+def _eight_digits(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Eight decimal digits of numbers under 10^8 as ASCII, the first one in the lowest byte.
+
+    Halves, quarters and digits are divided off side by side in one word; the products with rounded inverses of 100 and
+    10 are exact for numbers of four and of two digits.
+    """
+    high = values // np.uint64(10_000)
+    found = high | (values - high * np.uint64(10_000)) << np.uint64(32)
+    high = found * np.uint64(10_486) >> np.uint64(20) & np.uint64(0x0000_007F_0000_007F)
+    found = high | (found - high * np.uint64(100)) << np.uint64(16)
+    high = found * np.uint64(103) >> np.uint64(10) & np.uint64(0x000F_000F_000F_000F)
+    low = (found - high * np.uint64(10)) << np.uint64(8)
+    digits: NDArray[np.uint64] = (high | low) + np.uint64(0x3030_3030_3030_3030)
+    return digits
 
 
 def _hash_rows(rows: NDArray[np.bytes_], start: int) -> NDArray[np.int64]:

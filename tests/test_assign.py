@@ -74,6 +74,14 @@ def test_integers_stand_for_their_decimal_text(ids: list[int]) -> None:
     assert hash52_array("s", np.array(ids, dtype=np.uint64)).tolist() == [hash52("s", str(i)) for i in ids]
 
 
+@pytest.mark.parametrize("largest", [9, 10**7, 10**8 - 1, 10**8, 10**16 - 1, 10**16, 2**64 - 1])
+def test_integers_of_every_number_of_digits_stand_for_their_text(largest: int) -> None:
+    edges = {10**k - 1 for k in range(20)} | {10**k for k in range(20)} | {largest}
+    ids = sorted(edge for edge in edges if edge <= largest)
+    hashed = hash52_array("s", np.array(ids, dtype=np.uint64)).tolist()
+    assert hashed == [hash52("s", str(i)) for i in ids]
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30))
 def test_negative_integers_do_too(ids: list[int]) -> None:
