@@ -181,13 +181,13 @@ def _estimate(mails: _Mails, alpha: float, about: dict[str, Any]) -> Uplift:
     scatter = shares * (outcome - means[mails.control.astype(np.int64), mails.campaign])
     sides = [mails.control == bool(side) for side in (0, 1)]
     groups = [np.bincount(mails.person[mine], scatter[mine]).astype(np.float64) for mine in sides]
-    spread_ = [_variance(mails, groups[side], bool(side)) for side in (0, 1)]
-    variance, df = _satterthwaite(spread_)
+    spread = _variances(groups, about["people"])
+    variance, df = _satterthwaite(spread)
     t, error = float(stdtrit(df, 1 - alpha / 2)), float(np.sqrt(variance))
     effect = treated - fixed
     watched = max(_watched(variance, alpha) * t / float(ndtri(1 - alpha / 2)), t * error)
     lift = effect / fixed
-    lift_error = float(np.sqrt(spread_[0][0] + (1 + lift) ** 2 * spread_[1][0])) / fixed
+    lift_error = float(np.sqrt(spread[0][0] + (1 + lift) ** 2 * spread[1][0])) / fixed
     proven = effect - watched > 0
     status = UpliftStatus.PROVEN if proven else UpliftStatus.WORSE if effect + watched < 0 else UpliftStatus.NOT_PROVEN
     return Uplift(
@@ -222,9 +222,19 @@ def _adjusted(mails: _Mails) -> Floats:
     return np.asarray(mails.opened - slope * x)
 
 
-def _variance(mails: _Mails, sums: Floats, side: bool) -> tuple[float, float]:
-    """Variance of a group's mean over people, and the degrees of freedom of its estimate by their unevenness."""
-    n = len(np.unique(mails.person[mails.control == side]))
+def _variances(groups: list[Floats], people: tuple[int, int]) -> list[tuple[float, float]]:
+    """Variance of each group's mean, and the degrees of freedom of its estimate.
+
+    A person of either group varies at least as much as one of both together. Opens are skewed: a small group in which
+    few read much has a low mean and a low variance, too, so that its own would leave out the truth too often.
+    """
+    own = [_variance(sums, n) for sums, n in zip(groups, people, strict=True)]
+    one_person = sum(variance * n * (n - 1) for (variance, _), n in zip(own, people, strict=True)) / (sum(people) - 2)
+    return [(max(variance, one_person / n), df) for (variance, df), n in zip(own, people, strict=True)]
+
+
+def _variance(sums: Floats, n: int) -> tuple[float, float]:
+    """Variance of a group's mean over its ``n`` people, and the degrees of freedom by how uneven they are."""
     total, fourth = float((sums**2).sum()), float((sums**4).sum())
     # n - 1 is for even, normal terms; where a few people make up most of the scatter it is less (Satterthwaite 1946).
     uneven = max(fourth - total**2 / n, 1e-300)

@@ -87,6 +87,18 @@ def test_one_campaign_without_a_covariate_is_the_difference_of_two_means() -> No
     assert (found.ci_upper - found.ci_lower) / 2 == pytest.approx(1.96 * error, rel=0.02)
 
 
+def test_a_small_group_whose_people_happen_to_be_alike_counts_as_no_less_varied_than_all() -> None:
+    rng = np.random.default_rng(19)
+    held = np.arange(1_000) < 60
+    opened = np.where(held, np.arange(1_000) < 20, rng.uniform(size=1_000) < 0.5)
+    found = uplift(np.arange(1_000), np.zeros(1_000, np.int64), held, opened)
+    a, b = opened[~held].astype(float), opened[held].astype(float)
+    one = (a.var(ddof=1) * (len(a) - 1) + b.var(ddof=1) * (len(b) - 1)) / (len(a) + len(b) - 2)
+    assert b.var(ddof=1) < one < a.var(ddof=1)
+    error = np.sqrt(a.var(ddof=1) / len(a) + one / len(b))
+    assert (found.ci_upper - found.ci_lower) / 2 == pytest.approx(2.0 * error, rel=0.02)
+
+
 def test_a_covariate_narrows_the_interval_and_a_useless_one_does_no_harm() -> None:
     rng = np.random.default_rng(16)
     n, campaigns = 3_000, 4
