@@ -1,12 +1,13 @@
 """Judges new events among those around them, and stored ones anew; only `abmail.store` imports this module.
 
-A new event can change the verdicts of others: of its mail, of its network's clicks within a minute, of its company's
-mails within minutes. Just these are looked up and judged with it, so that after any order of events each verdict is
+A new event can change the verdicts of others: of its mail, of its network's clicks within a day, of its company's
+mails within an hour. Just these are looked up and judged with it, so that after any order of events each verdict is
 what judging the whole experiment at once would give.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,29 +19,38 @@ from abmail import _tables as t
 from abmail._company import company_of
 from abmail._event_types import EventType, Verdict
 from abmail._verdict_around import (
-    BLIND_NEIGHBOURS,
-    BLIND_SECONDS,
+    DAY_SECONDS,
     LEAST_COMPANIES,
+    NEIGHBOURS,
     NETWORK_SECONDS,
+    SIBLING_SECONDS,
+    SIBLINGS,
     SWEEP_SECONDS,
     Delivery,
-    blind_networks,
+    Passing,
     company_reasons,
     follow_up,
+    hasty_networks,
+    is_phone,
     is_soon,
     is_swift,
+    nearest_reasons,
     network_reasons,
+    plain_clicks,
 )
-from abmail._verdict_reasons import COMPANY, NO_REASON, RULES_VERSION, Reason, given_reasons
-from abmail._verdict_rules import NETWORK, Judged, Sighting, judge_mail, near
+from abmail._verdict_reasons import COMPANY, NEAREST, NO_REASON, RULES_VERSION, Reason, given_reasons
+from abmail._verdict_rules import BURST_SECONDS, NETWORK, READING_SECONDS, Judged, Sighting, judge_mail, near
 from abmail.events import RequestFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["Seen", "changed_verdicts", "judge_all", "judge_around", "seen_of", "write_verdicts"]
 
 _CHUNK: Final = 5_000
+_PLAIN: Final = int(Reason.KNOWN_MACHINE | Reason.ECHO)
+_HASTY: Final = int(Reason.NETWORK_HASTY)
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _e: sa.BindParameter[str] = sa.bindparam("e")
 _first: sa.BindParameter[Any] = sa.bindparam("first", type_=t.UTCDateTime)
@@ -63,7 +73,10 @@ _OF_NETWORKS = _SEEN.where(
     t.events.c.network.in_(_ids), t.events.c.at.between(_first, _last), t.messages.c.experiment == _e
 )
 _CLICKS_OF_NETWORKS = (
-    sa.select(t.events.c.network, t.events.c.at, t.events.c.key, t.events.c.message, t.recipients.c.domain)
+    sa.select(
+        t.events.c.network, t.events.c.at, t.events.c.key, t.events.c.message, t.events.c.reasons,
+        t.messages.c.attempted_at, t.recipients.c.domain,
+    )
     .select_from(t.events.join(t.messages, t.messages.c.id == t.events.c.message).join(t.recipients))
     .where(
         t.events.c.network.in_(_ids), t.events.c.at.between(_first, _last), t.messages.c.experiment == _e,
@@ -135,7 +148,7 @@ def judge_around(db: sa.Connection, mails: Iterable[str], new: frozenset[str], *
     fresh = [one for one in seen if one.sighting.key in new]
     corrections: dict[str, Sighting] = {}
     others: set[str] = set()
-    around = (*_from_networks(db, fresh), *_from_blind_networks(db, seen, new), *_from_companies(db, fresh))
+    around = (*_from_networks(db, fresh), *_from_networks_by_and_by(db, seen, new), *_from_companies(db, fresh, seen))
     for one, mask, bits in around:
         before = corrections.get(one.sighting.key, one.sighting)
         corrections[one.sighting.key] = replace(before, around=(before.around & ~mask) | bits)
@@ -151,14 +164,16 @@ def judge_all(db: sa.Connection, name: str) -> list[Seen]:
     """All events of an experiment with what their neighbourhoods say; `changed_verdicts` judges them."""
     seen = [seen_of(row) for row in db.execute(_OF_EXPERIMENT, {"e": name}, execution_options={"yield_per": _CHUNK})]
     around = network_reasons(one.sighting for one in seen)
-    blind = blind_networks(one.sighting for one in seen)
+    nearest = nearest_reasons(one.sighting for one in seen)
+    hasty = hasty_networks(_passings(seen))
     swept = _swept(db, name, seen)
     return [
         one._replace(
             sighting=replace(
                 one.sighting,
                 around=around.get(one.sighting.key, NO_REASON)
-                | (Reason.NETWORK_BLIND if one.sighting.key in blind else NO_REASON)
+                | nearest.get(one.sighting.key, NO_REASON)
+                | _of_haste(one.sighting, hasty)
                 | follow_up(one.sighting, swept.get(one.sighting.mail, NO_REASON), links=one.links),
             )
         )
@@ -245,62 +260,174 @@ def _slices(clicks: Iterable[Seen]) -> Iterator[tuple[str, list[Seen]]]:
         yield pending[0].experiment, pending
 
 
-def _from_blind_networks(
+def _from_networks_by_and_by(
     db: sa.Connection, seen: Sequence[Seen], new: frozenset[str]
 ) -> Iterator[tuple[Seen, Reason, Reason]]:
-    """The same of networks that never read: of the clicks beside those that are new or whose mails have a new open."""
-    opened = {one.sighting.mail for one in seen if one.sighting.key in new and one.sighting.type is EventType.OPENED}
+    """The same of the clicks beside those in mails with a new open or click, and of all that day's for haste."""
+    whole = _by_mail(seen)
+    moved = {mail for mail, own in whole.items() if any(one.key in new and _moves(one, own) for one in own)}
     touched: defaultdict[str, list[Seen]] = defaultdict(list)
     for one in seen:
         known = one.sighting.type is EventType.CLICKED and one.sighting.network
-        if known and (one.sighting.key in new or one.sighting.mail in opened):
+        if known and (one.sighting.key in new or one.sighting.mail in moved):
             touched[one.experiment].append(one)
     for experiment, clicks in sorted(touched.items()):
-        beside, wanted = _beside(db, experiment, clicks)
-        whole = _of_mails(db, wanted)
-        blind = blind_networks(one.sighting for one in whole)
-        for one in whole:
-            if one.sighting.key in beside:
-                yield one, Reason.NETWORK_BLIND, Reason.NETWORK_BLIND if one.sighting.key in blind else NO_REASON
+        near_by = _Near.of(db, experiment, clicks, plain=_plain(seen))
+        around = [one for one in seen if one.sighting.mail in near_by.mails]
+        around += _of_mails(db, near_by.mails - whole.keys())
+        nearest = nearest_reasons(one.sighting for one in around)
+        for one in around:
+            if one.sighting.key in near_by.beside:
+                yield one, NEAREST, nearest.get(one.sighting.key, NO_REASON)
+            if one.sighting.key in near_by.unsettled:
+                yield one, Reason.NETWORK_HASTY, _of_haste(one.sighting, near_by.hasty)
 
 
-def _beside(db: sa.Connection, experiment: str, clicks: Sequence[Seen]) -> tuple[set[str], set[str]]:
-    """Keys of the clicks whose verdicts may change with these, and the mails of those that decide on it."""
-    networks = sorted({one.sighting.network for one in clicks})
-    span = _span([one.sighting.at for one in clicks], BLIND_SECONDS)
-    by_network: defaultdict[str, list[Any]] = defaultdict(list)
-    for row in db.execute(_CLICKS_OF_NETWORKS, {"e": experiment, "ids": networks, **span}):
-        by_network[row.network].append(row)
-    keys = {one.sighting.key for one in clicks}
-    beside: set[str] = set()
-    mails: set[str] = set()
-    for rows in by_network.values():
-        if len({row.domain for row in rows} - {""}) < LEAST_COMPANIES:
-            continue
-        for place in (number for number, row in enumerate(rows) if row.key in keys):
-            beside.update(row.key for row in _around_place(rows, place, BLIND_NEIGHBOURS))
-            mails.update(row.message for row in _around_place(rows, place, 2 * BLIND_NEIGHBOURS))
-    return beside, mails
+def _moves(one: Sighting, own: Iterable[Sighting]) -> bool:
+    """Whether a new event changes how its mail's other clicks look: whether read, at a stretch, or after a scanner."""
+    if one.type is EventType.OPENED or is_soon(one):
+        return True
+    return one.type is EventType.CLICKED and any(
+        (each.type is EventType.CLICKED and each.key != one.key and abs(each.at - one.at) <= BURST_SECONDS)
+        or (each.type is EventType.OPENED and 0 <= one.at - each.at <= READING_SECONDS)
+        for each in own
+    )
+
+
+class _Near(NamedTuple):
+    """What to look at when clicks are new, or their mails were opened."""
+
+    beside: set[str]  # keys of the clicks whose nearest these are
+    unsettled: set[str]  # of those of which it is news whether their network is hasty
+    hasty: set[str]  # clicks of hasty networks
+    mails: set[str]  # that hold all of these, and those that decide on them
+
+    @classmethod
+    def of(cls, db: sa.Connection, experiment: str, clicks: Sequence[Seen], *, plain: frozenset[str]) -> _Near:
+        networks = sorted({one.sighting.network for one in clicks})
+        span = _span([one.sighting.at for one in clicks], DAY_SECONDS)
+        by_network: defaultdict[str, list[Any]] = defaultdict(list)
+        for row in db.execute(_CLICKS_OF_NETWORKS, {"e": experiment, "ids": networks, **span}):
+            by_network[row.network].append(row)
+        keys = {one.sighting.key for one in clicks}
+        found = cls(set(), set(), set(), set())
+        for rows in by_network.values():
+            found._add(rows, [number for number, row in enumerate(rows) if row.key in keys], plain)
+        return found
+
+    def _add(self, rows: Sequence[Any], places: Sequence[int], plain: frozenset[str]) -> None:
+        companies = len({row.domain for row in rows} - {""})
+        for place in places:
+            nearest = _around_place(rows, place, 2 * NEIGHBOURS)
+            if companies > 1 or any(row.key in plain or row.reasons & _PLAIN for row in nearest):
+                self.beside.update(row.key for row in _around_place(rows, place, NEIGHBOURS))
+                self.mails.update(row.message for row in nearest)
+        if companies >= LEAST_COMPANIES:
+            self._add_hasty(rows, [rows[place].at.timestamp() for place in places])
+
+    def _add_hasty(self, rows: Sequence[Any], moments: Sequence[float]) -> None:
+        passings = [_passing(row) for row in rows]
+        hasty = hasty_networks(passings)
+        self.hasty.update(hasty)
+        for row, one in near(list(zip(rows, passings, strict=True)), moments, key=_passed_at, within=DAY_SECONDS):
+            if (one.key in hasty) != bool(row.reasons & _HASTY):
+                self.unsettled.add(row.key)
+                self.mails.add(row.message)
+
+
+def _passed_at(pair: tuple[Any, Passing]) -> float:
+    return pair[1].at
+
+
+def _plain(seen: Iterable[Seen]) -> frozenset[str]:
+    """Clicks that are plainly a program's, in whole mails."""
+    of_mails = _by_mail(one for one in seen if one.sighting.type is EventType.CLICKED)
+    return frozenset(key for own in of_mails.values() for key in plain_clicks(sorted(own, key=_in_time)))
+
+
+def _by_mail(seen: Iterable[Seen]) -> dict[str, list[Sighting]]:
+    found: defaultdict[str, list[Sighting]] = defaultdict(list)
+    for one in seen:
+        found[one.sighting.mail].append(one.sighting)
+    return found
+
+
+def _in_time(one: Sighting) -> tuple[float, str]:
+    return one.at, one.key
+
+
+def _passing(row: Any) -> Passing:
+    age = None if row.attempted_at is None else (row.at - row.attempted_at).total_seconds()
+    return Passing(row.at.timestamp(), row.key, row.network, company_of(row.domain), age)
+
+
+def _passings(seen: Iterable[Seen]) -> Iterator[Passing]:
+    for one in (each.sighting for each in seen):
+        if one.type is EventType.CLICKED and one.network:
+            yield Passing(one.at, one.key, one.network, one.company, one.age)
+
+
+def _of_haste(one: Sighting, hasty: AbstractSet[str]) -> Reason:
+    return Reason.NETWORK_HASTY if one.key in hasty and not is_phone(one) else NO_REASON
 
 
 def _around_place(rows: Sequence[Any], place: int, reach: int) -> Sequence[Any]:
     return rows[max(place - reach, 0) : place + reach + 1]
 
 
-def _from_companies(db: sa.Connection, fresh: Sequence[Seen]) -> Iterator[tuple[Seen, Reason, Reason]]:
+def _from_companies(
+    db: sa.Connection, fresh: Sequence[Seen], seen: Sequence[Seen]
+) -> Iterator[tuple[Seen, Reason, Reason]]:
     """The same of the early clicks in a company's mails that were delivered within minutes of those with new ones."""
     by_company: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
     for one in fresh:
         if one.sighting.company and is_soon(one.sighting):
             by_company[one.experiment, one.sighting.company].append(one)
+    whole: defaultdict[str, list[Seen]] = defaultdict(list)  # what need not be read again
+    for one in seen:
+        whole[one.sighting.mail].append(one)
     for (experiment, company), own in sorted(by_company.items(), key=lambda each: each[0]):
         moments = sorted({one.sighting.delivered for one in own if one.sighting.delivered is not None})
-        mails = db.execute(_DELIVERED, {"e": experiment, "d": company, **_span(moments, SWEEP_SECONDS)}).all()
-        soon = [one for one in _of_mails(db, (row.id for row in mails), _CLICKS_OF_MAILS) if is_soon(one.sighting)]
+        reach = SIBLING_SECONDS + SWEEP_SECONDS
+        rows = db.execute(_DELIVERED, {"e": experiment, "d": company, **_span(moments, reach)}).all()
+        beside, mails = _siblings(sorted(rows, key=_attempted), moments)
+        wanted = {row.id for row in mails}
+        clicks = [one for mail in wanted & whole.keys() for one in whole[mail]]
+        clicks += _of_mails(db, wanted - whole.keys(), _CLICKS_OF_MAILS)
+        soon = [one for one in clicks if is_soon(one.sighting)]
         swept = _swept_of(mails, soon)
-        ordered = sorted(soon, key=_delivered_at)
-        for one in near(ordered, moments, key=_delivered_at, within=SWEEP_SECONDS):
-            yield one, COMPANY, follow_up(one.sighting, swept.get(one.sighting.mail, NO_REASON), links=one.links)
+        for one in soon:
+            if one.sighting.mail in beside:
+                yield one, COMPANY, follow_up(one.sighting, swept.get(one.sighting.mail, NO_REASON), links=one.links)
+
+
+def _siblings(rows: Sequence[Any], moments: Sequence[float]) -> tuple[set[str], list[Any]]:
+    """A company's mails, in the order of time, whose verdicts may change with those of some moments.
+
+    Returns:
+        Their ids, and the rows of all that decide on it.
+    """
+    ats = [row.attempted_at.timestamp() for row in rows]
+    beside: set[str] = set()
+    wanted: set[int] = set()
+    for moment in moments:
+        first, last = _stretch(ats, moment, moment)
+        beside.update(row.id for row in rows[first:last])
+        wanted.update(range(*_stretch(ats, ats[first], ats[last - 1])) if first < last else ())
+    return beside, [rows[number] for number in sorted(wanted)]
+
+
+def _stretch(ats: Sequence[float], first: float, last: float) -> tuple[int, int]:
+    """The places of what lies within the reach of the company rules before the first moment and after the last."""
+    begin, end = bisect_left(ats, first - SWEEP_SECONDS), bisect_right(ats, last + SWEEP_SECONDS)
+    return (
+        max(min(begin, bisect_left(ats, first) - SIBLINGS), 0),
+        min(max(end, bisect_right(ats, last) + SIBLINGS), len(ats)),
+    )
+
+
+def _attempted(row: Any) -> tuple[datetime, str]:
+    return row.attempted_at, row.id
 
 
 def _swept(db: sa.Connection, name: str, seen: Iterable[Seen]) -> dict[str, Reason]:
@@ -324,10 +451,6 @@ def _swept_of(mails: Iterable[Any], soon: Iterable[Seen]) -> dict[str, Reason]:
     return company_reasons(
         Delivery(row.attempted_at.timestamp(), row.id, swift=row.id in early, soon=row.id in clicked) for row in mails
     )
-
-
-def _delivered_at(one: Seen) -> float:
-    return one.sighting.delivered or 0.0
 
 
 def _span(moments: Sequence[float], reach: float) -> Mapping[str, datetime]:

@@ -6,34 +6,41 @@ Each rule looks at its own neighbourhood only, so that the store can judge a new
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from abmail._event_types import EventType, Verdict
-from abmail._verdict_facts import own_reasons
+from abmail._verdict_facts import Agent, own_reasons
 from abmail._verdict_reasons import NO_REASON, Reason, verdict_of
-from abmail._verdict_rules import BURST_SECONDS, crowded, first_reading, leave, stretches
+from abmail._verdict_rules import BURST_SECONDS, READING_SECONDS, crowded, echoes, leave, readings, stretches
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from abmail._verdict_rules import Sighting
 
 __all__ = [
-    "BLIND_NEIGHBOURS",
-    "BLIND_SECONDS",
+    "DAY_SECONDS",
     "LEAST_COMPANIES",
+    "NEIGHBOURS",
     "NETWORK_SECONDS",
+    "SIBLINGS",
+    "SIBLING_SECONDS",
     "SWEEP_SECONDS",
     "Delivery",
-    "blind_networks",
+    "Passing",
     "company_reasons",
     "follow_up",
+    "hasty_networks",
+    "is_phone",
     "is_soon",
     "is_swift",
+    "nearest_reasons",
     "network_reasons",
+    "plain_clicks",
 ]
 
 NETWORK_SECONDS: Final = 620.0
@@ -42,11 +49,17 @@ NETWORK_SECONDS: Final = 620.0
 SWEEP_SECONDS: Final = 600.0
 """The company rules compare mails that were delivered at most this long before one another."""
 
-BLIND_NEIGHBOURS: Final = 12
+NEIGHBOURS: Final = 12
 """The rule on networks that never read looks at so many clicks of the network on each side of one,"""
 
-BLIND_SECONDS: Final = 86_400.0
+DAY_SECONDS: Final = 86_400.0
 """and not further than this."""
+
+SIBLINGS: Final = 6
+"""A mail is held against so many on each side of it that its company got,"""
+
+SIBLING_SECONDS: Final = 3_600.0
+"""and not further than this from it."""
 
 LEAST_COMPANIES: Final = 3
 """A network is everybody's only where it follows links in the mails of so many companies."""
@@ -56,9 +69,11 @@ _ACROSS_SECONDS: Final = 60.0
 _ROBOT_SECONDS: Final = 600.0
 _SWIFT_SECONDS: Final = 180.0
 _SOON_SECONDS: Final = 1_800.0
+_LATE_SECONDS: Final = 3_600.0
 _PEOPLE = _MAILS = 3
 _ROUND: Final = 5  # mails
 _PAIR: Final = 2
+_HASTY: Final = 4  # the part of a network's clicks that is haste: one in so many
 _SWEPT: Final = 4  # the part of a company's mails that makes a sweep: one in so many
 _READERS: Final = 0.1  # share of clicks
 _PHONES: Final = ("/ios", "/android")
@@ -117,72 +132,215 @@ def _beside_robots(group: Sequence[Sighting]) -> Iterator[str]:
             yield one.key
 
 
-def blind_networks(sightings: Iterable[Sighting]) -> frozenset[str]:
-    """Clicks from networks that follow links in the mails of three companies and read hardly any of them first.
+def nearest_reasons(sightings: Iterable[Sighting]) -> dict[str, Reason]:
+    """What networks give away by their nearest clicks, in whosever mails.
 
-    Looked at are the nearest clicks of the network, `BLIND_NEIGHBOURS` on each side and within `BLIND_SECONDS`. Phones
-    are left alone: their networks are shared by whole towns.
+    Looked at are the nearest clicks of the network, `NEIGHBOURS` on each side and within `DAY_SECONDS`. Where hardly
+    any of them (one in ten) comes from who had read the mail there, an unread one is a machine's if they are at three
+    companies, or come after a scanner at two, or half are plainly a program's. Phones are left alone: their networks
+    are shared by whole towns.
 
     Args:
         sightings: All events of the mails in question, in any order.
 
     Returns:
-        Keys of clicks.
+        Key of a click -> ``NETWORK_BLIND``, ``NETWORK_RETURNS``, ``NETWORK_KNOWN``, for those that have any.
     """
     by_mail: defaultdict[str, list[Sighting]] = defaultdict(list)
     for one in sightings:
         by_mail[one.mail].append(one)
-    looks = {key: look for own in by_mail.values() for key, look in _looks(own)}
-    by_network: defaultdict[str, list[Sighting]] = defaultdict(list)
+    by_network: defaultdict[str, list[_Look]] = defaultdict(list)
     for own in by_mail.values():
-        for one in own:
-            if one.key in looks:
-                by_network[one.network].append(one)
-    found: set[str] = set()
+        for look in _looks(own):
+            by_network[look.network].append(look)
+    found: dict[str, Reason] = {}
     for group in by_network.values():
-        group.sort(key=lambda one: (one.at, one.key))
-        found.update(_blind(group, looks))
-    return frozenset(found)
+        if len(group) > 1 and any(look.unread for look in group):  # else there is nothing to tell
+            group.sort(key=attrgetter("at", "key"))
+            found.update(_from_nearest(group))
+    return found
 
 
-_READ, _UNREAD, _UNKNOWN = "read", "unread", "unknown"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """A click from a known network, as its neighbours see it.
+
+    Attributes:
+        key: Its key.
+        at: When, seconds since the epoch.
+        network: Where it came from.
+        company: The mail's.
+        read: Whether somebody there had read the mail before.
+        unread: Whether nobody had; who uses a phone, or Apple's privacy, is neither.
+        again: Whether unread, and an hour and more after a scanner.
+        plain: Whether it is a program's: it says so, or comes right behind another's click.
+        rendered: Whether it comes with the pictures, and begins a stretch.
+    """
+
+    key: str
+    at: float
+    network: str
+    company: str
+    read: bool
+    unread: bool
+    again: bool
+    plain: bool
+    rendered: bool
 
 
-def _looks(own: Sequence[Sighting]) -> Iterator[tuple[str, str]]:
-    """Clicks of a mail that came from a known network, and whether somebody had read it before."""
-    clicks = sorted((one for one in own if one.type is EventType.CLICKED), key=lambda one: (one.at, one.key))
-    if not clicks:
-        return
-    read, hidden = first_reading(own)
-    for one, begun in stretches(clicks):
-        if not one.network:
-            continue
-        if read <= begun:
-            yield one.key, _READ
-        elif hidden or not one.company or one.facts is None or one.facts.family.endswith(_PHONES):
-            yield one.key, _UNKNOWN
-        else:
-            yield one.key, _UNREAD
+def _looks(own: Sequence[Sighting]) -> Iterator[_Look]:
+    """The clicks of a mail that came from a known network."""
+    clicks = sorted((one for one in own if one.type is EventType.CLICKED), key=attrgetter("at", "key"))
+    first, hidden = readings(own, clicks) if clicks else ({}, False)
+    plain = plain_clicks(clicks)
+    scanned = False
+    for one, latest in stretches(clicks):
+        read = min(first.get(one.network, math.inf), first.get("", math.inf)) <= latest
+        unread = not (read or hidden or not one.company or is_phone(one))
+        begins = one.at - READING_SECONDS <= latest
+        if one.network:
+            yield _Look(
+                key=one.key, at=one.at, network=one.network, company=one.company, read=read, unread=unread,
+                again=unread and scanned and one.age is not None and one.age >= _LATE_SECONDS,
+                plain=unread and one.key in plain,
+                rendered=unread and begins and _is_rendered(one, own),
+            )  # fmt: skip
+        scanned = scanned or (unread and one.age is not None and one.age < _SOON_SECONDS)
 
 
-def _blind(group: Sequence[Sighting], looks: Mapping[str, str]) -> Iterator[str]:
-    """The unread ones among a network's clicks, in the order of time, around which it never reads."""
-    inside: Counter[Hashable] = Counter()
-    read = first = last = 0
+def plain_clicks(clicks: Sequence[Sighting]) -> frozenset[str]:
+    """Keys of a mail's clicks, given in the order of time, that say of themselves that they are a program's.
+
+    It is named, or follows right behind another's click.
+    """
+    named = (one.key for one in clicks if one.facts is not None and one.facts.agent is Agent.MACHINE)
+    return frozenset((*named, *echoes(clicks)))
+
+
+def _is_rendered(one: Sighting, own: Sequence[Sighting]) -> bool:
+    """Whether the pictures were loaded there within seconds before, as by what renders a mail and follows its links."""
+    return any(
+        each.type is EventType.OPENED and each.network == one.network and 0 <= one.at - each.at <= READING_SECONDS
+        for each in own
+    )
+
+
+def is_phone(one: Sighting) -> bool:
+    """Whether it came from a phone, or from nobody knows what."""
+    return one.facts is None or one.facts.family.endswith(_PHONES)
+
+
+class _Window:
+    """The nearest clicks of one of a network's, counted."""
+
+    def __init__(self) -> None:
+        self.n = self.read = self.plain = self.rendered = 0
+        self.unread: Counter[Hashable] = Counter()
+        self.again: Counter[Hashable] = Counter()
+
+    def enter(self, look: _Look) -> None:
+        self._count(look, 1)
+        if look.unread:
+            self.unread[look.company] += 1
+        if look.again:
+            self.again[look.company] += 1
+
+    def leave(self, look: _Look) -> None:
+        self._count(look, -1)
+        if look.unread:
+            leave(self.unread, look.company)
+        if look.again:
+            leave(self.again, look.company)
+
+    def _count(self, look: _Look, step: int) -> None:
+        self.n += step
+        self.read += step * look.read
+        self.plain += step * look.plain
+        self.rendered += step * look.rendered
+
+    def reasons(self, look: _Look) -> Reason:
+        """What they say of the one in their middle."""
+        if not look.unread or self.read > _READERS * (self.read + self.unread.total()):
+            return NO_REASON
+        bits = Reason.NETWORK_BLIND if len(self.unread) >= LEAST_COMPANIES else NO_REASON
+        bits |= Reason.NETWORK_RETURNS if look.again and len(self.again) >= _PAIR else NO_REASON
+        rendered = self.rendered if self.rendered >= _MAILS and len(self.unread) >= _PAIR else 0
+        known = (self.plain and 2 * self.plain >= self.n) or (rendered and 2 * rendered >= self.n)
+        return bits | Reason.NETWORK_KNOWN if known else bits
+
+
+def _from_nearest(group: Sequence[_Look]) -> Iterator[tuple[str, Reason]]:
+    """The reasons of a network's clicks, which come in the order of time."""
+    inside = _Window()
+    first = last = 0
     for number, one in enumerate(group):
-        while last < len(group) and last <= number + BLIND_NEIGHBOURS and group[last].at <= one.at + BLIND_SECONDS:
-            read += looks[group[last].key] == _READ
-            if looks[group[last].key] == _UNREAD:
+        while last < len(group) and last <= number + NEIGHBOURS and group[last].at <= one.at + DAY_SECONDS:
+            inside.enter(group[last])
+            last += 1
+        while first < number - NEIGHBOURS or group[first].at < one.at - DAY_SECONDS:
+            inside.leave(group[first])
+            first += 1
+        if bits := inside.reasons(one):
+            yield one.key, bits
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Passing:
+    """A click as the rule on hasty networks sees it.
+
+    Attributes:
+        at: When, seconds since the epoch.
+        key: Its key.
+        network: Where it came from.
+        company: The mail's; empty for mailboxes that everybody can have.
+        age: Seconds since its mail was handed over; None where it never was.
+    """
+
+    at: float
+    key: str
+    network: str = field(compare=False)
+    company: str = field(compare=False)
+    age: float | None = field(compare=False)
+
+
+def hasty_networks(passings: Iterable[Passing]) -> frozenset[str]:
+    """Clicks in companies' mails from networks that come within minutes of delivery.
+
+    A quarter of the network's clicks within a day before and after have to, at three companies. A scanner is that
+    hasty; people are who share an exit to the internet only one in some thirty times.
+
+    Args:
+        passings: All clicks of the networks in question, in any order.
+
+    Returns:
+        Keys of clicks.
+    """
+    by_network: defaultdict[str, list[Passing]] = defaultdict(list)
+    for one in passings:
+        by_network[one.network].append(one)
+    return frozenset(key for group in by_network.values() for key in _hasty(sorted(group)))
+
+
+def _hasty(group: Sequence[Passing]) -> Iterator[str]:
+    if len({one.company for one in group if _in_haste(one)}) < LEAST_COMPANIES:
+        return
+    inside: Counter[Hashable] = Counter()
+    first = last = 0
+    for one in group:
+        while last < len(group) and group[last].at <= one.at + DAY_SECONDS:
+            if _in_haste(group[last]):
                 inside[group[last].company] += 1
             last += 1
-        while first < number - BLIND_NEIGHBOURS or group[first].at < one.at - BLIND_SECONDS:
-            read -= looks[group[first].key] == _READ
-            if looks[group[first].key] == _UNREAD:
+        while group[first].at < one.at - DAY_SECONDS:
+            if _in_haste(group[first]):
                 leave(inside, group[first].company)
             first += 1
-        unread = inside.total()
-        if looks[one.key] == _UNREAD and len(inside) >= LEAST_COMPANIES and read <= _READERS * (read + unread):
+        if one.company and len(inside) >= LEAST_COMPANIES and _HASTY * inside.total() >= last - first:
             yield one.key
+
+
+def _in_haste(one: Passing) -> bool:
+    return bool(one.company) and one.age is not None and one.age < _SWIFT_SECONDS
 
 
 # --- companies ------------------------------------------------------------------------------------------------------
@@ -254,7 +412,18 @@ def company_reasons(deliveries: Iterable[Delivery]) -> dict[str, Reason]:
             for each in ordered[rounds : last + 1]:
                 found[each.mail] |= Reason.COMPANY_ROUND if each.soon else NO_REASON
             rounds = last + 1
+    for number, one in enumerate(ordered):
+        if one.soon and _is_beside(ordered, number):
+            found[one.mail] |= Reason.COMPANY_SCANNED
     return {mail: bits for mail, bits in found.items() if bits}
+
+
+def _is_beside(ordered: Sequence[Delivery], number: int) -> bool:
+    """Whether half of the mails around one, of which there may be a single one, were clicked within minutes."""
+    at = ordered[number].at
+    around = (*ordered[max(number - SIBLINGS, 0) : number], *ordered[number + 1 : number + 1 + SIBLINGS])
+    near = [one.swift for one in around if abs(one.at - at) <= SIBLING_SECONDS]
+    return any(near) and 2 * sum(near) >= len(near)
 
 
 def _is_sweep(swift: int, size: int) -> bool:

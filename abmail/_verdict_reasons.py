@@ -11,9 +11,19 @@ from abmail._event_types import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["COMPANY", "NO_REASON", "RULES_VERSION", "Reason", "given_reasons", "is_strict", "names_of", "verdict_of"]
+__all__ = [
+    "COMPANY",
+    "NEAREST",
+    "NO_REASON",
+    "RULES_VERSION",
+    "Reason",
+    "given_reasons",
+    "is_strict",
+    "names_of",
+    "verdict_of",
+]
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Goes up whenever a rule, a weight or a window changes: verdicts of older rules can then be made anew."""
 
 
@@ -56,6 +66,10 @@ class Reason(IntFlag):
     LONE_LINK = 1 << 33  # early and unread in a mail with a single link, where no burst can show
     ANOTHER = 1 << 34  # not where, or not with what, someone came a minute before: its company says nothing of it
     ANOTHER_BESIDE = 1 << 35  # with another program from the same network: its network says nothing of it, either
+    NETWORK_HASTY = 1 << 36  # a quarter of its network's clicks, at three companies, come within minutes of delivery
+    NETWORK_RETURNS = 1 << 37  # its network comes, at two companies, an hour and more after a scanner did
+    NETWORK_KNOWN = 1 << 38  # half of its network's nearest clicks are plainly a program's
+    ECHO = 1 << 39  # right behind another network's click to the same link of the mail
 
 
 NO_REASON: Final = Reason(0)
@@ -80,6 +94,10 @@ _POINTS: Final = {
     Reason.NETWORK_ROBOT: 3,
     Reason.COMPANY_SWEEP: 3,
     Reason.NETWORK_BLIND: 3,
+    Reason.NETWORK_HASTY: 3,
+    Reason.NETWORK_RETURNS: 3,
+    Reason.NETWORK_KNOWN: 3,
+    Reason.ECHO: 3,
     Reason.NETWORK_BURST: 2,
     Reason.COMPANY_ROUND: 2,
     Reason.COMPANY_SCANNED: 2,
@@ -95,9 +113,13 @@ _POINTS: Final = {
 COMPANY: Final = Reason.COMPANY_SWEEP | Reason.COMPANY_ROUND | Reason.COMPANY_SCANNED
 """What is known from a company's mails."""
 
+NEAREST: Final = Reason.NETWORK_BLIND | Reason.NETWORK_RETURNS | Reason.NETWORK_KNOWN
+"""What is known from the nearest clicks of a network."""
+
 _OUTWEIGHS: Final = {
     Reason.ANOTHER: COMPANY,
     Reason.ANOTHER_BESIDE: Reason.NETWORK_ROBOT | Reason.NETWORK_BURST,
+    **dict.fromkeys(NEAREST | Reason.NETWORK_HASTY, Reason.READ_FIRST),
 }
 """Reasons that take others their weight."""
 

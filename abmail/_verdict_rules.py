@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from abmail._event_types import HUMAN_LIKELY, EventType, Verdict
 from abmail._tokens import HONEYPOT_LINK
 from abmail._verdict_facts import Agent, RequestFacts, own_reasons
-from abmail._verdict_reasons import COMPANY, NO_REASON, Reason, given_reasons, verdict_of
+from abmail._verdict_reasons import COMPANY, NEAREST, NO_REASON, Reason, given_reasons, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 __all__ = [
     "BURST_SECONDS",
     "NETWORK",
+    "READING_SECONDS",
     "Judged",
     "Sighting",
     "crowded",
-    "first_reading",
+    "echoes",
     "judge_mail",
     "leave",
     "near",
+    "readings",
     "stretches",
 ]
 
@@ -38,9 +40,12 @@ T = TypeVar("T")
 BURST_SECONDS: Final = 10.0
 """A program that follows several links of a mail does so within this time."""
 
+READING_SECONDS: Final = 10.0
+"""Who follows a link sooner after loading the pictures has not read."""
+
+_ECHO_SECONDS: Final = 3.0
 _PAIR_SECONDS: Final = 5.0
 _AT_ONCE_SECONDS: Final = 1.0
-_READING_SECONDS: Final = 10.0
 _LATER_SECONDS: Final = 60.0
 _LATE_SECONDS: Final = 3_600.0
 _LINKS: Final = 3
@@ -49,7 +54,7 @@ _SHORT_MAIL: Final = 4  # links
 NETWORK: Final = Reason.NETWORK_BURST | Reason.NETWORK_ACROSS | Reason.NETWORK_ROBOT
 """What is known from a network's bursts."""
 
-_AROUND: Final = NETWORK | COMPANY | Reason.NETWORK_BLIND
+_AROUND: Final = NETWORK | COMPANY | NEAREST | Reason.NETWORK_HASTY
 """What is known from other mails."""
 
 _HASTE: Final = NETWORK | Reason.LINK_BURST | Reason.LINK_PAIR
@@ -102,6 +107,21 @@ class Judged:
 
     verdict: Verdict
     reasons: Reason
+
+
+def echoes(clicks: Sequence[Sighting]) -> Iterator[str]:
+    """Keys of a mail's clicks that come right behind another network's to the same link.
+
+    Args:
+        clicks: In the order of time.
+    """
+    first = 0
+    for number, one in enumerate(clicks):
+        while clicks[first].at < one.at - _ECHO_SECONDS:
+            first += 1
+        others = (each for each in clicks[first:number] if each.link == one.link)
+        if one.network and any(each.network not in {"", one.network} for each in others):
+            yield one.key
 
 
 def leave(inside: Counter[Hashable], who: Hashable) -> None:
@@ -191,6 +211,8 @@ def _note_bursts(clicks: Sequence[Sighting], reasons: dict[str, Reason], links: 
             reasons[key] |= NO_REASON if Reason.LINK_BURST in reasons[key] else Reason.LINK_PAIR
     for key in crowded(linked, lambda one: one.link, within=_AT_ONCE_SECONDS, least=_PAIR):
         reasons[key] |= Reason.LINKS_AT_ONCE
+    for key in echoes(clicks):
+        reasons[key] |= Reason.ECHO
     traps = [one.at for one in clicks if one.link == HONEYPOT_LINK]
     for one in near(clicks, traps, key=_at, within=BURST_SECONDS):
         if one.link != HONEYPOT_LINK:
@@ -253,19 +275,34 @@ def stretches(clicks: Sequence[Sighting]) -> Iterator[tuple[Sighting, float]]:
         if one.at - before > BURST_SECONDS:
             begun = one.at
         before = one.at
-        yield one, begun - _READING_SECONDS
+        yield one, begun - READING_SECONDS
 
 
-def first_reading(sightings: Iterable[Sighting]) -> tuple[float, bool]:
-    """When somebody first opened a mail, as far as the requests say, and whether that is hidden by Apple's privacy."""
-    first, hidden = math.inf, False
+def readings(sightings: Iterable[Sighting], clicks: Sequence[Sighting]) -> tuple[dict[str, float], bool]:
+    """When each network first opened a mail, as far as the requests say, and whether Apple's privacy hides that.
+
+    Who follows a link within seconds of loading the pictures has not read.
+
+    Args:
+        sightings: All events of the mail.
+        clicks: Its clicks, in the order of time.
+
+    Returns:
+        Network -> seconds since the epoch, ``""`` for image proxies and where nobody knows; and whether it is hidden.
+    """
+    first: dict[str, float] = {}
+    hidden = False
     for one in sightings:
         if one.type is EventType.OPENED:
             bits = _alone(one)
             hidden = hidden or Reason.APPLE_PRIVACY in bits
-            if verdict_of(bits) in HUMAN_LIKELY:
-                first = min(first, one.at)
+            if verdict_of(bits) in HUMAN_LIKELY and not _is_hasty(one, clicks):
+                first[one.network] = min(first.get(one.network, math.inf), one.at)
     return first, hidden
+
+
+def _is_hasty(opened: Sighting, clicks: Sequence[Sighting]) -> bool:
+    return any(opened.at <= one.at <= opened.at + READING_SECONDS and one.network == opened.network for one in clicks)
 
 
 def _note_readers(opens: Sequence[Sighting], clicks: Sequence[Sighting], reasons: dict[str, Reason]) -> None:

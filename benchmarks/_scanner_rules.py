@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from abmail._company import company_of
 from abmail._verdict_around import (
     Delivery,
-    blind_networks,
+    Passing,
     company_reasons,
     follow_up,
+    hasty_networks,
+    is_phone,
     is_soon,
     is_swift,
+    nearest_reasons,
     network_reasons,
 )
 from abmail._verdict_reasons import NO_REASON, Reason
@@ -32,12 +35,14 @@ _SIGNER = Signer(b"the secret of a made-up day")
 def counted_clicks(day: Day, links: Sequence[int]) -> NDArray[np.bool_]:
     """(n,) whether each mail counts as clicked."""
     seen = _sightings(day)
-    around, blind, swept = network_reasons(seen), blind_networks(seen), _swept(day, seen)
+    around, nearest, swept = network_reasons(seen), nearest_reasons(seen), _swept(day, seen)
+    hasty = hasty_networks(_passings(seen))
     by_mail: defaultdict[str, list[Sighting]] = defaultdict(list)
     for one in seen:
         bits = around.get(one.key, NO_REASON)
         bits |= follow_up(one, swept.get(one.mail, NO_REASON), links=links[int(day.arms[int(one.mail)])])
-        bits |= Reason.NETWORK_BLIND if one.key in blind else NO_REASON
+        bits |= nearest.get(one.key, NO_REASON)
+        bits |= Reason.NETWORK_HASTY if one.key in hasty and not is_phone(one) else NO_REASON
         by_mail[one.mail].append(replace(one, around=bits))
     counts = np.zeros(len(day.sent), dtype=bool)
     for mail, own in by_mail.items():
@@ -64,6 +69,11 @@ def _sightings(day: Day) -> list[Sighting]:
             )
         )  # fmt: skip
     return seen
+
+
+def _passings(seen: Sequence[Sighting]) -> list[Passing]:
+    clicks = (one for one in seen if one.type is EventType.CLICKED and one.network)
+    return [Passing(one.at, one.key, one.network, one.company, one.age) for one in clicks]
 
 
 def _swept(day: Day, seen: Sequence[Sighting]) -> dict[str, Reason]:

@@ -14,11 +14,13 @@ from abmail._company import company_of
 from abmail._tokens import HONEYPOT_LINK
 from abmail._verdict_around import (
     Delivery,
-    blind_networks,
+    Passing,
     company_reasons,
     follow_up,
+    hasty_networks,
     is_soon,
     is_swift,
+    nearest_reasons,
     network_reasons,
 )
 from abmail._verdict_reasons import given_reasons, is_strict, names_of, verdict_of
@@ -255,26 +257,131 @@ def followed(*, companies: int = 3, mails: int = 4, **fields: Any) -> list[Sight
     return [click(4_000.0 * n, mail=f"m{n}", company=f"c{n % companies}", **fields) for n in range(1, mails + 1)]
 
 
+def told(sightings: list[Sighting], reason: Reason) -> set[str]:
+    """The mails in which a click has a reason by its network's nearest clicks."""
+    found = nearest_reasons(sightings)
+    return {one.mail for one in sightings if reason in found.get(one.key, Reason(0))}
+
+
+def blind(sightings: list[Sighting]) -> set[str]:
+    return told(sightings, Reason.NETWORK_BLIND)
+
+
 def test_a_network_that_follows_links_for_three_companies_and_never_reads_is_blind() -> None:
     clicks = followed()
-    assert blind_networks(clicks) == {one.key for one in clicks}
-    assert not blind_networks(followed(companies=2))
-    assert not blind_networks(followed(facts=PHONE))
-    assert not blind_networks([replace(one, at=one.at * 30) for one in clicks])
+    assert blind(clicks) == {one.mail for one in clicks}
+    assert not blind(followed(companies=2))
+    assert not blind(followed(facts=PHONE))
+    assert not blind([replace(one, at=one.at * 30) for one in clicks])
     pixel_with_the_click = [opened(one.at - 9, mail=one.mail) for one in clicks]
-    assert len(blind_networks([*clicks, *pixel_with_the_click])) == 4
-    assert len(blind_networks([*followed(mails=9), opened(100, mail="m1")])) == 0
-    assert len(blind_networks([*followed(mails=10), opened(100, mail="m1")])) == 9
+    assert len(blind([*clicks, *pixel_with_the_click])) == 4
+    assert len(blind([*followed(mails=9), opened(100, mail="m1")])) == 0
+    assert len(blind([*followed(mails=10), opened(100, mail="m1")])) == 9
     apple = [opened(5, mail=one.mail, facts=RequestFacts(agent=Agent.APPLE_PRIVACY)) for one in clicks]
-    assert not blind_networks([*clicks, *apple])
+    assert not blind([*clicks, *apple])
 
 
 def test_of_a_network_only_the_nearest_clicks_tell() -> None:
     clicks = [click(100.0 * n, mail=f"m{n:03d}", company=f"c{n % 3}") for n in range(1, 61)]
     readers = [opened(100.0 * n - 20, mail=f"m{n:03d}") for n in range(1, 21)]
-    found = sorted(one.mail for one in clicks if one.key in blind_networks([*clicks, *readers]))
+    found = sorted(blind([*clicks, *readers]))
     assert found[0] == "m031"  # of its neighbours m019 to m043, two read
     assert found[-1] == "m060"
+
+
+def test_who_read_the_mail_elsewhere_has_not_read_for_a_blind_network() -> None:
+    clicks = followed()
+    elsewhere = replace(CHROME, network="n9")
+    assert len(blind([*clicks, *(opened(100, mail=one.mail, facts=elsewhere) for one in clicks)])) == 4
+    assert not blind([*clicks, *(opened(100, mail=one.mail, facts=PROXY) for one in clicks)])
+    read = opened(100, facts=elsewhere)
+    assert verdicts(read, click(4_000)) == ["human", "human"]
+    assert verdicts(read, click(4_000, around=Reason.NETWORK_BLIND)) == ["human", "suspected"]
+
+
+def test_who_follows_a_link_with_the_pictures_has_not_read_for_what_comes_later() -> None:
+    scanned = [each for n in range(1, 10) for each in (opened(40, mail=f"m{n}"), click(42, mail=f"m{n}"))]
+    assert len(blind([*followed(mails=9), *scanned])) == 9
+    slower = [each for n in range(1, 10) for each in (opened(40, mail=f"m{n}"), click(51, mail=f"m{n}"))]
+    assert not blind([*followed(mails=9), *slower])
+
+
+def passed(*, swift: int, n: int, companies: int = 3) -> list[Passing]:
+    ages = [179.0] * swift + [180.0] * (n - swift)
+    return [Passing(1_000.0 * i, f"k{i:02d}", "n", f"c{i % companies}", age) for i, age in enumerate(ages)]
+
+
+def test_a_network_that_comes_within_minutes_of_delivery_at_three_companies_is_hasty() -> None:
+    assert len(hasty_networks(passed(swift=3, n=12))) == 12
+    assert not hasty_networks(passed(swift=3, n=13))
+    assert not hasty_networks(passed(swift=3, n=12, companies=2))
+    away = Passing(1e6, "k99", "n", "c0", 400.0)
+    assert "k99" not in hasty_networks([*passed(swift=3, n=12), away])
+    homes = [replace(one, company="" if one.key > "k03" else one.company) for one in passed(swift=4, n=12)]
+    assert hasty_networks(homes) == {"k00", "k01", "k02", "k03"}
+    assert verdicts(opened(140), click(160, around=Reason.NETWORK_HASTY)) == ["human", "suspected"]
+
+
+def returned(*, companies: int, before: float = 40.0, at: float = 3_600.0) -> list[Sighting]:
+    """Mails that somebody followed from elsewhere before; one network comes again to each."""
+    scanner = replace(CHROME, network="n7")
+    mails: list[dict[str, Any]] = [{"mail": f"m{n}", "company": f"c{n % companies}"} for n in range(2)]
+    return [each for one in mails for each in (click(before, facts=scanner, **one), click(at, **one))]
+
+
+def test_a_network_that_comes_to_two_companies_hours_after_the_scanner_returns() -> None:
+    def returns(sightings: list[Sighting]) -> set[str]:
+        return told(sightings, Reason.NETWORK_RETURNS)
+
+    assert returns(returned(companies=2)) == {"m0", "m1"}
+    assert not returns(returned(companies=1))
+    assert not returns(returned(companies=2, at=3_599.0))
+    assert not returns(returned(companies=2, before=1_800.0))
+    assert not returns([one for one in returned(companies=2) if one.network == "n1"])
+    assert not returns([*returned(companies=2), opened(1_000, mail="m0", company="c0")])
+    assert verdicts(click(4_000, around=Reason.NETWORK_RETURNS)) == ["suspected"]
+
+
+def test_a_network_half_of_whose_clicks_are_plainly_a_programs_is_known() -> None:
+    def known(sightings: list[Sighting]) -> set[str]:
+        return told(sightings, Reason.NETWORK_KNOWN)
+
+    named = click(40, mail="m1", facts=replace(CHROME, agent=Agent.MACHINE))
+    assert known([named, click(9_000, mail="m2")]) == {"m1", "m2"}
+    assert not known([named, click(9_000, mail="m2"), click(9_000, mail="m3")])
+    assert known([named, opened(8_000, mail="m2"), click(9_000, mail="m2")]) == set()
+    behind = [click(5_000, mail="m1", facts=PHONE), click(5_002, mail="m1")]
+    assert known([*behind, click(9_000, mail="m2")]) == {"m1", "m2"}
+    loaded = [each for n in range(3) for each in with_pictures(n, company=f"c{n % 2}")]
+    assert known([*loaded, *(click(9_000, mail=f"n{n}") for n in range(3))]) >= {"m0", "m1", "m2", "n0", "n1", "n2"}
+    assert not known([*loaded, *(click(9_000, mail=f"n{n}") for n in range(4))])
+    assert not known([*loaded[:4], click(9_000, mail="n")])
+    assert not known([each for n in range(3) for each in with_pictures(n, company="c")])
+    assert verdicts(click(4_000, around=Reason.NETWORK_KNOWN)) == ["suspected"]
+
+
+def with_pictures(number: int, *, company: str) -> tuple[Sighting, Sighting]:
+    where: dict[str, Any] = {"mail": f"m{number}", "company": company}
+    return opened(4_000, **where), click(4_003, **where)
+
+
+def test_a_click_right_behind_anothers_to_the_same_link_is_its_echo() -> None:
+    person = click(5_000, facts=PHONE)
+    assert reasons(person, click(5_003)) == [(), ("echo",)]
+    assert verdicts(person, click(5_003)) == ["human", "suspected"]
+    for other in (click(5_003.1), click(5_003, link=2), click(5_003, facts=PHONE), click(5_003, facts=PROXY)):
+        assert "echo" not in reasons(person, other)[1]
+
+
+def test_a_mail_is_followed_up_where_half_of_those_around_it_were_swept() -> None:
+    mails = [Delivery(0.0, "a", swift=True, soon=True), Delivery(3_600.0, "b", soon=True)]
+    assert bits(mails, Reason.COMPANY_SCANNED) == {"b"}
+    assert not company_reasons([mails[0], replace(mails[1], at=3_601.0)])
+    assert not company_reasons([mails[0], replace(mails[1], soon=False)])
+    assert bits([*mails, Delivery(1.0, "c")], Reason.COMPANY_SCANNED) == {"b"}
+    assert not company_reasons([*mails, Delivery(1.0, "c"), Delivery(2.0, "d")])
+    far = [Delivery(3_600.0 - n, f"n{n}") for n in range(1, 7)]
+    assert not company_reasons([*mails, *far])
 
 
 def test_early_and_unread_is_enough_where_a_mail_has_a_single_link() -> None:
@@ -322,6 +429,10 @@ def test_sweeps_are_what_their_definition_says(drawn: list[tuple[int, str]]) -> 
         if mails[last].soon and len(soon) >= 5 and 2 * len(soon) >= len(window):
             for one in soon:
                 expected[one.mail] |= Reason.COMPANY_ROUND
+    for number, one in enumerate(mails):
+        others = [*mails[max(number - 6, 0) : number], *mails[number + 1 : number + 7]]
+        if one.soon and sum(other.swift for other in others) >= max(len(others) / 2, 1):
+            expected[one.mail] |= Reason.COMPANY_SCANNED
     assert company_reasons(mails) == {mail: found for mail, found in expected.items() if found}
 
 

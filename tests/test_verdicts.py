@@ -133,6 +133,49 @@ def test_any_order_and_grouping_of_events_gives_the_verdicts_of_judging_all_at_o
     assert {"company_sweep", "company_scanned", "another"} <= given
 
 
+def scanners_by_and_by(rng: np.random.Generator) -> list[Event]:
+    """Scanners that read as people do, that return hours later, that name themselves, that follow somebody's click."""
+    events = []
+
+    def ask(kind: EventType, who: int, after: float, network: str, agent: Agent = Agent.BROWSER) -> None:
+        facts = replace(CHROME, network=network, agent=agent)
+        events.append(hit(kind, who, 5 * who + after, facts=facts))
+
+    for number, who in enumerate(rng.permutation(N).tolist()):
+        if number % 2:
+            ask(EventType.OPENED, who, 100, "reads")
+            ask(EventType.CLICKED, who, 130 + float(rng.choice([0, 900])), "reads")
+        else:
+            ask(EventType.CLICKED, who, 800, f"first {who}")
+            ask(EventType.CLICKED, who, 5_000 + float(rng.integers(20_000)), "returns")
+        at = 30_000 + float(rng.integers(20_000))
+        ask(EventType.CLICKED, who, at, f"home {who}")
+        if number % 3:
+            ask(EventType.CLICKED, who, at + float(rng.integers(5)), "follows")
+        named = Agent.MACHINE if rng.random() < 0.6 else Agent.BROWSER
+        ask(EventType.CLICKED, who, at + 100, f"names {who // 8}", named)
+    return list({event.key: event for event in events}.values())
+
+
+def test_what_networks_give_away_over_a_day_is_the_same_in_any_order(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    events = scanners_by_and_by(rng)
+    found = []
+    for number in range(3):
+        with Store(f"sqlite:///{tmp_path / str(number)}.db") as store:
+            send(store)
+            rest = [events[i] for i in rng.permutation(len(events))]
+            while rest:
+                size = int(rng.integers(1, 12))
+                store.record(rest[:size], now=LATER)
+                rest = rest[size:]
+            assert_consistent(store)
+            found.append(verdicts(store))
+    assert found[0] == found[1] == found[2]
+    given = {reason for _, reasons in found[0].values() for reason in reasons}
+    assert {"network_hasty", "network_returns", "network_known", "echo"} <= given
+
+
 def test_both_databases_judge_alike(store: Store) -> None:
     for event in drawn_events(np.random.default_rng(5), 40):
         store.record([event], now=LATER)
@@ -300,10 +343,10 @@ def test_judging_reads_only_the_neighbourhood(store: Store) -> None:
         store.record([hit(EventType.CLICKED, 7, 90_000, facts=of_company[1])], now=LATER)
         assert len(read) <= 4
         for module in (_judging, _verdict_around):
-            patch.setattr(module, "BLIND_NEIGHBOURS", 2)
+            patch.setattr(module, "NEIGHBOURS", 2)
         store.record([hit(EventType.CLICKED, n, 60_000 + 400 * n) for n in range(N)], now=LATER)
         read.clear()
-        store.record([hit(EventType.CLICKED, 7, 90_001)], now=LATER)
+        store.record([hit(EventType.CLICKED, 7, 90_020)], now=LATER)
         assert len(read) <= 17  # its mail, itself in its network, and the mails of its nearest clicks
 
 
