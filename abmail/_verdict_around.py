@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from abmail._event_types import EventType, Verdict
 from abmail._verdict_facts import Agent, own_reasons
@@ -284,8 +284,7 @@ def _from_nearest(group: Sequence[_Look]) -> Iterator[tuple[str, Reason]]:
             yield one.key, bits
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Passing:
+class Passing(NamedTuple):
     """A click as the rule on hasty networks sees it.
 
     Attributes:
@@ -298,9 +297,9 @@ class Passing:
 
     at: float
     key: str
-    network: str = field(compare=False)
-    company: str = field(compare=False)
-    age: float | None = field(compare=False)
+    network: str
+    company: str
+    age: float | None
 
 
 def hasty_networks(passings: Iterable[Passing]) -> frozenset[str]:

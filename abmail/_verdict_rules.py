@@ -116,7 +116,7 @@ def echoes(clicks: Sequence[Sighting]) -> Iterator[str]:
         clicks: In the order of time.
     """
     first = 0
-    for number, one in enumerate(clicks):
+    for number, one in enumerate(clicks if len(clicks) > 1 else ()):
         while clicks[first].at < one.at - _ECHO_SECONDS:
             first += 1
         others = (each for each in clicks[first:number] if each.link == one.link)

@@ -317,7 +317,7 @@ def test_a_network_that_comes_within_minutes_of_delivery_at_three_companies_is_h
     assert not hasty_networks(passed(swift=3, n=12, companies=2))
     away = Passing(1e6, "k99", "n", "c0", 400.0)
     assert "k99" not in hasty_networks([*passed(swift=3, n=12), away])
-    homes = [replace(one, company="" if one.key > "k03" else one.company) for one in passed(swift=4, n=12)]
+    homes = [one._replace(company="" if one.key > "k03" else one.company) for one in passed(swift=4, n=12)]
     assert hasty_networks(homes) == {"k00", "k01", "k02", "k03"}
     assert verdicts(opened(140), click(160, around=Reason.NETWORK_HASTY)) == ["human", "suspected"]
 
