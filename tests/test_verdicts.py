@@ -290,13 +290,20 @@ def test_whose_report_counts_is_the_own_tracker_else_the_first_that_reported(sto
     assert_consistent(store)
 
 
-def test_a_database_of_the_version_before_keeps_its_verdicts_and_finds_its_strays(store_url: str) -> None:
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without any tables."""
+    url: str = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    return url or f"sqlite:///{tmp_path / 'empty.db'}"
+
+
+def test_a_database_of_the_version_before_keeps_its_verdicts_and_finds_its_strays(empty_url: str) -> None:
     from alembic import command
 
     from abmail import _database
     from abmail.store import upgrade
 
-    engine = _database.create_engine(store_url)
+    engine = _database.create_engine(empty_url)
     with engine.connect() as db:
         config = Config()
         config.set_main_option("script_location", str(Path(_database.__file__).parent / "migrations"))
@@ -318,8 +325,8 @@ def test_a_database_of_the_version_before_keeps_its_verdicts_and_finds_its_stray
         )
         db.commit()
     engine.dispose()
-    assert upgrade(store_url) == ("0006", _tables.SCHEMA_REVISION)
-    with Store(store_url) as store:
+    assert upgrade(empty_url) == ("0006", _tables.SCHEMA_REVISION)
+    with Store(empty_url) as store:
         with store._read() as db:
             assert db.execute(sa.select(_tables.recipients.c.domain)).scalars().all() == ["c0.example"]
             assert db.execute(sa.select(_tables.events.c.source)).scalars().all() == ["own"]
