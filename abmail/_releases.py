@@ -39,11 +39,35 @@ _SKIP: Final = (
     .values(state=State.EXPIRED.value, error=sa.bindparam("why"))
 )
 _LAST: Final = sa.select(sa.func.coalesce(sa.func.max(t.releases.c.number), -1)).where(t.releases.c.experiment == _e)
-_moment = sa.func.coalesce(t.messages.c.attempted_at, t.messages.c.due_at, type_=t.UTCDateTime)
+_now = sa.bindparam("now", type_=t.UTCDateTime)
+_at_once = sa.case((t.messages.c.state == State.ASSIGNED, _now), else_=sa.null())  # it has a variant and no hour
+_moment = sa.func.coalesce(t.messages.c.attempted_at, t.messages.c.due_at, _at_once, type_=t.UTCDateTime)
 _OTHERS: Final = (
     sa.select(t.messages.c.recipient, _moment)
     .where(t.messages.c.experiment != _e, _moment > sa.bindparam("since"))
     .where(t.messages.c.state.in_([State.QUEUED, State.ASSIGNED, State.SENDING, State.SENT, State.UNCERTAIN]))
+)
+_due = _planned & (t.messages.c.due_at < sa.bindparam("before"))
+_own = t.messages.alias("own")
+_OTHERS_OF_DUE: Final = _OTHERS.where(
+    t.messages.c.recipient.in_(
+        sa.select(_own.c.recipient).where(
+            _own.c.experiment == _e, _own.c.state == State.QUEUED.value, _own.c.due_at < sa.bindparam("before")
+        )
+    )
+)
+_DUE: Final = (
+    sa.select(t.messages.c.id.label("message"), t.messages.c.zone.label("clock"), t.messages.c.due_at.label("due"))
+    .add_columns(*t.recipients.c)
+    .join(t.recipients)
+    .where(_due)
+    .order_by(t.messages.c.position, t.messages.c.id)
+)
+_UNPLAN: Final = t.send_slots.delete().where(t.send_slots.c.message == sa.bindparam("m"))
+_RECOUNT: Final = (
+    t.releases.update()
+    .where(t.releases.c.experiment == _e, t.releases.c.number == sa.bindparam("of"))
+    .values(skipped=t.releases.c.skipped + sa.bindparam("late"))
 )
 _AHEAD: Final = (
     sa.select(t.messages.c.zone, t.messages.c.due_at, sa.func.count())
@@ -110,13 +134,15 @@ class Releases(People):
             rows = db.execute(_NEXT, {"e": name, "n": n}).all()
         return [Waiting(row.message, row.clock, to_recipient(row)) for row in rows]
 
-    def others(self, name: str, *, since: datetime, recipients: Sequence[str]) -> list[tuple[str, datetime]]:
+    def others(
+        self, name: str, *, since: datetime, now: datetime, recipients: Sequence[str]
+    ) -> list[tuple[str, datetime]]:
         """What other experiments sent to some recipients since a moment, or will send: recipient and moment."""
         found: list[tuple[str, datetime]] = []
         with self._read() as db:
             for batch in batches(recipients, size=500):
                 query = _OTHERS.where(t.messages.c.recipient.in_(batch))
-                found += [(row[0], row[1]) for row in db.execute(query, {"e": name, "since": since})]
+                found += [(row[0], row[1]) for row in db.execute(query, {"e": name, "since": since, "now": now})]
         return found
 
     def schedule(
@@ -148,8 +174,10 @@ class Releases(People):
             db.execute(sa.select(t.experiments.c.name).where(wanted).order_by(t.experiments.c.name).with_for_update())
             if db.execute(_LAST, {"e": name}).scalar_one() != release.number - 1:
                 return None
-            others = () if others_since is None else db.execute(_OTHERS, {"e": name, "since": others_since}).all()
-            known = [(row[0], row[1]) for row in others]
+            known: list[tuple[str, datetime]] = []
+            if others_since is not None:
+                asked = {"e": name, "since": others_since, "now": release.at}
+                known = [(row[0], row[1]) for row in db.execute(_OTHERS, asked)]
             size = skipped = 0
             moments: list[datetime] = []  # the first and the last
             while left := n - size - skipped:
@@ -167,6 +195,47 @@ class Releases(People):
             made = replace(release, size=size, skipped=skipped, first_at=first, last_at=last)
             db.execute(t.releases.insert().values(experiment=name, **_release_row(made)))
             return made
+
+    def reschedule(
+        self,
+        name: str,
+        number: int,
+        *,
+        now: datetime,
+        before: datetime,
+        since: datetime,
+        plan: Callable[[Sequence[Waiting], Sequence[datetime], Sequence[tuple[str, datetime]]], Sequence[Slot]],
+    ) -> int:
+        """Give other moments to mails that wait for theirs and must move, all or nothing.
+
+        Args:
+            name: The experiment.
+            number: The release that those belong to from then on.
+            now: When mails without an hour go out that have a variant already.
+            before: Which mails are looked at: those with moments before it.
+            since: Since when mails of other experiments matter.
+            plan: Gets the mails to people whom other experiments mailed or will mail, their moments, and those mails:
+                recipient and moment. Returns new slots for mails that must move.
+
+        Returns:
+            Number of mails that were moved or have no moment left.
+        """
+        own = {"e": name, "before": before}
+        with self._write() as db:
+            db.execute(sa.select(t.experiments.c.name).order_by(t.experiments.c.name).with_for_update())
+            others = [(row[0], row[1]) for row in db.execute(_OTHERS_OF_DUE, own | {"since": since, "now": now})]
+            moments: list[datetime] = []
+            waiting: list[Waiting] = []
+            for batch in batches(sorted({who for who, _ in others}), size=500):
+                for row in db.execute(_DUE.where(t.messages.c.recipient.in_(batch)), own):
+                    waiting.append(Waiting(row.message, row.clock, to_recipient(row)))
+                    moments.append(row.due)
+            slots = plan(waiting, moments, others) if waiting else ()
+            if slots:
+                db.execute(_UNPLAN, [{"m": slot.message} for slot in slots])
+                late = _note(db, number, slots)
+                db.execute(_RECOUNT, {"e": name, "of": number, "late": late})
+            return len(slots)
 
     def slot_mails(self, *, before: datetime, name: str | None = None) -> Iterator[SlotMail]:
         """Mails that were sent at a moment of their own until some time, of one experiment or of all."""

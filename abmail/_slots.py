@@ -6,7 +6,7 @@ recipient to a clock change and never mails twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Final
@@ -193,18 +193,40 @@ def cap_mask(slots: Slots, n: int, *, person: Integers, at: Floats, caps: Caps) 
     Returns:
         (n, m) bool.
     """
+    blocked = np.zeros((n, len(slots) + 1), dtype=np.int64)
+    for who, low, high in _full(person, at, caps):
+        first = np.searchsorted(slots.end, low, side="right")
+        last = np.maximum(np.searchsorted(slots.start, high, side="left"), first)
+        np.add.at(blocked, (who, first), 1)
+        np.add.at(blocked, (who, last), -1)
+    return np.asarray(np.cumsum(blocked[:, :-1], axis=1) == 0)
+
+
+def keeps_caps(own: Floats, *, person: Integers, at: Floats, caps: Caps) -> Booleans:
+    """Whose mail keeps to the caps at its own moment.
+
+    Args:
+        own: (n,) moment of one mail to each person, seconds since the epoch.
+        person: (k,) index of the person of each other mail, sent or planned.
+        at: (k,) when it went or goes out.
+        caps: The limits.
+
+    Returns:
+        (n,) bool.
+    """
+    kept = np.ones(len(own), dtype=np.bool_)
+    for who, low, high in _full(person, at, caps):
+        kept[who[(low < own[who]) & (own[who] < high)]] = False
+    return kept
+
+
+def _full(person: Integers, at: Floats, caps: Caps) -> Iterator[tuple[Integers, Floats, Floats]]:
+    """Between which moments one mail more to a person would be too many: person, from, until; for each cap."""
     order = np.lexsort((at, person))
     who, when = np.asarray(person, dtype=np.int64)[order], np.asarray(at, dtype=np.float64)[order]
-    blocked = np.zeros((n, len(slots) + 1), dtype=np.int64)
     for limit, span in ((caps.per_day, 86_400.0), (caps.per_week, 7 * 86_400.0), (1, 3600.0 * caps.gap_hours)):
         if limit is None or not span:
             continue
-        # One mail more is too many between the last of `limit` mails less the span and the first of them plus the span.
         first_of, last_of = when[: max(len(when) - limit + 1, 0)], when[limit - 1 :]
         same = (who[limit - 1 :] == who[: len(first_of)]) & (last_of - first_of < span)
-        low, high = last_of[same] - span, first_of[same] + span
-        first = np.searchsorted(slots.end, low, side="right")
-        last = np.maximum(np.searchsorted(slots.start, high, side="left"), first)
-        np.add.at(blocked, (who[limit - 1 :][same], first), 1)
-        np.add.at(blocked, (who[limit - 1 :][same], last), -1)
-    return np.asarray(np.cumsum(blocked[:, :-1], axis=1) == 0)
+        yield who[limit - 1 :][same], last_of[same] - span, first_of[same] + span

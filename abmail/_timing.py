@@ -29,7 +29,7 @@ from abmail._timing_report import account_uplift, plain_report, timing_report
 from abmail.decide import next_release, ships
 from abmail.recipient import Recipient, email_domain
 from abmail.report import SendTimeReport
-from abmail.sendtime import Caps, Other, SendTime, control_group, plan_sends
+from abmail.sendtime import Caps, Other, SendTime, control_group, keeps_caps, plan_sends
 from abmail.spec import Experiment, SendTimes
 from abmail.store import Release, Slot, SlotMail, Store, StoredExperiment, Waiting
 
@@ -92,7 +92,7 @@ class Timing:
         )  # fmt: skip
         return self._store.schedule(
             name, release, n=size, plan=plan, whole=settings.per_hour is not None,
-            others_since=None if settings.caps is None else now - max(_WEEK, settings.caps.gap or _WEEK),
+            others_since=None if settings.caps is None else now - _reach(settings),
         )  # fmt: skip
 
     def due(self, evidence: Evidence) -> int:
@@ -152,8 +152,44 @@ class Timing:
         caps = experiment.send_time.caps
         if caps is None:
             return []
-        since = now - max(_WEEK, caps.gap or _WEEK)
-        return self._store.others(experiment.name, since=since, recipients=[one.id for one in people])
+        since = now - _reach(experiment.send_time)
+        return self._store.others(experiment.name, since=since, now=now, recipients=[one.id for one in people])
+
+    def keep_caps(self, evidence: Evidence) -> int:
+        """Move mails whose moment has come although other experiments mailed their recipients meanwhile.
+
+        Moments are planned days ahead; what goes out then without an hour of its own could not be known. Mails of the
+        hour that begins are looked at once more before they get their variant.
+
+        Returns:
+            Number of mails that got another moment, or have none left.
+
+        Raises:
+            ModelError: The model's file cannot be read.
+        """
+        name, experiment, now = evidence.stored.name, evidence.experiment, evidence.now
+        caps, settings = _caps(experiment.send_time), experiment.send_time
+        if caps is None or not self._store.planned(name, before=now + timedelta(microseconds=1)):
+            return 0
+        last = self._store.releases(name)[-1]
+
+        def moved(
+            people: Sequence[Waiting], moments: Sequence[datetime], others: Sequence[tuple[str, datetime]]
+        ) -> Sequence[Slot]:
+            other = _other(others, np.array([one.recipient.id for one in people]))
+            own = np.array([moment.timestamp() for moment in moments])
+            kept = keeps_caps(own, person=other.person, at=other.at, caps=caps)
+            if kept.all():
+                return ()
+            plan = _Plan(
+                experiment=experiment, model=self._model(now)[0], salt=self._salt, number=last.number, now=now,
+                weights=last.weights,
+            )  # fmt: skip
+            return plan([one for one, fine in zip(people, kept, strict=True) if not fine], others)
+
+        return self._store.reschedule(
+            name, last.number, now=now, before=now + _AHEAD, since=now - _reach(settings), plan=moved
+        )
 
     def ready(self, name: str, *, zones: Sequence[str], now: datetime) -> tuple[int, datetime]:
         """Mails whose moment has come and that need a variant, with those of the hour that begins; and its end.
@@ -326,6 +362,12 @@ def _expiry(settings: SendTimes, at: datetime | None, deadline: datetime | None)
 def _by_hour(weights: Mapping[int, float]) -> np.ndarray[Any, Any] | None:
     """(24,) shares of the hours of the day; None where hours are not compared."""
     return np.array([weights.get(hour, 0.0) for hour in range(24)]) if weights else None
+
+
+def _reach(settings: SendTimes) -> timedelta:
+    """How far back mails count for the caps."""
+    gap = None if settings.caps is None else settings.caps.gap
+    return max(_WEEK, gap or _WEEK)
 
 
 def _caps(settings: SendTimes) -> Caps | None:

@@ -400,6 +400,7 @@ class Engine(PeopleSide):
         experiment, released = evidence.experiment, None
         if experiment.send_time.is_planned and evidence.stored.sends:
             released = self._timing.release(evidence)
+            self._timing.keep_caps(evidence)
         epoch, before = self._next_epoch(evidence)
         if epoch is None:
             return released, None

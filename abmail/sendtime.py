@@ -28,7 +28,7 @@ from abmail._memory import CHUNK, Memory, Tables, absorb
 from abmail._model_file import read_model, write_model
 from abmail._profile import Habits, Profiler, decided_by, reaching
 from abmail._send_plan import Other, SendPlan, plan_sends
-from abmail._slots import Caps, Rules, Slots, cap_mask, open_slots
+from abmail._slots import Caps, Rules, Slots, cap_mask, keeps_caps, open_slots
 from abmail._uplift import HourCurve, Uplift, UpliftStatus, hour_curve, open_rate_before, uplift
 from abmail._zones import Shifts, ZoneGuess, country_zones, infer_shifts, zone_of
 
@@ -73,6 +73,7 @@ __all__ = [
     "hour_curve",
     "infer_shifts",
     "judge_history",
+    "keeps_caps",
     "open_rate_before",
     "open_slots",
     "plan_sends",

@@ -25,6 +25,7 @@ from abmail.sendtime import (
     country_zones,
     fit_capacity,
     infer_shifts,
+    keeps_caps,
     open_slots,
     plan_sends,
     public_holidays,
@@ -191,6 +192,8 @@ def test_caps_hold_wherever_in_its_slot_a_mail_goes_out(hours: list[int], day: i
     for index in np.flatnonzero(mask[1]):
         for moment in (slots.start[index], slots.end[index] - 1):
             assert not too_many(others, float(moment), caps)
+    person, own = np.zeros(len(others), np.int64), np.array([release + 5 * HOUR])
+    assert keeps_caps(own, person=person, at=np.array(others), caps=caps)[0] == (not too_many(others, own[0], caps))
     for index in np.flatnonzero(~mask[1]):
         moments = np.linspace(slots.start[index], slots.end[index] - 1e-3, 61)
         near = [

@@ -296,6 +296,45 @@ def test_a_cap_holds_with_a_fixed_time_too(light: Engine, clock: Clock) -> None:
         assert abs(mail.sent_at - first[mail.recipient]) >= timedelta(days=1)
 
 
+@pytest.mark.parametrize("mode", ["learn", "test", "fixed"])
+def test_a_planned_mail_moves_when_its_reader_was_mailed_by_another_experiment_meanwhile(
+    engine: Engine, clock: Clock, mode: str
+) -> None:
+    at = {"mode": mode, "caps": {"gap": "20h"}} | ({"at": "15:00"} if mode == "fixed" else {})
+    exp = definition(send_time=at, allocation={"policy": "uniform"})
+    engine.apply(engine.plan(exp, people(60, zones=("Europe/Berlin",)), template="<p>Hi</p>"))
+    engine.tick()  # now each has an hour, and nothing is known of the other experiment
+    clock.time += timedelta(minutes=30)
+    alarm = definition("alarm", allocation={"policy": "uniform"})
+    engine.apply(engine.plan(alarm, people(40, zones=("Europe/Berlin",)), template="<p>Now</p>"))
+    tick_on(engine, clock)
+    alarmed = {message.recipient: message.attempted_at for message in engine.store.messages("alarm")}
+    sent = {mail.recipient: mail.sent_at for mail in mails(engine)}
+    assert len(alarmed) == 40
+    assert len(sent) == 60
+    drawn = MONDAY + timedelta(hours=1)  # until then mails had a variant already
+    later = {who: sent[who] - moment for who, moment in alarmed.items() if moment and sent[who] >= drawn}
+    assert len(later) >= 20
+    assert all(apart >= timedelta(hours=20) for apart in later.values())
+    today = {who for who, moment in sent.items() if moment.date() == MONDAY.date()}
+    assert mode != "fixed" or today == {f"r{i}" for i in range(40, 60)}  # the others keep their hour
+
+
+def test_a_planned_mail_that_finds_no_hour_any_more_says_so(light: Engine, clock: Clock) -> None:
+    at = {"at": "15:00", "caps": {"gap": "20h"}, "deadline": "2026-03-02 18:00"}
+    exp = definition(send_time=at, allocation={"policy": "uniform"})
+    light.apply(light.plan(exp, people(60, zones=("Europe/Berlin",)), template="<p>Hi</p>"))
+    light.tick()
+    alarm = definition("alarm", allocation={"policy": "uniform"})
+    light.apply(light.plan(alarm, people(40, zones=("Europe/Berlin",)), template="<p>Now</p>"))
+    tick_on(light, clock)
+    assert light.store.states("spring") == {State.SENT: 20, State.EXPIRED: 40}
+    assert {message.error for message in light.store.messages("spring", states=[State.EXPIRED])} == {
+        "every hour before the deadline is too near to other mails to this recipient"
+    }
+    assert light.analyze("spring").send_time.skipped == 40
+
+
 def test_a_mail_that_cannot_be_in_time_is_put_aside_with_its_reason_and_can_be_tried_again(
     engine: Engine, clock: Clock
 ) -> None:
