@@ -6,6 +6,7 @@ the outcomes of the messages that are through, and the intents to send the next 
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,8 +17,9 @@ import sqlalchemy as sa
 
 from abmail import _statements as sql
 from abmail import _tables as t
+from abmail._connection import batches
 from abmail._outcomes import Outcomes, add_to_counts
-from abmail._records import Claimed, Outcome, State, bin_of, sends_of, to_claimed
+from abmail._records import Claimed, Outcome, State, bin_of, sends_of, to_claimed, to_recipient
 from abmail.bounces import SOFT_BOUNCES, SOFT_DAYS
 
 __all__ = ["LEASE", "Claims"]
@@ -56,15 +58,23 @@ class Claims:
             for experiment, zone in tuple(places):
                 where = {"e": experiment, "z": zone, "now": now}
                 wanted = min(share, limit - len(found))
-                ids = self._due(db, where, wanted) if wanted else []
-                if ids:
-                    db.execute(sql.LEASE, {"ids": ids, "w": worker, "until": now + LEASE})
-                    found += _in_order(ids, db.execute(sql.CLAIMED, {"ids": ids}))
+                rows = self._due(db, where, wanted) if wanted else []
+                if rows:
+                    found += self._leased(db, rows, worker, now + LEASE)
                 else:
                     places.remove((experiment, zone))
         return found
 
-    def _due(self, db: sa.Connection, where: Mapping[str, Any], limit: int) -> list[str]:
+    def _leased(self, db: sa.Connection, rows: Sequence[sa.Row[Any]], worker: str, until: datetime) -> list[Claimed]:
+        """Those of some messages of one experiment that the worker gets.
+
+        Another worker's lease that was committed while PostgreSQL looked for free messages stands in the way only here.
+        """
+        wanted = {"ids": json.dumps([row.id for row in rows]), "w": worker, "until": until}
+        got = frozenset(db.execute(self._upserts.lease, wanted).scalars())
+        return _claimed(db, [row for row in rows if row.id in got])
+
+    def _due(self, db: sa.Connection, where: Mapping[str, Any], limit: int) -> list[sa.Row[Any]]:
         """The next messages that are due and in time; empty where there are none."""
         while rows := db.execute(sql.DUE, {**where, "n": limit}).all():
             late = [row.id for row in rows if row.expires_at is not None and row.expires_at <= where["now"]]
@@ -72,33 +82,36 @@ class Claims:
                 db.execute(sql.EXPIRE, {"ids": late, "why": _LATE})
             if len(late) < len(rows):
                 gone = set(late)
-                return [row.id for row in rows if row.id not in gone]
+                return [row for row in rows if row.id not in gone]
         return []
 
     def assigned(self, db: sa.Connection, message: str) -> Claimed | None:
         """A message that has a cell, whoever holds it."""
-        row = db.execute(sql.CLAIMED, {"ids": [message]}).one_or_none()
-        return None if row is None else to_claimed(row)
+        return next(iter(_claimed(db, db.execute(sql.CLAIMED, {"ids": [message]}).all())), None)
 
     # -- what workers commit ----------------------------------------------------------------------------------------
 
     def begin(self, db: sa.Connection, messages: Sequence[str], *, worker: str, now: datetime) -> frozenset[str]:
         """Note the intent to send; gives the messages that this worker may send now."""
-        known = {"ids": list(messages), "w": worker}
-        begun = frozenset(db.execute(sql.BEGIN, {**known, "now": now, "until": now + LEASE}).scalars())
-        if len(begun) < len(messages):
-            db.execute(sql.MARK_SUPPRESSED, known)
+        renewed = {"ids": list(messages), "w": worker, "until": now + LEASE}
+        held = db.execute(sql.KEEP, renewed).scalars().all()  # locked: nobody can take them back before the commit
+        if not held:
+            return frozenset()
+        begun = frozenset(db.execute(sql.BEGIN, {"ids": held, "now": now}).scalars())
+        if len(begun) < len(held):
+            db.execute(sql.MARK_SUPPRESSED, {"ids": held})
         return begun
 
     def finish(self, db: sa.Connection, outcomes: Sequence[Outcome], *, worker: str) -> None:
         """Note what became of messages; where another process settled one meanwhile, its word stays."""
         by_id = {outcome.message: outcome for outcome in outcomes}
-        rows = db.execute(sql.IN_HAND, {"ids": sorted(by_id)}).all()
-        mine = [(by_id[row.id], row) for row in rows if _is_ours(row, by_id[row.id], worker)]
-        linked = [{"m": row.id, "n": outcome.links} for outcome, row in mine if outcome.links is not None]
-        if linked:
-            db.execute(sql.SET_LINKS, linked)
-        self._settle_sent(db, [(row, outcome.at) for outcome, row in mine if outcome.state == State.SENT])
+        ids = sorted(by_id)
+        held = frozenset(db.execute(sql.DROP_LEASES, {"ids": ids, "w": worker}).scalars())
+        rows = db.execute(sql.IN_HAND, {"ids": ids}).all()
+        mine = [(by_id[row.id], row) for row in rows if _is_ours(row, by_id[row.id], held)]
+        self._settle_sent(
+            db, [(row, outcome.at, outcome.links) for outcome, row in mine if outcome.state == State.SENT]
+        )
         again = [(outcome, row) for outcome, row in mine if outcome.state == State.ASSIGNED]
         ended = _ended(db, {row.experiment for _, row in again}) if again else frozenset()
         if again:
@@ -120,29 +133,27 @@ class Claims:
             email = db.execute(sql.EMAIL, {"r": row.recipient}).scalar_one()
             db.execute(self._upserts.suppression, {"email": email, "reason": reason, "at": outcome.at})
 
-    def _settle_sent(self, db: sa.Connection, sent: Sequence[tuple[sa.Row[Any], datetime]]) -> None:
+    def _settle_sent(self, db: sa.Connection, sent: Sequence[tuple[sa.Row[Any], datetime, int | None]]) -> None:
         """Mark messages as sent and count them, and the events that came before we knew."""
         if not sent:
             return
-        db.execute(sql.MARK_SENT, [{"m": row.id, "now": at} for row, at in sent])
-        add_to_counts(db, self._upserts, Counter(_sends(row for row, _ in sent)))
-        ids = {"ids": [row.id for row, _ in sent]}
+        db.execute(sql.MARK_SENT, [{"m": row.id, "now": at, "n": links} for row, at, links in sent])
+        add_to_counts(db, self._upserts, Counter(_sends(row for row, _, _ in sent)))
+        ids = {"ids": [row.id for row, _, _ in sent]}
         early: dict[str, str] = {row.key: row.message for row in db.execute(_EARLY, ids)}
         if early:  # they were judged without knowing when the mail went out
-            self._outcomes.judge(db, early.values(), frozenset(early), now=max(at for _, at in sent))
+            self._outcomes.judge(db, early.values(), frozenset(early), now=max(at for _, at, _ in sent))
 
     def settle_sent(self, db: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
         """Mark one message as sent, and count it."""
-        self._settle_sent(db, [(row, now)])
+        self._settle_sent(db, [(row, now, None)])
 
     # -- what dead workers left, and what operators decide -----------------------------------------------------------
 
     def recover(self, db: sa.Connection, dead: Sequence[str], *, now: datetime) -> int:
         """Give leases of dead workers back; their half-sent messages become uncertain; returns how many."""
-        gone = {"dead": list(dead), "now": now}
-        lost = db.execute(sql.LOSE, {**gone, "why": _CRASHED}).rowcount
-        db.execute(sql.GIVE_BACK, gone)
-        return lost
+        left = db.execute(sql.RECLAIM, {"dead": list(dead), "now": now}).scalars().all()
+        return sum(db.execute(sql.LOSE, {"ids": some, "why": _CRASHED}).rowcount for some in batches(left))
 
     def retry(self, db: sa.Connection, name: str, *, state: State, now: datetime, messages: Sequence[str] = ()) -> int:
         """Put failed, late or uncertain messages back into the row, as if they had never been tried."""
@@ -151,7 +162,7 @@ class Claims:
             where &= t.messages.c.id.in_(list(messages))
         fresh = {
             "state": State.ASSIGNED, "due_at": now, "expires_at": None, "first_attempt_at": None, "attempts": 0,
-            "worker": None, "lease_until": None, "refusal": None, "code": None,
+            "refusal": None, "code": None,
         }  # fmt: skip
         has_cell = t.messages.c.cell.is_not(None)
         anew = db.execute(t.messages.update().where(where & has_cell).values(**fresh)).rowcount
@@ -166,16 +177,21 @@ class Claims:
         return db.execute(sql.RESEND, {"e": name, "before": before, "now": now}).rowcount
 
 
-def _in_order(ids: Sequence[str], rows: Iterable[sa.Row[Any]]) -> Iterator[Claimed]:
-    found = {row.message: row for row in rows}
-    return (to_claimed(found[each]) for each in ids)
+def _claimed(db: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Claimed]:
+    """Messages of one experiment with their recipients, in order."""
+    if not rows:
+        return []
+    epochs = {"e": rows[0].experiment, "numbers": sorted({row.epoch for row in rows})}
+    versions = {row.number: row.version for row in db.execute(sql.EPOCH_VERSIONS, epochs)}
+    people = {row.id: to_recipient(row) for row in db.execute(sql.RECIPIENTS, {"ids": [row.recipient for row in rows]})}
+    return [to_claimed(row, people[row.recipient], versions[row.epoch]) for row in rows]
 
 
-def _is_ours(row: sa.Row[Any], outcome: Outcome, worker: str) -> bool:
+def _is_ours(row: sa.Row[Any], outcome: Outcome, held: frozenset[str]) -> bool:
     """Whether an outcome may be noted: an answer of the server counts even after another process gave us up."""
     if outcome.state == State.SENT and row.state in {State.SENDING, State.UNCERTAIN}:
         return True
-    return bool(row.worker == worker and row.state in {State.SENDING, State.ASSIGNED})
+    return row.id in held and row.state in {State.SENDING, State.ASSIGNED}
 
 
 def _ended(db: sa.Connection, names: set[str]) -> frozenset[str]:

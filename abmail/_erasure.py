@@ -50,7 +50,6 @@ _old: sa.BindParameter[str] = sa.bindparam("old")
 _new: sa.BindParameter[str] = sa.bindparam("new")
 _CHANGED: Final[Mapping[str, Any]] = {
     "id": _new, "recipient": sa.bindparam("stand_in"), "position": sa.literal(0), "error": sa.null(),
-    "worker": sa.null(), "lease_until": sa.null(),
 }  # fmt: skip
 _COPY: Final = t.messages.insert().from_select(
     [column.name for column in t.messages.columns],
@@ -61,7 +60,7 @@ _COPY: Final = t.messages.insert().from_select(
 _MOVES: Final = tuple(
     table.update().where(table.c.message == _old).values(message=_new) for table in (t.outcomes, t.send_slots)
 )
-_DROP: Final = t.messages.delete().where(t.messages.c.id == _old)
+_DROP: Final = (t.leases.delete().where(t.leases.c.message == _old), t.messages.delete().where(t.messages.c.id == _old))
 _STRIP: Final = (
     t.events.update()
     .where(t.events.c.key == sa.bindparam("k"))
@@ -314,11 +313,13 @@ def _cut_loose(db: sa.Connection, mails: Sequence[Any], company: _Company, *, no
         return
     db.execute(t.recipients.insert(), [_stand_in(ident, home, now) for ident, home in homes.items()])
     pairs = [{"old": m.id, "new": moved[m.id], "stand_in": people[m.recipient]} for m in mails]
-    for statement in (_COPY, *_MOVES):
+    statements: tuple[sa.Executable, ...] = (_COPY, *_MOVES)
+    for statement in statements:
         db.execute(statement, pairs)
     if changes := _stripped(db.execute(_EVENTS, {"ids": list(moved)}).all(), moved):
         db.execute(_STRIP, changes)
-    db.execute(_DROP, pairs)
+    for statement in _DROP:
+        db.execute(statement, pairs)
 
 
 def _stand_in(ident: str, home: str, now: datetime) -> dict[str, Any]:

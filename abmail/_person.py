@@ -45,7 +45,7 @@ def person_data(
         "suppressed": None if suppression is None else _plain(suppression, without={"email"}),
         "mails": [
             {
-                **_plain(mail, without={"recipient", "email", "cell", "worker", "lease_until", "position"}),
+                **_plain(mail, without={"recipient", "email", "cell", "position"}),
                 "variant": None if mail["cell"] is None else variant(mail["experiment"], mail["cell"]),
                 "send_time": _slot(held["slots"].get(mail["id"])),
                 "events": events[mail["id"]],

@@ -556,10 +556,10 @@ def epoch_row(epoch: Epoch, *, size: int, remaining: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def to_claimed(row: sa.Row[Any]) -> Claimed:
+def to_claimed(row: sa.Row[Any], recipient: Recipient, version: int) -> Claimed:
     return Claimed(
-        id=row.message, experiment=row.experiment, version=row.version, epoch=row.epoch, cell=row.cell,
-        attempts=row.attempts, recipient=to_recipient(row), first_attempt_at=row.first_attempt_at,
+        id=row.id, experiment=row.experiment, version=version, epoch=row.epoch, cell=row.cell,
+        attempts=row.attempts, recipient=recipient, first_attempt_at=row.first_attempt_at,
         expires_at=row.expires_at, stratum=row.stratum, tracking=Tracking(row.tracking),
     )  # fmt: skip
 

@@ -19,17 +19,19 @@ __all__ = [
     "ASSIGN_PLANNED",
     "BEGIN",
     "CLAIMED",
+    "DROP_LEASES",
     "DUE",
     "EMAIL",
     "END",
     "EPOCHS",
+    "EPOCH_VERSIONS",
     "EXPERIMENT",
     "EXPERIMENT_STATES",
     "EXPIRE",
-    "GIVE_BACK",
+    "HELD_ZONES",
     "IN_HAND",
+    "KEEP",
     "LAST_SEND",
-    "LEASE",
     "LOCKED",
     "LOSE",
     "MARK_SENT",
@@ -37,17 +39,19 @@ __all__ = [
     "MESSAGE",
     "MESSAGES",
     "NEWEST_VERSION",
+    "NEXT_DUE",
     "NEXT_IN_QUEUE",
     "NEXT_PLANNED",
     "NEXT_ZONE",
     "N_EPOCHS",
     "PAUSE",
     "PUT_BACK",
+    "RECIPIENTS",
+    "RECLAIM",
     "RELEASE",
     "RENEW",
     "RESEND",
     "RESUME",
-    "SET_LINKS",
     "SOFT_BOUNCES",
     "STATES",
     "STOPPED_ARMS",
@@ -70,16 +74,16 @@ _sends = sa.exists().where(
     t.experiments.c.state == "running",
     t.experiments.c.paused_at.is_(None),
 )
-_mine = (
-    t.messages.c.id.in_(_ids)
-    & (t.messages.c.worker == sa.bindparam("w"))
-    & (t.messages.c.state == State.ASSIGNED.value)
-)
+_waiting = t.messages.c.id.in_(_ids) & (t.messages.c.state == State.ASSIGNED.value)
+_free = t.messages.c.id.not_in(sa.select(t.leases.c.message))  # PostgreSQL makes a hash of them, once for a statement
+_in_claim: sa.Select[Any] = sa.select(
+    t.messages.c.id, t.messages.c.experiment, t.messages.c.recipient, t.messages.c.epoch, t.messages.c.cell,
+    t.messages.c.attempts, t.messages.c.first_attempt_at, t.messages.c.expires_at, t.messages.c.tracking,
+    t.messages.c.stratum,
+)  # fmt: skip
 
-_free = t.messages.c.lease_until.is_(None) | (t.messages.c.lease_until <= sa.bindparam("now"))
 DUE = (
-    sa.select(t.messages.c.id, t.messages.c.expires_at)
-    .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.ASSIGNED.value)
+    _in_claim.where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.ASSIGNED.value)
     .where(t.messages.c.zone == sa.bindparam("z"), t.messages.c.due_at <= sa.bindparam("now"), _free)
     .where(
         sa.exists().where(
@@ -95,37 +99,50 @@ DUE = (
 """The first messages of an experiment that are due in a zone and that nobody holds.
 
 Those of one epoch fall due together, and then come in the order of a hash that knows nothing of the variants: where
-sending is slow or stops, all variants are hit alike.
+sending is slow or stops, all variants are hit alike. An epoch writes its rows in this order, so they lie together, and
+all that a claim needs of them is read here: by their ids, each would be on another page of the index.
 """
 
-LEASE = (
-    t.messages.update()
-    .where(t.messages.c.id.in_(_ids))
-    .values(worker=sa.bindparam("w"), lease_until=sa.bindparam("until"))
+CLAIMED = _in_claim.where(t.messages.c.id.in_(_ids), t.messages.c.epoch.is_not(None))
+"""The same of the messages ``ids``, of those that have a cell."""
+
+RECIPIENTS = sa.select(t.recipients).where(t.recipients.c.id.in_(_ids))
+EPOCH_VERSIONS = sa.select(t.epochs.c.number, t.epochs.c.version).where(
+    t.epochs.c.experiment == sa.bindparam("e"), t.epochs.c.number.in_(sa.bindparam("numbers", expanding=True))
 )
+NEXT_DUE = (
+    sa.select(t.messages.c.due_at)
+    .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.ASSIGNED.value)
+    .where(t.messages.c.zone == sa.bindparam("z"), t.messages.c.due_at.is_not(None), _free)
+    .order_by(t.messages.c.due_at, t.messages.c.position)
+    .limit(1)
+)
+"""When the first message of an experiment falls due in a zone that nobody holds."""
+
 EXPIRE = (
     t.messages.update().where(t.messages.c.id.in_(_ids)).values(state=State.EXPIRED.value, error=sa.bindparam("why"))
 )
 BEGIN = (
     t.messages.update()
-    .where(_mine & ~_suppressed & _sends)
+    .where(_waiting & ~_suppressed & _sends)
     .where(t.messages.c.expires_at.is_(None) | (t.messages.c.expires_at > sa.bindparam("now")))
     .values(
         state=State.SENDING.value,
         attempted_at=sa.bindparam("now"),
         first_attempt_at=sa.func.coalesce(t.messages.c.first_attempt_at, sa.bindparam("now", type_=t.UTCDateTime)),
-        lease_until=sa.bindparam("until"),
         attempts=t.messages.c.attempts + 1,
     )
     .returning(t.messages.c.id)
 )
-MARK_SUPPRESSED = t.messages.update().where(_mine & _suppressed).values(state=State.SUPPRESSED.value)
+MARK_SUPPRESSED = t.messages.update().where(_waiting & _suppressed).values(state=State.SUPPRESSED.value)
 MARK_SENT = (
     t.messages.update()
     .where(t.messages.c.id == _m)
-    .values(state=State.SENT.value, sent_at=sa.bindparam("now"), error=None)
-)
-SET_LINKS = t.messages.update().where(t.messages.c.id == _m).values(links=sa.bindparam("n"))
+    .values(
+        state=State.SENT.value, sent_at=sa.bindparam("now"), error=None,
+        links=sa.func.coalesce(sa.bindparam("n", type_=sa.Integer), t.messages.c.links),
+    )
+)  # fmt: skip
 END = (
     t.messages.update()
     .where(t.messages.c.id == _m)
@@ -135,7 +152,7 @@ PUT_BACK = (
     t.messages.update()
     .where(t.messages.c.id == _m)
     .values(
-        state=sa.bindparam("s"), due_at=sa.bindparam("due"), worker=None, lease_until=None,
+        state=sa.bindparam("s"), due_at=sa.bindparam("due"),
         attempts=t.messages.c.attempts - sa.bindparam("off", type_=sa.Integer),
         error=sa.func.coalesce(sa.bindparam("why", type_=sa.Text), t.messages.c.error),
         code=sa.func.coalesce(sa.bindparam("said", type_=sa.Integer), t.messages.c.code),
@@ -158,42 +175,46 @@ SOFT_BOUNCES = (
     .where(t.messages.c.attempted_at > sa.bindparam("since"))
 )
 
-_held = t.messages.c.worker.is_not(None)
-_gone = _held & (
-    t.messages.c.worker.in_(sa.bindparam("dead", expanding=True)) | (t.messages.c.lease_until <= sa.bindparam("now"))
-)
-WORKERS = (
-    sa.select(t.messages.c.worker)
-    .where(_held, t.messages.c.state.in_([State.ASSIGNED.value, State.SENDING.value]))
+HELD_ZONES = (
+    sa.select(t.messages.c.zone)
+    .join(t.leases, t.leases.c.message == t.messages.c.id)
+    .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.ASSIGNED.value)
     .distinct()
 )
+"""Zones of an experiment in which somebody holds messages that are not sent yet."""
+
+WORKERS = sa.select(t.leases.c.worker).distinct()
+RENEW = t.leases.update().where(t.leases.c.worker == sa.bindparam("w")).values(until=sa.bindparam("until"))
+KEEP = RENEW.where(t.leases.c.message.in_(_ids)).returning(t.leases.c.message)
+"""Renew a worker's leases of the messages ``ids``, those that it still has."""
+
+DROP_LEASES = (
+    t.leases.delete()
+    .where(t.leases.c.message.in_(_ids), t.leases.c.worker == sa.bindparam("w"))
+    .returning(t.leases.c.message)
+)
+RELEASE = t.leases.delete().where(
+    t.leases.c.worker == sa.bindparam("w"),
+    ~sa.exists().where(t.messages.c.id == t.leases.c.message, t.messages.c.state == State.SENDING.value),
+)
+RECLAIM = (
+    t.leases.delete()
+    .where(t.leases.c.worker.in_(sa.bindparam("dead", expanding=True)) | (t.leases.c.until <= sa.bindparam("now")))
+    .returning(t.leases.c.message)
+)
+"""Take back the leases of dead workers, and those that are over."""
+
 LOSE = (
     t.messages.update()
-    .where(_gone & (t.messages.c.state == State.SENDING.value))
+    .where(t.messages.c.id.in_(_ids), t.messages.c.state == State.SENDING.value)
     .values(state=State.UNCERTAIN.value, error=sa.bindparam("why"))
-)
-GIVE_BACK = (
-    t.messages.update()
-    .where(_gone & (t.messages.c.state == State.ASSIGNED.value))
-    .values(worker=None, lease_until=None)
-)
-RENEW = (
-    t.messages.update()
-    .where(t.messages.c.worker == sa.bindparam("w"))
-    .where(t.messages.c.state.in_([State.ASSIGNED.value, State.SENDING.value]))
-    .values(lease_until=sa.bindparam("until"))
-)
-RELEASE = (
-    t.messages.update()
-    .where(t.messages.c.worker == sa.bindparam("w"), t.messages.c.state == State.ASSIGNED.value)
-    .values(worker=None, lease_until=None)
 )
 RESEND = (
     t.messages.update()
     .where(t.messages.c.experiment == sa.bindparam("e"), t.messages.c.state == State.UNCERTAIN.value)
     .where(t.messages.c.resends == 0, t.messages.c.attempted_at <= sa.bindparam("before"))
     .values(
-        state=State.ASSIGNED.value, due_at=sa.bindparam("now"), worker=None, lease_until=None,
+        state=State.ASSIGNED.value, due_at=sa.bindparam("now"),
         resends=t.messages.c.resends + 1,
     )
 )  # fmt: skip
@@ -217,7 +238,7 @@ LOCKED = MESSAGE.with_for_update(of=t.messages)
 IN_HAND: sa.Select[Any] = (
     sa.select(
         t.messages.c.id, t.messages.c.experiment, t.messages.c.recipient, t.messages.c.epoch, t.messages.c.cell,
-        t.messages.c.stratum, t.messages.c.state, t.messages.c.worker, t.messages.c.tracking,
+        t.messages.c.stratum, t.messages.c.state, t.messages.c.tracking,
         t.messages.c.attempted_at, _opened_at.label("opened_at"),
     )
     .where(t.messages.c.id.in_(_ids))
@@ -225,22 +246,6 @@ IN_HAND: sa.Select[Any] = (
     .with_for_update(of=t.messages)
 )  # fmt: skip
 """The messages ``ids`` as far as their outcome needs them, locked in one order."""
-
-CLAIMED: sa.Select[Any] = (
-    sa.select(
-        t.messages.c.id.label("message"), t.messages.c.experiment, t.messages.c.epoch, t.messages.c.cell,
-        t.messages.c.attempts, t.messages.c.first_attempt_at, t.messages.c.expires_at, t.messages.c.tracking,
-        t.messages.c.stratum,
-        t.epochs.c.version, t.recipients,
-    )
-    .select_from(
-        t.messages.join(t.recipients).join(
-            t.epochs, (t.epochs.c.experiment == t.messages.c.experiment) & (t.epochs.c.number == t.messages.c.epoch)
-        )
-    )
-    .where(t.messages.c.id.in_(_ids))
-)  # fmt: skip
-"""What it takes to send the messages ``ids``."""
 
 _e: sa.BindParameter[str] = sa.bindparam("e")
 
@@ -349,6 +354,14 @@ TALLY_BY_STRATUM = (
 STOPPED_ARMS = sa.select(t.stopped_arms).where(t.stopped_arms.c.experiment == _e).order_by(t.stopped_arms.c.at)
 
 
+def _each_id(dialect: str) -> sa.ColumnElement[str]:
+    """The texts of a list in JSON, one a row: a parameter each takes the database as long as the rest of a claim."""
+    ids = sa.bindparam("ids", type_=sa.Text)
+    if dialect == "postgresql":
+        return sa.func.json_array_elements_text(sa.cast(ids, sa.JSON), type_=sa.Text)
+    return sa.func.json_each(ids).table_valued("value").c.value
+
+
 class Upserts:
     """The statements whose form depends on the database.
 
@@ -356,11 +369,12 @@ class Upserts:
         count: Adds ``n`` to a row of the counts, or makes the row.
         crowd: Notes that a hit was counted and returns its key, or nothing where it had been.
         event: Appends an event and returns its key, or nothing where it is known.
+        lease: Notes who holds the messages ``ids`` (JSON) and returns their ids, without those of another worker.
         source: Notes who reports a kind of event, and since when.
         suppression: As ``event``, for a suppressed address.
     """
 
-    __slots__ = ("count", "crowd", "event", "source", "suppression")
+    __slots__ = ("count", "crowd", "event", "lease", "source", "suppression")
 
     def __init__(self, dialect: str) -> None:
         make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -375,5 +389,9 @@ class Upserts:
             set_={"first_at": sa.case((new < known, new), else_=known)},
         )
         self.crowd = make(t.crowd_hits).on_conflict_do_nothing().returning(t.crowd_hits.c.id, t.crowd_hits.c.metric)
+        holder = (sa.bindparam("w", type_=sa.Text), sa.bindparam("until", type_=t.UTCDateTime))
+        columns = [column.name for column in t.leases.columns]
+        lease = make(t.leases).from_select(columns, sa.select(_each_id(dialect), *holder).where(sa.true()))
+        self.lease = lease.on_conflict_do_nothing().returning(t.leases.c.message)
         self.event = make(t.events).on_conflict_do_nothing().returning(t.events.c.key)
         self.suppression = make(t.suppressions).on_conflict_do_nothing().returning(t.suppressions.c.email)

@@ -18,6 +18,7 @@ __all__ = [
     "experiments",
     "forgotten",
     "journal_groups",
+    "leases",
     "messages",
     "metadata",
     "outcomes",
@@ -30,7 +31,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0012"
 """The newest migration; a test holds it against alembic's own head."""
 
 
@@ -178,8 +179,6 @@ messages = sa.Table(
     sa.Column("propensity", sa.Float),
     sa.Column("stratum", sa.Text, nullable=False, server_default=""),  # its segment when it got its cell
     sa.Column("due_at", UTCDateTime),
-    sa.Column("worker", sa.Text),
-    sa.Column("lease_until", UTCDateTime),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("attempted_at", UTCDateTime),  # the last time that the transport was called
     sa.Column("sent_at", UTCDateTime),
@@ -193,9 +192,17 @@ messages = sa.Table(
     sa.Column("tracking", sa.Text, nullable=False, server_default="person"),  # person, crowd, none
     sa.UniqueConstraint("experiment", "recipient", "step"),
     sa.Index("ix_messages_due", "experiment", "state", "zone", "due_at", "position"),
-    _where("ix_messages_worker", "worker IS NOT NULL", "state", "worker"),
     _where("ix_messages_soft", "refusal = 'soft'", "recipient"),
 )
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("message", sa.String(32), primary_key=True),  # no foreign key: each check would look for its row anew
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("until", UTCDateTime, nullable=False),
+)
+"""The messages that workers hold: what each has claimed and not sent yet, and what it sends now."""
 
 releases = sa.Table(
     "releases",

@@ -319,13 +319,9 @@ class Store(Rejudging):
 
     def zones(self, name: str, *, state: State | None = None) -> tuple[str, ...]:
         """Time zones of the messages that still wait: of those in one state, or of all that are queued or assigned."""
-        found: set[str] = set()
+        states = (State.QUEUED, State.ASSIGNED) if state is None else (state,)
         with self._read() as db:
-            for each in (State.QUEUED, State.ASSIGNED) if state is None else (state,):
-                zone = ""
-                while zone := db.execute(sql.NEXT_ZONE, {"e": name, "s": each, "after": zone}).scalar() or "":
-                    found.add(zone)
-        return tuple(sorted(found))
+            return tuple(sorted({zone for each in states for zone in _zones(db, name, each)}))
 
     def open_epoch(
         self,
@@ -402,8 +398,9 @@ class Store(Rejudging):
             now: Decides what is due.
             open_zones: Per running experiment, the zones in which mail may go out now.
         """
-        with self._write() as db:
-            return self._claims.claim(db, worker=worker, limit=limit, now=now, open_zones=open_zones)
+        return self._in_turn(
+            lambda db: self._claims.claim(db, worker=worker, limit=limit, now=now, open_zones=open_zones), relaxed=True
+        )
 
     def advance(
         self, *, worker: str, now: datetime, begin: Sequence[str] = (), done: Sequence[Outcome] = ()
@@ -434,13 +431,11 @@ class Store(Rejudging):
 
     def renew(self, worker: str, *, now: datetime) -> int:
         """Keep what a worker holds for another quarter of an hour; returns how many messages that are."""
-        with self._write() as db:
-            return db.execute(sql.RENEW, {"w": worker, "until": now + LEASE}).rowcount
+        return self._in_turn(lambda db: db.execute(sql.RENEW, {"w": worker, "until": now + LEASE}).rowcount)
 
     def release(self, worker: str) -> int:
         """Give back what a worker holds but has not begun to send."""
-        with self._write() as db:
-            return db.execute(sql.RELEASE, {"w": worker}).rowcount
+        return self._in_turn(lambda db: db.execute(sql.RELEASE, {"w": worker}).rowcount)
 
     def recover(self, *, now: datetime) -> int:
         """Settle what dead workers left: leases go back, half-sent messages become ``uncertain``; returns how many are.
@@ -451,9 +446,8 @@ class Store(Rejudging):
             workers = db.execute(sql.WORKERS).scalars().all()
         if not workers:
             return 0
-        dead = [worker for worker in workers if worker and is_dead(worker)]
-        with self._write() as db:
-            return self._claims.recover(db, dead, now=now)
+        dead = [worker for worker in workers if is_dead(worker)]
+        return self._in_turn(lambda db: self._claims.recover(db, dead, now=now))
 
     def resend(self, name: str, *, before: datetime, now: datetime) -> int:
         """Send uncertain messages again that were handed over before some time, each once; returns how many."""
@@ -526,17 +520,13 @@ class Store(Rejudging):
 
         One that another worker holds may come back at any time: it is worth a look every second.
         """
-        lease = t.messages.c.lease_until
-        free = sa.case((lease.is_(None) | (lease <= now), t.messages.c.due_at))
-        held = sa.func.count(sa.case((lease > now, lease)))
-        query = (
-            sa.select(t.messages.c.zone, sa.func.min(free), held)
-            .where(t.messages.c.experiment == name, t.messages.c.state == State.ASSIGNED)
-            .group_by(t.messages.c.zone)
-        )
-        again = now + _LOOK_AGAIN
         with self._read() as db:
-            return {zone: min(due or again, again) if n_held else due for zone, due, n_held in db.execute(query)}
+            moments = dict.fromkeys(db.execute(sql.HELD_ZONES, {"e": name}).scalars(), now + _LOOK_AGAIN)
+            for zone in _zones(db, name, State.ASSIGNED):
+                due = db.execute(sql.NEXT_DUE, {"e": name, "z": zone}).scalar()
+                if due is not None:
+                    moments[zone] = min(due, moments.get(zone, due))
+        return moments
 
     # -- events and counts ------------------------------------------------------------------------------------------
 
@@ -716,6 +706,13 @@ def _experiment(db: sa.Connection, name: str, version: int | None = None) -> Sto
 
 def _epochs(db: sa.Connection, name: str) -> tuple[Epoch, ...]:
     return tuple(to_epoch(row) for row in db.execute(sql.EPOCHS, {"e": name}))
+
+
+def _zones(db: sa.Connection, name: str, state: State) -> Iterator[str]:
+    """Time zones of the messages in a state, in order."""
+    zone = ""
+    while zone := db.execute(sql.NEXT_ZONE, {"e": name, "s": state, "after": zone}).scalar() or "":
+        yield zone
 
 
 def _states(db: sa.Connection, name: str) -> dict[State, int]:

@@ -56,6 +56,15 @@ def postgres_url(postgres_server: sa.URL) -> Iterator[str]:
         yield text_of(url)
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without any table, once for each kind that abmail supports."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: sa.URL) -> Iterator[str]:
     """The name of a database with abmail's tables, to be copied: faster than all migrations for each test."""

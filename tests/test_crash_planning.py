@@ -109,7 +109,7 @@ def test_kills_in_mid_planning_double_nobody_and_lose_nobody(store_url: str, tmp
     assert found(store_url) == ({State.QUEUED: PEOPLE}, 0, 0)
     kill("UPDATE messages SET state=")  # of the mails of the first hour
     assert found(store_url) == ({State.QUEUED: PEOPLE}, 1, 0)
-    kill("UPDATE messages SET worker=")
+    kill("INSERT INTO leases")
     states, releases, epochs = found(store_url)
     assert (set(states), releases, epochs) == ({State.QUEUED, State.ASSIGNED}, 1, 1)
     assert notes.read_text(encoding="utf-8") == ""

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from revisions import migrate_to
 
 from abmail._event_notes import event_of, note_of, told_of
 from abmail._tables import SCHEMA_REVISION
@@ -109,14 +110,10 @@ def test_what_was_kept_is_recorded_once_and_counted_like_any_event(engine: Engin
 
 def test_what_waited_before_it_was_kept_in_groups_waits_still(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/mail.db"
-    with closing(Store(url)):
-        pass
+    migrate_to(url, "0010")
     old = '[1,"opened","{}",null,1772362800.25,{{"agent": "browser"}},"a1b2c3d4e5f6"]'
-    with closing(sqlite3.connect(tmp_path / "mail.db")) as db, db:  # as the version before it left it
-        db.execute("DROP TABLE journal_groups")
-        db.execute("CREATE TABLE journal (number INTEGER PRIMARY KEY, note TEXT NOT NULL)")
+    with closing(sqlite3.connect(tmp_path / "mail.db")) as db, db:
         db.executemany("INSERT INTO journal (note) VALUES (?)", [(old.format(each),) for each in ("x", "y", "z")])
-        db.execute("UPDATE alembic_version SET version_num = '0010'")
     assert upgrade(url) == ("0010", SCHEMA_REVISION)
     with closing(Store(url)) as store:
         assert store.backlog().size == 3

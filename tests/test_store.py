@@ -147,16 +147,16 @@ def open_together(url: str, together: Barrier, outcome: SimpleQueue[str | None])
         outcome.put(repr(error))
 
 
-def test_processes_that_open_a_new_database_at_the_same_time_find_it_whole(store_url: str) -> None:
+def test_processes_that_open_a_new_database_at_the_same_time_find_it_whole(empty_url: str) -> None:
     context = multiprocessing.get_context("fork")
     together, outcome = context.Barrier(4), context.SimpleQueue()
-    started = [context.Process(target=open_together, args=(store_url, together, outcome)) for _ in range(4)]
+    started = [context.Process(target=open_together, args=(empty_url, together, outcome)) for _ in range(4)]
     for process in started:
         process.start()
     assert [outcome.get() for _ in started] == [SCHEMA_REVISION] * 4
     for process in started:
         process.join()
-    with Store(store_url) as store:
+    with Store(empty_url) as store:
         assert len(store.suppressed()) == 4
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from alembic.config import Config
+from revisions import migrate_to
 
 from abmail import _judging, _outcomes, _rejudging, _tables, _verdict_around, _verdict_rules
 from abmail._judging import changed_verdicts, judge_all
@@ -290,25 +290,13 @@ def test_whose_report_counts_is_the_own_tracker_else_the_first_that_reported(sto
     assert_consistent(store)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database without any tables."""
-    url: str = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    return url or f"sqlite:///{tmp_path / 'empty.db'}"
-
-
 def test_a_database_of_the_version_before_keeps_its_verdicts_and_finds_its_strays(empty_url: str) -> None:
-    from alembic import command
-
     from abmail import _database
     from abmail.store import upgrade
 
+    migrate_to(empty_url, "0006")
     engine = _database.create_engine(empty_url)
-    with engine.connect() as db:
-        config = Config()
-        config.set_main_option("script_location", str(Path(_database.__file__).parent / "migrations"))
-        config.attributes["connection"] = db
-        command.upgrade(config, "0006")
+    with engine.begin() as db:
         stray = hit(EventType.OPENED, 3, 900, facts=None).to_dict()
         del stray["facts"]
         db.execute(
@@ -323,7 +311,6 @@ def test_a_database_of_the_version_before_keeps_its_verdicts_and_finds_its_stray
             ),
             {"t": "2026-03-02 08:00:00"},
         )
-        db.commit()
     engine.dispose()
     assert upgrade(empty_url) == ("0006", _tables.SCHEMA_REVISION)
     with Store(empty_url) as store:
