@@ -19,7 +19,7 @@ _ABSOLUTE = re.compile(r"(?i:https?)://(?P<authority>[^/?#]*+)(?P<rest>.*+)", re
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]@<>\"^`{|}%]+)(?P<port>:[0-9]*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _ENDS = "".join(map(chr, range(0x21)))
-_KEPT = "".join(map(chr, range(0x21, 0x7F))).translate(dict.fromkeys(map(ord, '"<>`')))
+_KEPT = "".join(map(chr, range(0x21, 0x7F))).translate(dict.fromkeys(map(ord, '"<>')))
 # A URL written in a text: RFC 3986's characters; those that close a sentence or a bracket are not its last ones.
 _URL_SIGN = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]"
 _TEXT_URL = re.compile(rf"(?<![A-Za-z0-9])(?i:https?)://{_URL_SIGN}++")

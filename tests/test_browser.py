@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import email
 import os
+import random
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -25,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
+from abmail._links import link_target
 from abmail.engine import Engine
 from abmail.events import Event, Verdict
 from abmail.recipient import Recipient
@@ -265,3 +267,34 @@ def test_the_button_of_the_mail_program_unsubscribes_without_a_page(context: Bro
     assert answer.status == 200
     assert "set-cookie" not in answer.headers
     assert READER in mailing.engine.store.suppressed()
+
+
+PIECES = (
+    "a", "Z", "é", "日本", "😀", "%", "%2F", "%zz", " ", "\t", "\n", '"', "'", "<", ">", "`", "{", "|", "}", "^", "[",
+    "]", "&", "&amp;", "+", "=", ";", ",", "!", "$", "(", ")", "*", "~", ":", "@", ".", "..", "/", "//", "/./", "/../",
+    "?", "#", "??", "##", "\u00a0", "\u200d", "\u2028",
+)  # fmt: skip
+HOSTS = (
+    "example.com", "EXAMPLE.com", "bücher.example", "例え.テスト", "example.com:8080", "example.com:443",
+    "[2001:db8::1]", "127.0.0.1", "x-y.co.jp.",
+)  # fmt: skip
+READ = "pairs => pairs.map(pair => pair.map(each => URL.canParse(each) ? new URL(each).href : each))"
+
+
+def test_a_redirect_leads_where_a_browser_reads_the_link(chromium: Browser) -> None:
+    rng = random.Random(7)
+    hrefs = [
+        rng.choice(("", " ", "\n")) + rng.choice(("http", "https", "HTTPS")) + "://" + rng.choice(HOSTS)
+        + rng.choice(("", "/", "?", "#")) + "".join(rng.choices(PIECES, k=rng.randint(0, 8))) + rng.choice(("", " "))
+        for _ in range(4_000)
+    ]  # fmt: skip
+    targets: list[tuple[str, str]] = []
+    for href in hrefs:
+        with suppress(ValueError):
+            targets.append((href, link_target(href) or ""))
+    page = chromium.new_page()
+    read = page.evaluate(READ, targets)
+    page.close()
+    assert len(targets) > 3_000
+    assert all(target.isascii() and " " not in target for _, target in targets)
+    assert [href for (href, _), (link, redirect) in zip(targets, read, strict=True) if link != redirect] == []

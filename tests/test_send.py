@@ -615,6 +615,28 @@ def test_where_dsn_is_offered_a_report_is_asked_for_under_our_own_id() -> None:
         transport.send(message(recipient="a+b=c@example.jp"))
 
 
+def test_a_report_is_asked_for_as_in_the_dialogue_of_rfc_3461() -> None:  # section 10.1: one recipient of its three
+    said: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.greet("DSN")
+        for _ in range(2):
+            said.append(peer.expect(""))
+            peer.say("250 OK")
+        peer.take("DATA", "354 Go")
+        peer.read_message()
+        peer.say("250 OK")
+        peer.take("QUIT", "221 Bye")
+
+    mail = replace(message(recipient="Carol@Ivory.EDU"), message_id="QQ314159", sender="Alice@Example.ORG")
+    with scripted(script) as port, sending(port) as transport:
+        transport.send(mail)
+    assert said == [
+        "MAIL FROM:<Alice@Example.ORG> RET=HDRS ENVID=QQ314159",
+        "RCPT TO:<Carol@Ivory.EDU> NOTIFY=FAILURE ORCPT=rfc822;Carol@Ivory.EDU",
+    ]
+
+
 def test_an_address_outside_ascii_is_refused_clearly_where_smtputf8_is_not_offered() -> None:
     with serving(recorder := Recorder()) as port, sending(port) as transport:
         with pytest.raises(PermanentSendError, match="does not offer SMTPUTF8") as caught:
