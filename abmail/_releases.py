@@ -39,9 +39,7 @@ _SKIP: Final = (
     .values(state=State.EXPIRED.value, error=sa.bindparam("why"))
 )
 _LAST: Final = sa.select(sa.func.coalesce(sa.func.max(t.releases.c.number), -1)).where(t.releases.c.experiment == _e)
-_now = sa.bindparam("now", type_=t.UTCDateTime)
-_at_once = sa.case((t.messages.c.state == State.ASSIGNED, _now), else_=sa.null())  # it has a variant and no hour
-_moment = sa.func.coalesce(t.messages.c.attempted_at, t.messages.c.due_at, _at_once, type_=t.UTCDateTime)
+_moment = sa.func.coalesce(t.messages.c.attempted_at, t.messages.c.due_at, type_=t.UTCDateTime)
 _OTHERS: Final = (
     sa.select(t.messages.c.recipient, _moment)
     .where(t.messages.c.experiment != _e, _moment > sa.bindparam("since"))
@@ -134,15 +132,13 @@ class Releases(People):
             rows = db.execute(_NEXT, {"e": name, "n": n}).all()
         return [Waiting(row.message, row.clock, to_recipient(row)) for row in rows]
 
-    def others(
-        self, name: str, *, since: datetime, now: datetime, recipients: Sequence[str]
-    ) -> list[tuple[str, datetime]]:
+    def others(self, name: str, *, since: datetime, recipients: Sequence[str]) -> list[tuple[str, datetime]]:
         """What other experiments sent to some recipients since a moment, or will send: recipient and moment."""
         found: list[tuple[str, datetime]] = []
         with self._read() as db:
             for batch in batches(recipients, size=500):
                 query = _OTHERS.where(t.messages.c.recipient.in_(batch))
-                found += [(row[0], row[1]) for row in db.execute(query, {"e": name, "since": since, "now": now})]
+                found += [(row[0], row[1]) for row in db.execute(query, {"e": name, "since": since})]
         return found
 
     def schedule(
@@ -174,10 +170,8 @@ class Releases(People):
             db.execute(sa.select(t.experiments.c.name).where(wanted).order_by(t.experiments.c.name).with_for_update())
             if db.execute(_LAST, {"e": name}).scalar_one() != release.number - 1:
                 return None
-            known: list[tuple[str, datetime]] = []
-            if others_since is not None:
-                asked = {"e": name, "since": others_since, "now": release.at}
-                known = [(row[0], row[1]) for row in db.execute(_OTHERS, asked)]
+            others = () if others_since is None else db.execute(_OTHERS, {"e": name, "since": others_since}).all()
+            known = [(row[0], row[1]) for row in others]
             size = skipped = 0
             moments: list[datetime] = []  # the first and the last
             while left := n - size - skipped:
@@ -201,7 +195,6 @@ class Releases(People):
         name: str,
         number: int,
         *,
-        now: datetime,
         before: datetime,
         since: datetime,
         plan: Callable[[Sequence[Waiting], Sequence[datetime], Sequence[tuple[str, datetime]]], Sequence[Slot]],
@@ -211,7 +204,6 @@ class Releases(People):
         Args:
             name: The experiment.
             number: The release that those belong to from then on.
-            now: When mails without an hour go out that have a variant already.
             before: Which mails are looked at: those with moments before it.
             since: Since when mails of other experiments matter.
             plan: Gets the mails to people whom other experiments mailed or will mail, their moments, and those mails:
@@ -223,7 +215,7 @@ class Releases(People):
         own = {"e": name, "before": before}
         with self._write() as db:
             db.execute(sa.select(t.experiments.c.name).order_by(t.experiments.c.name).with_for_update())
-            others = [(row[0], row[1]) for row in db.execute(_OTHERS_OF_DUE, own | {"since": since, "now": now})]
+            others = [(row[0], row[1]) for row in db.execute(_OTHERS_OF_DUE, own | {"since": since})]
             moments: list[datetime] = []
             waiting: list[Waiting] = []
             for batch in batches(sorted({who for who, _ in others}), size=500):

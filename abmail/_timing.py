@@ -153,7 +153,7 @@ class Timing:
         if caps is None:
             return []
         since = now - _reach(experiment.send_time)
-        return self._store.others(experiment.name, since=since, now=now, recipients=[one.id for one in people])
+        return self._store.others(experiment.name, since=since, recipients=[one.id for one in people])
 
     def keep_caps(self, evidence: Evidence) -> int:
         """Move mails whose moment has come although other experiments mailed their recipients meanwhile.
@@ -187,9 +187,7 @@ class Timing:
             )  # fmt: skip
             return plan([one for one, fine in zip(people, kept, strict=True) if not fine], others)
 
-        return self._store.reschedule(
-            name, last.number, now=now, before=now + _AHEAD, since=now - _reach(settings), plan=moved
-        )
+        return self._store.reschedule(name, last.number, before=now + _AHEAD, since=now - _reach(settings), plan=moved)
 
     def ready(self, name: str, *, zones: Sequence[str], now: datetime) -> tuple[int, datetime]:
         """Mails whose moment has come and that need a variant, with those of the hour that begins; and its end.
