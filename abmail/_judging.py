@@ -36,6 +36,7 @@ from abmail._verdict_around import (
     is_swift,
     nearest_reasons,
     network_reasons,
+    passings,
     plain_clicks,
 )
 from abmail._verdict_reasons import COMPANY, NEAREST, NO_REASON, RULES_VERSION, Reason, given_reasons
@@ -165,7 +166,7 @@ def judge_all(db: sa.Connection, name: str) -> list[Seen]:
     seen = [seen_of(row) for row in db.execute(_OF_EXPERIMENT, {"e": name}, execution_options={"yield_per": _CHUNK})]
     around = network_reasons(one.sighting for one in seen)
     nearest = nearest_reasons(one.sighting for one in seen)
-    hasty = hasty_networks(_passings(seen))
+    hasty = hasty_networks(passings(one.sighting for one in seen))
     swept = _swept(db, name, seen)
     return [
         one._replace(
@@ -326,10 +327,10 @@ class _Near(NamedTuple):
             self._add_hasty(rows, [rows[place].at.timestamp() for place in places])
 
     def _add_hasty(self, rows: Sequence[Any], moments: Sequence[float]) -> None:
-        passings = [_passing(row) for row in rows]
-        hasty = hasty_networks(passings)
+        passed = [_passing(row) for row in rows]
+        hasty = hasty_networks(passed)
         self.hasty.update(hasty)
-        for row, one in near(list(zip(rows, passings, strict=True)), moments, key=_passed_at, within=DAY_SECONDS):
+        for row, one in near(list(zip(rows, passed, strict=True)), moments, key=_passed_at, within=DAY_SECONDS):
             if (one.key in hasty) != bool(row.reasons & _HASTY):
                 self.unsettled.add(row.key)
                 self.mails.add(row.message)
@@ -359,12 +360,6 @@ def _in_time(one: Sighting) -> tuple[float, str]:
 def _passing(row: Any) -> Passing:
     age = None if row.attempted_at is None else (row.at - row.attempted_at).total_seconds()
     return Passing(row.at.timestamp(), row.key, row.network, company_of(row.domain), age)
-
-
-def _passings(seen: Iterable[Seen]) -> Iterator[Passing]:
-    for one in (each.sighting for each in seen):
-        if one.type is EventType.CLICKED and one.network:
-            yield Passing(one.at, one.key, one.network, one.company, one.age)
 
 
 def _of_haste(one: Sighting, hasty: AbstractSet[str]) -> Reason:

@@ -7,6 +7,7 @@ Each rule looks at its own neighbourhood only, so that the store can judge a new
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -40,6 +41,7 @@ __all__ = [
     "is_swift",
     "nearest_reasons",
     "network_reasons",
+    "passings",
     "plain_clicks",
 ]
 
@@ -193,6 +195,7 @@ def _looks(own: Sequence[Sighting]) -> Iterator[_Look]:
     clicks = sorted((one for one in own if one.type is EventType.CLICKED), key=attrgetter("at", "key"))
     first, hidden = readings(own, clicks) if clicks else ({}, False)
     plain = plain_clicks(clicks)
+    opens = sorted((one for one in own if one.type is EventType.OPENED), key=_at) if clicks else []
     scanned = False
     for one, latest in stretches(clicks):
         read = min(first.get(one.network, math.inf), first.get("", math.inf)) <= latest
@@ -203,7 +206,7 @@ def _looks(own: Sequence[Sighting]) -> Iterator[_Look]:
                 key=one.key, at=one.at, network=one.network, company=one.company, read=read, unread=unread,
                 again=unread and scanned and one.age is not None and one.age >= _LATE_SECONDS,
                 plain=unread and one.key in plain,
-                rendered=unread and begins and _is_rendered(one, own),
+                rendered=unread and begins and _is_rendered(one, opens),
             )  # fmt: skip
         scanned = scanned or (unread and one.age is not None and one.age < _SOON_SECONDS)
 
@@ -217,12 +220,10 @@ def plain_clicks(clicks: Sequence[Sighting]) -> frozenset[str]:
     return frozenset((*named, *echoes(clicks)))
 
 
-def _is_rendered(one: Sighting, own: Sequence[Sighting]) -> bool:
+def _is_rendered(one: Sighting, opens: Sequence[Sighting]) -> bool:
     """Whether the pictures were loaded there within seconds before, as by what renders a mail and follows its links."""
-    return any(
-        each.type is EventType.OPENED and each.network == one.network and 0 <= one.at - each.at <= READING_SECONDS
-        for each in own
-    )
+    first, last = bisect_left(opens, one.at - READING_SECONDS, key=_at), bisect_right(opens, one.at, key=_at)
+    return any(each.network == one.network for each in opens[first:last])
 
 
 def is_phone(one: Sighting) -> bool:
@@ -302,20 +303,27 @@ class Passing(NamedTuple):
     age: float | None
 
 
-def hasty_networks(passings: Iterable[Passing]) -> frozenset[str]:
+def passings(sightings: Iterable[Sighting]) -> Iterator[Passing]:
+    """The clicks from known networks among some events."""
+    for one in sightings:
+        if one.type is EventType.CLICKED and one.network:
+            yield Passing(one.at, one.key, one.network, one.company, one.age)
+
+
+def hasty_networks(clicks: Iterable[Passing]) -> frozenset[str]:
     """Clicks in companies' mails from networks that come within minutes of delivery.
 
     A quarter of the network's clicks within a day before and after have to, at three companies. A scanner is that
     hasty; people are who share an exit to the internet only one in some thirty times.
 
     Args:
-        passings: All clicks of the networks in question, in any order.
+        clicks: All clicks of the networks in question, in any order.
 
     Returns:
         Keys of clicks.
     """
     by_network: defaultdict[str, list[Passing]] = defaultdict(list)
-    for one in passings:
+    for one in clicks:
         by_network[one.network].append(one)
     return frozenset(key for group in by_network.values() for key in _hasty(sorted(group)))
 

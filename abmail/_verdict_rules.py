@@ -7,7 +7,8 @@ Each rule looks at its own neighbourhood only, so that the store can judge a new
 from __future__ import annotations
 
 import math
-from collections import Counter
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -115,13 +116,16 @@ def echoes(clicks: Sequence[Sighting]) -> Iterator[str]:
     Args:
         clicks: In the order of time.
     """
+    inside: defaultdict[int | None, Counter[Hashable]] = defaultdict(Counter)  # networks of the seconds before, by link
     first = 0
-    for number, one in enumerate(clicks if len(clicks) > 1 else ()):
+    for one in clicks:
         while clicks[first].at < one.at - _ECHO_SECONDS:
+            leave(inside[clicks[first].link], clicks[first].network)
             first += 1
-        others = (each for each in clicks[first:number] if each.link == one.link)
-        if one.network and any(each.network not in {"", one.network} for each in others):
+        networks = inside[one.link]
+        if one.network and len(networks) > ("" in networks) + (one.network in networks):
             yield one.key
+        networks[one.network] += 1
 
 
 def leave(inside: Counter[Hashable], who: Hashable) -> None:
@@ -302,7 +306,8 @@ def readings(sightings: Iterable[Sighting], clicks: Sequence[Sighting]) -> tuple
 
 
 def _is_hasty(opened: Sighting, clicks: Sequence[Sighting]) -> bool:
-    return any(opened.at <= one.at <= opened.at + READING_SECONDS and one.network == opened.network for one in clicks)
+    first, last = bisect_left(clicks, opened.at, key=_at), bisect_right(clicks, opened.at + READING_SECONDS, key=_at)
+    return any(one.network == opened.network for one in clicks[first:last])
 
 
 def _note_readers(opens: Sequence[Sighting], clicks: Sequence[Sighting], reasons: dict[str, Reason]) -> None:

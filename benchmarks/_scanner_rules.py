@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from abmail._company import company_of
 from abmail._verdict_around import (
     Delivery,
-    Passing,
     company_reasons,
     follow_up,
     hasty_networks,
@@ -21,6 +20,7 @@ from abmail._verdict_around import (
     is_swift,
     nearest_reasons,
     network_reasons,
+    passings,
 )
 from abmail._verdict_reasons import NO_REASON, Reason
 from abmail._verdict_rules import Sighting, judge_mail
@@ -36,7 +36,7 @@ def counted_clicks(day: Day, links: Sequence[int]) -> NDArray[np.bool_]:
     """(n,) whether each mail counts as clicked."""
     seen = _sightings(day)
     around, nearest, swept = network_reasons(seen), nearest_reasons(seen), _swept(day, seen)
-    hasty = hasty_networks(_passings(seen))
+    hasty = hasty_networks(passings(seen))
     by_mail: defaultdict[str, list[Sighting]] = defaultdict(list)
     for one in seen:
         bits = around.get(one.key, NO_REASON)
@@ -69,11 +69,6 @@ def _sightings(day: Day) -> list[Sighting]:
             )
         )  # fmt: skip
     return seen
-
-
-def _passings(seen: Sequence[Sighting]) -> list[Passing]:
-    clicks = (one for one in seen if one.type is EventType.CLICKED and one.network)
-    return [Passing(one.at, one.key, one.network, one.company, one.age) for one in clicks]
 
 
 def _swept(day: Day, seen: Sequence[Sighting]) -> dict[str, Reason]:

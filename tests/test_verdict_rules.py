@@ -24,7 +24,7 @@ from abmail._verdict_around import (
     network_reasons,
 )
 from abmail._verdict_reasons import given_reasons, is_strict, names_of, verdict_of
-from abmail._verdict_rules import Sighting, judge_mail, near
+from abmail._verdict_rules import Sighting, echoes, judge_mail, near
 from abmail.events import Agent, EventType, Reason, RequestFacts, Signer, Verdict, facts_of
 
 CHROME = RequestFacts(agent=Agent.BROWSER, family="chrome/windows", network="n1")
@@ -482,3 +482,15 @@ def test_only_a_click_soon_after_delivery_is_swift() -> None:
     assert not is_swift(click(10, delivered=None))
     assert is_soon(click(1_799))
     assert not is_soon(click(1_800))
+
+
+def test_a_mail_that_is_opened_and_followed_ten_thousand_times_is_judged_in_linear_time() -> None:
+    """No clock is asked: a search of all others for each would take minutes."""
+    here, there = (RequestFacts(family="chrome/windows", network=name) for name in ("n1", "n2"))
+    own = [opened(20.0 * i, facts=here) for i in range(10_000)]
+    own += [click(20.0 * i + 15, link=i % 3, facts=there) for i in range(10_000)]
+    own += [click(300_000 + i * 1e-4, facts=(here, there)[i == 9_999]) for i in range(10_000)]
+    assert nearest_reasons(own[:20_000]) == {}
+    assert nearest_reasons(own) == {own[-1].key: Reason.NETWORK_KNOWN}  # an echo, a day from all others
+    assert list(echoes(own[20_000:])) == [own[-1].key]
+    assert len(judge_mail(own, links=3)) == 30_000
