@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abmail._sequential import gap, invert
+from abmail._sequential import gap, invert, odds_around
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,9 @@ __all__ = ["PosteriorTest"]
 _FARTHEST = 1 - 1e-12
 _NO_TAIL = 1e-300
 _SCORES = np.linspace(-8, 8, 161)
-_WEIGHTS = np.exp(-0.5 * _SCORES**2) * (_SCORES[1] - _SCORES[0]) / math.sqrt(2 * math.pi)
+_STRIDES = (5, 4, 2)  # how many scores a coarser rule may step on at once: divisors of 80, so that 0 and both ends stay
+_NEARLY_NORMAL = 100.0  # parameters from which on a posterior is so bell-shaped that a coarser rule will do
+_NOTHING = 34.0  # exp(-34) is under the rounding of a chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class PosteriorTest:
         b_a: First one of arm b.
         b_b: Second one of arm b.
         nodes: Quadrature nodes of arm a's posterior, (..., n_pairs, n_nodes).
+        weights: Their weights, (n_nodes,).
     """
 
     a_a: Floats
@@ -40,6 +43,7 @@ class PosteriorTest:
     b_a: Floats
     b_b: Floats
     nodes: Floats
+    weights: Floats
 
     @classmethod
     def of(
@@ -54,8 +58,10 @@ class PosteriorTest:
         k = successes.sum(axis=-1)
         first, second = prior[0] + k, prior[1] + np.maximum(exposure.sum(axis=-1) - k, 0.0)
         own, place = np.unique(a, return_inverse=True)  # many pairs share their reference arm
-        nodes = _nodes(first[..., own], second[..., own])[..., place, :]
-        return cls(a_a=first[..., a], a_b=second[..., a], b_a=first[..., b], b_b=second[..., b], nodes=nodes)
+        pairs = (first[..., a], second[..., a], first[..., b], second[..., b])
+        scores, weights = _rule(_stride(*pairs))
+        nodes = _nodes(first[..., own], second[..., own], scores)[..., place, :]
+        return cls(a_a=pairs[0], a_b=pairs[1], b_a=pairs[2], b_b=pairs[3], nodes=nodes, weights=weights)
 
     @property
     def effect(self) -> Floats:
@@ -74,6 +80,14 @@ class PosteriorTest:
     @property
     def _mean_b(self) -> Floats:
         return self.b_a / (self.b_a + self.b_b)
+
+    @property
+    def _variance_a(self) -> Floats:
+        return _variance(self.a_a, self.a_b)
+
+    @property
+    def _variance_b(self) -> Floats:
+        return _variance(self.b_a, self.b_b)
 
     def p_value(self) -> Floats:
         """There is none: NaN."""
@@ -96,7 +110,8 @@ class PosteriorTest:
         def fits(delta: Floats) -> Floats:
             return _two_tails(self._below(delta), level)
 
-        low, high = invert(fits, self._mean_b - self._mean_a, -1.0, 1.0)
+        middle, half = self._mean_b - self._mean_a, _deviations(level) * np.sqrt(self._variance_a + self._variance_b)
+        low, high = invert(fits, middle, -1.0, 1.0, near=(middle - half, middle + half))
         return low[..., None], high[..., None]
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
@@ -106,7 +121,9 @@ class PosteriorTest:
             return _two_tails(self._below_ratio(odds / (1 - odds)), level)
 
         middle = self._mean_b / (self._mean_a + self._mean_b)
-        low, high = invert(fits, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST)
+        spread = self._variance_a / self._mean_a**2 + self._variance_b / self._mean_b**2  # of the log ratio, about
+        near = odds_around(middle, _deviations(level) * np.sqrt(spread))
+        low, high = invert(fits, np.minimum(middle, _FARTHEST), 0.0, _FARTHEST, near=near)
         return (low / (1 - low) - 1)[..., None], (high / (1 - high) - 1)[..., None]
 
     def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -116,12 +133,12 @@ class PosteriorTest:
 
     def _below(self, delta: Floats) -> Floats:
         """P(p_b - p_a <= delta)."""
-        below: Floats = self._mass_b(np.clip(self.nodes + delta[..., None], 0.0, 1.0)) @ _WEIGHTS
+        below: Floats = self._mass_b(np.minimum(np.maximum(self.nodes + delta[..., None], 0.0), 1.0)) @ self.weights
         return below
 
     def _below_ratio(self, ratio: Floats) -> Floats:
         """P(p_b <= ratio p_a)."""
-        below: Floats = self._mass_b(np.minimum(self.nodes * ratio[..., None], 1.0)) @ _WEIGHTS
+        below: Floats = self._mass_b(np.minimum(self.nodes * ratio[..., None], 1.0)) @ self.weights
         return below
 
     def _mass_b(self, x: Floats) -> Floats:
@@ -130,11 +147,47 @@ class PosteriorTest:
         return np.asarray(betainc(self.b_a[..., None], self.b_b[..., None], x), dtype=np.float64)
 
 
-def _nodes(a: Floats, b: Floats) -> Floats:
-    """Quantiles of Beta(a, b) at the normal scores, (..., n_nodes): nodes of a trapezoid rule on that scale."""
+def _nodes(a: Floats, b: Floats, scores: Floats) -> Floats:
+    """Quantiles of Beta(a, b) at normal scores, (..., n_nodes): nodes of a trapezoid rule on that scale."""
     from scipy.special import betaincinv, ndtr
 
-    return np.asarray(betaincinv(a[..., None], b[..., None], ndtr(_SCORES)), dtype=np.float64)
+    return np.asarray(betaincinv(a[..., None], b[..., None], ndtr(scores)), dtype=np.float64)
+
+
+def _stride(a_a: Floats, a_b: Floats, b_a: Floats, b_b: Floats) -> int:
+    """How many of the scores the trapezoid rule may step on at once without a digit less.
+
+    The integrand is the normal density times a distribution function that rises, in scores of arm a, as a normal one of
+    standard deviation w = sd(b) / sd(a) does, so a rule of step h is off by exp(-2 (pi / h)^2 w^2 / (1 + w^2)) (Poisson
+    summation). For ratios the standard deviations are relative ones. Posteriors that are not close to normal, and
+    those much sharper than arm a's, keep all scores.
+    """
+    if min(float(parameter.min()) for parameter in (a_a, a_b, b_a, b_b)) < _NEARLY_NORMAL:
+        return 1
+    of_a, of_b = _variance(a_a, a_b), _variance(b_a, b_b)
+    relative = of_b * (a_a / (a_a + a_b)) ** 2 / (b_a / (b_a + b_b)) ** 2
+    least = min(float((part / (part + of_a)).min()) for part in (of_b, relative))
+    step = float(_SCORES[1] - _SCORES[0])
+    return next((each for each in _STRIDES if 2 * (math.pi / (each * step)) ** 2 * least >= _NOTHING), 1)
+
+
+def _rule(stride: int) -> tuple[Floats, Floats]:
+    """Every ``stride``-th score and its weight."""
+    scores = _SCORES[::stride]
+    return scores, np.exp(-0.5 * scores**2) * (scores[1] - scores[0]) / math.sqrt(2 * math.pi)
+
+
+def _variance(a: Floats, b: Floats) -> Floats:
+    """Variance of Beta(a, b)."""
+    variance: Floats = a * b / ((a + b) ** 2 * (a + b + 1))
+    return variance
+
+
+def _deviations(level: float) -> float:
+    """Half width of a central normal interval, in standard deviations."""
+    from scipy.special import ndtri
+
+    return float(-ndtri(level / 2))
 
 
 def _two_tails(below: Floats, level: float) -> Floats:
@@ -142,4 +195,5 @@ def _two_tails(below: Floats, level: float) -> Floats:
     from scipy.special import ndtri
 
     tail = np.maximum(np.minimum(below, 1 - below), _NO_TAIL)
-    return gap(np.full_like(tail, -ndtri(level / 2)), np.asarray(-ndtri(np.minimum(tail, 0.5)), dtype=np.float64))
+    score = np.asarray(-ndtri(np.minimum(tail, 0.5)), dtype=np.float64)
+    return gap(np.full_like(tail, _deviations(level)), score)

@@ -507,19 +507,19 @@ def invert(
     time where that takes long, the step halves instead. ``fits`` takes and gives arrays with a first axis more.
     Ends that are ``near`` those looked for save a step or two.
     """
-    places = np.empty((4 if near is None else 6, *start.shape))
-    places[:2], places[2], places[3] = start, lowest, highest
+    places = np.empty((3 if near is None else 5, *start.shape))
+    places[0], places[1], places[2] = start, lowest, highest
     if near is not None:
         guess = np.minimum(np.maximum(near, lowest), highest)
-        places[4:] = np.where(guess == start, (start + places[2:4]) / 2, guess)
+        places[3:] = np.where(guess == start, (start + places[1:3]) / 2, guess)
     gaps = fits(places)
-    inside, limit, unbounded = places[:2], places[2:4], gaps[2:4] >= 0
-    settled, outside = unbounded | (gaps[:2] < 0), limit
-    middle = _spare(gaps[:2])
+    inside, limit, unbounded = places[:1], places[1:3], gaps[1:3] >= 0
+    settled, outside = unbounded | (gaps[:1] < 0), limit
+    middle = _spare(gaps[:1])
     if near is None:
-        before, y_before, x, f = limit, _usable(_spare(gaps[2:4]), middle), inside, gaps[:2]
+        before, y_before, x, f = limit, _usable(_spare(gaps[1:3]), middle), inside, gaps[:1]
     else:
-        before, y_before, x, f = inside, middle, places[4:], gaps[4:]
+        before, y_before, x, f = inside, middle, places[3:], gaps[3:]
     for step in range(_STEPS):
         y = _usable(_spare(f), y_before)
         reached, good = np.abs(f) < _ROUNDING, f >= 0
