@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abmail._boundary import check_alpha, mixture_bound, mixture_p_value, mixture_rho
-from abmail._sequential import first_sign, gap, invert
+from abmail._sequential import LATEST, first_sign, gap, invert, odds_around, picked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,6 +95,14 @@ class AverageEffect:
         ratio: Floats = np.maximum(_divide(self.sum_b, self.sum_a, np.nan), 0.0) - 1
         return ratio
 
+    def estimates(self) -> tuple[Floats, Floats]:
+        """Difference and relative difference at the latest look, each (...,)."""
+        return self.effect[..., -1], self.relative[..., -1]
+
+    def only(self, pairs: slice) -> AverageEffect:
+        """The same of some of the pairs alone."""
+        return picked(self, (..., pairs, slice(None)))
+
     @property
     def standard_error(self) -> Floats:
         """Standard error of the uncut effect; NaN before the second send."""
@@ -136,7 +144,10 @@ class AverageEffect:
 
         above_a, above_b = np.maximum(self.sum_a, 0.0), np.maximum(self.sum_b, 0.0)
         start = np.minimum(_divide(above_b, above_a + above_b, 0.5), _FARTHEST_RATIO)
-        low, high = invert(fits, start, 0.0, _FARTHEST_RATIO)
+        ratio = np.maximum(start / (1 - start), _SMALLEST_RATIO)
+        half = mixture_bound(self._variance(ratio), self._rho(ratio), level)
+        near = odds_around(start, _divide(half, ratio * self.sum_a, 0.0))
+        low, high = invert(fits, start, 0.0, _FARTHEST_RATIO, near=near)
         far = np.where(high < _FARTHEST_RATIO, high / (1 - high) - 1, np.inf)
         return np.where(self.supported, low / (1 - low) - 1, -1.0), np.where(self.supported, far, np.inf)
 
@@ -147,7 +158,8 @@ class AverageEffect:
 
     def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
         """Ends of the present intervals for the difference and the relative difference, each (...,)."""
-        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
+        now = picked(self, LATEST)  # earlier looks have no part in it
+        low, high, lift_low, lift_high = (end[..., -1] for end in (*now.difference(level), *now.lift(level)))
         return low, high, lift_low, lift_high
 
     def path(self) -> Floats:

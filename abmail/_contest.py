@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Contest", "hold_contest", "sound"]
 
 _BLOCK = 2_000_000  # numbers in one array of a test
+_TOGETHER = 50_000  # up to so many, all pairs are tested at once and kept: the calls take longer than the numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,9 @@ class Contest:
     Attributes:
         others: Indices of the arms but the control, (n_arms - 1,).
         versus: The arms against the control, (..., n_arms - 1, n_looks).
-        leader: Arm with the largest effect at every look, (..., n_looks).
+        everyone: Every pair, those of `versus` first; None where they are too many to be kept.
+        pairs: Reference arm and other arm of every pair in `everyone`.
+        leader: Arm with the largest effect now, (...,).
         beats: [..., i, j, t] is True where arm i was proved better than arm j by look t.
         winner: Arm that was proved better than every other one, -1 where there is none, (...,).
         close: Whether no difference worth finding was proved, before any winner was, (...,).
@@ -38,11 +41,20 @@ class Contest:
 
     others: Indices
     versus: PairTest
+    everyone: PairTest | None
+    pairs: tuple[tuple[int, int], ...]
     leader: NDArray[np.int64]
     beats: NDArray[np.bool_]
     winner: NDArray[np.int64]
     close: NDArray[np.bool_]
     decided_at: NDArray[np.int64]
+
+    def test_of(self, a: int, b: int) -> PairTest | None:
+        """The test of arm ``b`` beside reference arm ``a``; None where it was not kept, or the other way round."""
+        if self.everyone is None or (a, b) not in self.pairs:
+            return None
+        at = self.pairs.index((a, b))
+        return self.everyone.only(slice(at, at + 1))
 
 
 def hold_contest(plan: Plan, arrays: Arrays, base: int, mde: float | None) -> Contest:
@@ -59,13 +71,18 @@ def hold_contest(plan: Plan, arrays: Arrays, base: int, mde: float | None) -> Co
     """
     n_arms = arrays.n_arms
     others = np.array([arm for arm in range(n_arms) if arm != base])
-    versus = plan.test(arrays, np.full(len(others), base), others)
-    leader = _leader(versus.effect, others, base)
+    first, second = np.triu_indices(len(others), 1)
+    a, b = np.append(np.full(len(others), base), others[first]), np.append(others, others[second])
+    few = len(a) * arrays.n[..., 0, :].size <= _TOGETHER
+    everyone = plan.test(arrays, a, b) if few else None
+    versus = plan.test(arrays, a[: len(others)], others) if everyone is None else everyone.only(slice(len(others)))
+    leader = _leader(versus.estimates()[0], others, base)
     level = 2 * plan.alpha / n_arms
-    n_looks = leader.shape[-1]
-    beats = np.zeros((*leader.shape[:-1], n_arms, n_arms, n_looks), dtype=np.bool_)
+    n_looks = arrays.n.shape[-1]
+    beats = np.zeros((*leader.shape, n_arms, n_arms, n_looks), dtype=np.bool_)
     near = np.ones_like(beats) if mde is not None else None
-    for a, b, test in _all_pairs(plan, arrays, base, others, versus):
+    blocks = ((a, b, everyone),) if everyone is not None else _blocks(plan, arrays, a, b, versus)
+    for a, b, test in blocks:
         sign = test.proved(level)
         beats[..., b, a, :], beats[..., a, b, :] = sign > 0, sign < 0
         if near is not None and mde is not None:
@@ -73,12 +90,16 @@ def hold_contest(plan: Plan, arrays: Arrays, base: int, mde: float | None) -> Co
             near[..., a, b, :] = near[..., b, a, :] = within
     won = beats.sum(axis=-2) == n_arms - 1  # (..., arm, look)
     first_win = _first(won.any(axis=-2))
-    first_close = _first(_all_near(near, leader)) if near is not None else np.full(first_win.shape, n_looks)
+    first_close = np.full(first_win.shape, n_looks)
+    if near is not None:
+        first_close = _first(_all_near(near, _leader(np.swapaxes(versus.effect, -1, -2), others, base)))
     decided = np.minimum(first_win, first_close)
     champion = won[..., -1].argmax(axis=-1)
     return Contest(
         others=others,
         versus=versus,
+        everyone=everyone,
+        pairs=tuple(zip(a.tolist(), b.tolist(), strict=True)) if everyone is not None else (),
         leader=leader,
         beats=beats,
         winner=np.where((first_win < n_looks) & (first_win <= first_close), champion, -1),
@@ -99,25 +120,23 @@ def _ready(arrays: Arrays, a: Indices, b: Indices) -> NDArray[np.bool_]:
     return arrays.pair(a, b).ready()
 
 
-def _all_pairs(
-    plan: Plan, arrays: Arrays, base: int, others: Indices, versus: PairTest
+def _blocks(
+    plan: Plan, arrays: Arrays, a: Indices, b: Indices, versus: PairTest
 ) -> Iterator[tuple[Indices, Indices, PairTest]]:
     """Every pair once, in blocks that fit the memory, those with the control first."""
-    yield np.full(len(others), base), others, versus
-    if len(others) < 2:
-        return
-    first, second = np.triu_indices(len(others), 1)
+    known = arrays.n_arms - 1
+    yield a[:known], b[:known], versus
     step = max(1, _BLOCK // max(1, arrays.n[..., 0, :].size))
-    for start in range(0, len(first), step):
-        a, b = others[first[start : start + step]], others[second[start : start + step]]
-        yield a, b, plan.test(arrays, a, b)
+    for start in range(known, len(a), step):
+        some = slice(start, start + step)
+        yield a[some], b[some], plan.test(arrays, a[some], b[some])
 
 
 def _leader(effect: Floats, others: Indices, base: int) -> NDArray[np.int64]:
-    """The arm with the largest effect, compared within epochs; the control counts 0."""
+    """The arm with the largest of the effects (..., n_others), compared within epochs; the control counts 0."""
     known = np.where(np.isnan(effect), -np.inf, effect)
-    best = known.argmax(axis=-2)
-    leader: NDArray[np.int64] = np.where(known.max(axis=-2) > 0, others[best], base)
+    best = known.argmax(axis=-1)
+    leader: NDArray[np.int64] = np.where(known.max(axis=-1) > 0, others[best], base)
     return leader
 
 

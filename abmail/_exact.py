@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from abmail._boundary import check_alpha, mixture_bound, mixture_rho
 from abmail._hypergeometric import fitted_rates, log_mgf
-from abmail._sequential import first_sign, mix
+from abmail._sequential import LATEST, first_sign, mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +92,29 @@ class Exact:
         p_a, p_b = fitted_rates(_known(self._peak()), self.mean, self.share_b)
         ratio: Floats = np.divide(p_b, p_a, out=np.full_like(p_a, np.nan), where=self.compared & (p_a > 0)) - 1
         return ratio
+
+    def estimates(self) -> tuple[Floats, Floats]:
+        """Difference and relative difference at the latest look, each (...,)."""
+        now = self._part(LATEST)
+        return now.effect[..., -1], now.relative[..., -1]
+
+    def only(self, pairs: slice) -> Exact:
+        """The same of some of the pairs alone."""
+        return self._part((..., pairs, slice(None)))
+
+    def _part(self, place: tuple[Any, ...]) -> Exact:
+        return Exact(
+            theta=self.theta,
+            log_likelihood=self.log_likelihood[(*place, slice(None))],
+            log_e=self.log_e[place],
+            excess=self.excess[place],
+            lowest=self.lowest[place],
+            highest=self.highest[place],
+            compared=self.compared[place],
+            mean=self.mean[place],
+            share_b=self.share_b[place],
+            n=self.n[place],
+        )
 
     def p_value(self) -> Floats:
         """Anytime p-value: the smallest inverse of the e-process so far, at most 1, (...,)."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abmail._boundary import obrien_fleming
-from abmail._sequential import gap, invert, odds_around, ratio_or_nan, ratio_or_zero
+from abmail._sequential import gap, invert, odds_around, picked, ratio_or_nan, ratio_or_zero
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +67,14 @@ class ScoreTest:
         """Relative difference of the two rates; NaN where arm a has no success."""
         rate_a, rate_b = self._rates
         return np.where(self.pair.n_b > 0, ratio_or_nan(rate_b, rate_a) - 1, np.nan)
+
+    def estimates(self) -> tuple[Floats, Floats]:
+        """Difference and relative difference at the latest look, each (...,)."""
+        return self.effect[..., -1], self.relative[..., -1]
+
+    def only(self, pairs: slice) -> ScoreTest:
+        """The same of some of the pairs alone."""
+        return ScoreTest(picked(self.pair, (..., pairs, slice(None))), self.corrected)
 
     @cached_property
     def z(self) -> Floats:

@@ -42,6 +42,12 @@ class PairTest(Protocol):
     def relative(self) -> Floats:
         """Relative difference at every look, (..., n_looks)."""
 
+    def estimates(self) -> tuple[Floats, Floats]:
+        """Difference and relative difference of the rates at the latest look, each (...,)."""
+
+    def only(self, pairs: slice) -> PairTest:
+        """The same of some of the pairs alone."""
+
     def p_value(self) -> Floats:
         """p-value at the latest look, (...,)."""
 

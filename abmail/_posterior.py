@@ -73,6 +73,21 @@ class PosteriorTest:
         """Relative difference of the posterior means, (..., n_pairs, 1)."""
         return (self._mean_b / self._mean_a - 1)[..., None]
 
+    def estimates(self) -> tuple[Floats, Floats]:
+        """Difference and relative difference at the latest look, each (...,)."""
+        return self.effect[..., -1], self.relative[..., -1]
+
+    def only(self, pairs: slice) -> PosteriorTest:
+        """The same of some of the pairs alone."""
+        return PosteriorTest(
+            a_a=self.a_a[..., pairs],
+            a_b=self.a_b[..., pairs],
+            b_a=self.b_a[..., pairs],
+            b_b=self.b_b[..., pairs],
+            nodes=self.nodes[..., pairs, :],
+            weights=self.weights,
+        )
+
     @property
     def _mean_a(self) -> Floats:
         return self.a_a / (self.a_a + self.a_b)

@@ -13,7 +13,7 @@ the score with rates constrained to the hypothesis.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FEWEST_SUCCESSES",
+    "LATEST",
     "Combination",
     "EpochScore",
     "Mixture",
@@ -40,10 +41,15 @@ __all__ = [
     "mix",
     "odds_around",
     "overlap",
+    "picked",
     "ratio_or_nan",
     "ratio_or_zero",
     "spend",
 ]
+
+Arrays = TypeVar("Arrays", bound=Any)  # a dataclass of arrays
+
+LATEST = (..., slice(-1, None))  # the latest look alone, as an axis of one
 
 FEWEST_SUCCESSES = 30
 """Successes, and failures, that a pair of arms needs over both before a claim about it is made."""
@@ -92,6 +98,44 @@ class Pair:
         successes = self.k.cumsum(axis=-1)
         rarer: Floats = np.minimum(successes, self.n.cumsum(axis=-1) - successes)
         return rarer >= FEWEST_SUCCESSES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What `invert` needs for an interval at every look.
+
+    Attributes:
+        fits: How well the data bear with values, not negative where they do.
+        start: Estimates, (..., n_looks).
+        lowest: Lower limit of the values.
+        highest: Upper limit.
+        near: About where the ends are, two of (..., n_looks).
+    """
+
+    fits: Gap
+    start: Floats
+    lowest: float
+    highest: float
+    near: tuple[Floats, Floats]
+
+    def ends(self) -> tuple[Floats, Floats]:
+        """Both ends at every look, (..., n_looks)."""
+        return invert(self.fits, self.start, self.lowest, self.highest, near=self.near)
+
+    def running_ends(self) -> tuple[Floats, Floats]:
+        """Both ends of what all looks bear with, around the latest estimate, (...,); that itself where they don't.
+
+        A value is in all intervals when the look that bears least with it does: one search, not one for every look.
+        """
+        start = self.start[..., -1]
+        low, high = np.maximum.reduce(self.near[0], axis=-1), np.minimum.reduce(self.near[1], axis=-1)
+        return invert(
+            lambda at: np.minimum.reduce(self.fits(at[..., None]), axis=-1),
+            start,
+            self.lowest,
+            self.highest,
+            near=(np.minimum(low, start), np.maximum(high, start)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +194,21 @@ class EpochScore:
         """How well the data bear with a difference of ``delta``: in [-1, 1], not negative where they do."""
         return gap(allowed(self.variance(delta)), np.abs(self.sum - delta * self.scale))
 
-    def difference_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
-        """Differences under which the sum stays within ``allowed(variance)``; within [-1, 1]."""
+    def difference_search(self, allowed: Gap) -> Search:
+        """The search for the differences under which the sum stays within ``allowed(variance)``; within [-1, 1]."""
         start = _divide(self.sum, self.scale, 0.0)
         half = _divide(allowed(self.variance(start)), self.scale, 1.0)
-        return invert(lambda at: self.difference_gap(at, allowed), start, -1.0, 1.0, near=(start - half, start + half))
+        return Search(
+            fits=lambda at: self.difference_gap(at, allowed),
+            start=start,
+            lowest=-1.0,
+            highest=1.0,
+            near=(start - half, start + half),
+        )
+
+    def difference_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
+        """Differences under which the sum stays within ``allowed(variance)``; within [-1, 1]."""
+        return self.difference_search(allowed).ends()
 
     def difference_ends(self, squared: Floats) -> tuple[Floats, Floats]:
         """`difference_interval` where the sum may be ``squared`` times its variance away, squared: in closed form.
@@ -176,8 +230,8 @@ class EpochScore:
             return np.where(plain, low, exact[0]), np.where(plain, high, exact[1])
         return low, high
 
-    def lift_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
-        """Relative differences under which the sum stays within ``allowed(variance)``; from -1 to infinity.
+    def share_search(self, allowed: Gap) -> Search:
+        """The search for the shares of p_b in p_a + p_b under which the sum stays within ``allowed(variance)``.
 
         The sum of g (p_b / sqrt(ratio) - sqrt(ratio) p_a) treats both arms alike: swapping them inverts the ends.
         """
@@ -191,9 +245,18 @@ class EpochScore:
         start = _divide(self.rate_b, self.rate_a + self.rate_b, 0.5)
         ratio = np.maximum(_divide(start, 1 - start, 1.0), _SMALLEST_RATIO)
         half = _divide(allowed(self.ratio_variance(ratio) / ratio), np.sqrt(ratio) * self.rate_a, 0.0)  # of its log
-        near = odds_around(start, half)
-        low, high = invert(fits, np.minimum(start, _FARTHEST_RATIO), 0.0, _FARTHEST_RATIO, near=near)
-        return low / (1 - low) - 1, np.where(high < _FARTHEST_RATIO, high / (1 - high) - 1, np.inf)
+        return Search(
+            fits=fits,
+            start=np.minimum(start, _FARTHEST_RATIO),
+            lowest=0.0,
+            highest=_FARTHEST_RATIO,
+            near=odds_around(start, half),
+        )
+
+    def lift_interval(self, allowed: Gap) -> tuple[Floats, Floats]:
+        """Relative differences under which the sum stays within ``allowed(variance)``; from -1 to infinity."""
+        low, high = self.share_search(allowed).ends()
+        return _odds_to_lift(low), _odds_to_lift(high)
 
     def lift_ends(self, squared: Floats) -> tuple[Floats, Floats]:
         """`lift_interval` where the sum may be ``squared`` times its variance away, squared.
@@ -241,7 +304,7 @@ class EpochScore:
 
     def latest(self) -> EpochScore:
         """The sums at the latest look alone, (..., 1)."""
-        return EpochScore(**{field.name: getattr(self, field.name)[..., -1:] for field in fields(self)})
+        return picked(self, LATEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +336,22 @@ class Combination:
     def relative(self) -> Floats:
         """Relative difference p_b / p_a - 1 at every look; NaN where arm a has no success."""
         return self.score.relative
+
+    def estimates(self) -> tuple[Floats, Floats]:
+        """Difference and relative difference at the latest look, each (...,)."""
+        return self.effect[..., -1], self.relative[..., -1]
+
+    def only(self, pairs: slice) -> Combination:
+        """The same of some of the pairs alone."""
+        place = (..., pairs, slice(None))
+        return Combination(
+            score=picked(self.score, place),
+            z=self.z[place],
+            clock=self.clock[place],
+            boundary=self.boundary,
+            ready=self.ready[place],
+            planned=self.planned[place],
+        )
 
     def distance(self) -> Floats:
         """|Z| at every look in units of the boundary's shape; 0 where the boundary knows of no look."""
@@ -351,6 +430,17 @@ class Mixture:
         """Relative difference p_b / p_a - 1 at every look; NaN where arm a has no success."""
         return self.score.relative
 
+    def estimates(self) -> tuple[Floats, Floats]:
+        """Difference and relative difference at the latest look, each (...,)."""
+        return self.effect[..., -1], self.relative[..., -1]
+
+    def only(self, pairs: slice) -> Mixture:
+        """The same of some of the pairs alone."""
+        return self._part((..., pairs, slice(None)))
+
+    def _part(self, place: tuple[Any, ...]) -> Mixture:
+        return Mixture(score=picked(self.score, place), v=self.v[place], rho=self.rho[place], ready=self.ready[place])
+
     def path(self) -> Floats:
         """Inverse of the mixture martingale at every look, at most 1."""
         return mixture_p_value(self.score.sum, self.v, self.rho)
@@ -379,12 +469,26 @@ class Mixture:
 
     def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
         """Ends of the present intervals for the difference and the relative difference, each (...,)."""
-        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
-        return low, high, lift_low, lift_high
+        allowed = self._allowed(level)
+        low, high = self.score.difference_search(allowed).running_ends()
+        left, right = self.score.share_search(allowed).running_ends()
+        if (low < high).all() and (left < right).all():
+            return low, high, _odds_to_lift(left), _odds_to_lift(right)
+        ends = np.stack((low, high, _odds_to_lift(left), _odds_to_lift(right)))
+        apart = ~((low < high) & (left < right))  # the effect moved, or nothing is known: see `overlap`
+        rest = self._part((apart,))
+        ends[:, apart] = np.stack((*rest.difference(level), *rest.lift(level)))[..., -1]
+        return ends[0], ends[1], ends[2], ends[3]
 
     def _allowed(self, level: float) -> Gap:
         per_epoch = _divide(self.v, self.score.variance(np.zeros_like(self.v)), 1.0)  # < 1 where base rates drift
         return lambda variance: mixture_bound(variance * per_epoch, self.rho, level)
+
+
+def picked(values: Arrays, place: tuple[Any, ...]) -> Arrays:
+    """A part of every field, where all are arrays: see `LATEST`; some pairs are ``(..., pairs, slice(None))``."""
+    some: Arrays = type(values)(**{field.name: getattr(values, field.name)[place] for field in fields(values)})
+    return some
 
 
 def combine(pair: Pair, planned: Floats, boundary: Boundary) -> Combination:
@@ -582,6 +686,11 @@ def overlap(interval: tuple[Floats, Floats], estimate: Floats) -> tuple[Floats, 
     )
     holds = ~((estimate < low) | (estimate > high)) & (low <= high)
     return np.where(holds, low, interval[0]), np.where(holds, high, interval[1])
+
+
+def _odds_to_lift(odds: Floats) -> Floats:
+    """p_b / p_a - 1 of a share of p_b in p_a + p_b, infinite at the end of what is searched."""
+    return np.where(odds < _FARTHEST_RATIO, odds / (1 - odds) - 1, np.inf)
 
 
 def ratio_or_nan(top: Floats, bottom: Floats) -> Floats:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from abmail._comparison import Status
     from abmail._contest import Contest
-    from abmail._method import Plan
+    from abmail._method import PairTest, Plan
 
     Floats = NDArray[np.float64]
 
@@ -374,7 +374,7 @@ def _answers(
         full[name][..., contest.others] = column
     return {
         **full,
-        "leader": contest.leader[..., -1],
+        "leader": contest.leader,
         "winner": contest.winner,
         "no_difference": contest.close,
         "decided_at": contest.decided_at,
@@ -468,7 +468,7 @@ def _against_control(
     """The columns of `_CONTRAST`, each (..., n_arms - 1), for every arm but the control."""
     test, others = contest.versus, contest.others
     level, p_values = _corrected(plan, arrays, test.p_value(), base, correction)
-    columns = (test.effect[..., -1], test.relative[..., -1], *test.latest_intervals(level), p_values)
+    columns = (*test.estimates(), *test.latest_intervals(level), p_values)
     known = (arrays.n[..., [base], :].sum(axis=-1) > 0) & (arrays.n[..., others, :].sum(axis=-1) > 0)
     return {name: np.where(known, column, np.nan) for name, column in zip(_CONTRAST, columns, strict=True)}
 
@@ -532,7 +532,7 @@ def _decide(contest: Contest, arrays: Arrays, labels: tuple[str, ...], *, health
     if contest.close:
         reason = "every difference to the best arm is under the mde"
         return Decision(state="no_difference", arm=None, reason=reason, look=at)
-    leader = int(contest.leader[-1])
+    leader = int(contest.leader)
     rest = np.array([arm for arm in range(len(labels)) if arm != leader])
     if not sound(arrays, np.full(len(rest), leader), rest).all():
         reason = f"a pair of arms has fewer than {FEWEST_SUCCESSES} successes or failures"
@@ -547,8 +547,8 @@ def _nobody() -> None:
 def _runner_up(plan: Plan, arrays: Arrays, contest: Contest, arms: tuple[ArmResult, ...]) -> Contrast | None:
     """The winning or leading arm beside the best of the others, at the level of the winner's claim."""
     effect = np.zeros(len(arms))
-    effect[contest.others] = np.nan_to_num(contest.versus.effect[..., -1], nan=-np.inf)
-    first = int(contest.winner) if contest.winner >= 0 else int(contest.leader[-1])
+    effect[contest.others] = np.nan_to_num(contest.versus.estimates()[0], nan=-np.inf)
+    first = int(contest.winner) if contest.winner >= 0 else int(contest.leader)
     effect[first] = -np.inf
     second = int(np.argmax(effect))
     if not np.isfinite(effect[second]) or arrays.n[[first, second]].sum(axis=-1).min() == 0:
@@ -556,13 +556,12 @@ def _runner_up(plan: Plan, arrays: Arrays, contest: Contest, arms: tuple[ArmResu
     if len(arms) == 2 and first in contest.others:  # the comparison with the control, at the same level
         values = [getattr(arms[first], name) for name in _CONTRAST]
     else:
-        values = _contrast(plan, arrays, second, first, n_arms=len(arms))
+        test = contest.test_of(second, first) or plan.test(arrays, np.array([second]), np.array([first]))
+        values = _contrast(test, 2 * plan.alpha / len(arms), len(arms))
     return Contrast(arm=arms[first].name, rival=arms[second].name, **dict(zip(_CONTRAST, values, strict=True)))
 
 
-def _contrast(plan: Plan, arrays: Arrays, a: int, b: int, *, n_arms: int) -> list[float | None]:
-    """The columns of `_CONTRAST` for arm ``b`` beside arm ``a``, at the level of the claim to be the best."""
-    test = plan.test(arrays, np.array([a]), np.array([b]))
-    ends = test.latest_intervals(2 * plan.alpha / n_arms)
-    columns = (test.effect[..., -1], test.relative[..., -1], *ends, np.minimum(test.p_value() * n_arms / 2, 1.0))
+def _contrast(test: PairTest, level: float, n_arms: int) -> list[float | None]:
+    """The columns of `_CONTRAST` for a single pair, at the level of the claim to be the best."""
+    columns = (*test.estimates(), *test.latest_intervals(level), np.minimum(test.p_value() * n_arms / 2, 1.0))
     return [_finite(float(column[0])) for column in columns]
