@@ -200,7 +200,11 @@ def _curve(clock: tuple[float, ...], shape: float) -> Floats:
 def _read_off(c: Floats, clock: tuple[float, ...], shape: float) -> Floats:
     from numpy.polynomial import chebyshev
 
-    curve: Floats = np.exp(chebyshev.chebval(c * 2 / _FAR - 1, _curve(clock, shape)))
+    x, coefficients = c * 2 / _FAR - 1, _curve(clock, shape)
+    if x.size > _FEW:
+        return np.exp(chebyshev.chebval(x, coefficients))
+    # the same sum by its definition, T_i(x) = cos(i arccos x): one call in place of one for every term
+    curve: Floats = np.exp(np.cos(np.arccos(x)[:, None] * np.arange(len(coefficients))) @ coefficients)
     return curve
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from scipy.special import betainc, betaincc, betaln, expit, log_expit
 
+from abmail import _bayes
+from abmail._bayes import best_and_loss
 from abmail.stats import expected_loss, p_best, value_remaining
 
 
@@ -119,3 +121,33 @@ def test_no_counts_are_too_absurd(pairs: list[tuple[float, float]], copies: int)
     assert np.isfinite(loss).all()
     assert 0 <= loss.min() <= loss.max() <= 1
     assert 0 <= value_remaining(a, b) < np.inf
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    posteriors=st.lists(st.tuples(st.floats(100, 1e5), st.floats(100, 1e5)), min_size=2, max_size=6),
+    like=st.booleans(),
+)
+def test_even_steps_give_what_panels_do(posteriors: list[tuple[float, float]], like: bool) -> None:
+    a, b = (np.array(part) for part in zip(*posteriors, strict=True))
+    if like:  # all near the first one, where even steps are taken
+        a, b = a[0] + np.sqrt(a[0]) * np.cos(a), b[0] + np.zeros_like(b)
+        a = np.maximum(a, 100.0)
+    best, loss = best_and_loss(a, b)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_bayes, "_MOST_EVEN", 0)
+        by_panels = best_and_loss(a, b)
+    assert best == pytest.approx(by_panels[0], abs=1e-10)
+    assert loss == pytest.approx(by_panels[1], abs=1e-11)
+
+
+def test_few_even_steps_do_for_arms_of_like_size_and_panels_for_others() -> None:
+    steps = [
+        np.ptp(_bayes._loss_grid(np.array(a), np.array(b))[1])
+        for a, b in (
+            ((4_500.0, 5_000.0), (20_500.0, 20_000.0)),
+            ((4_500.0, 5e7), (20_500.0, 2e8)),
+            ((4_500.0, 50.0), (2e4, 2e4)),
+        )
+    ]
+    assert [step == 0 for step in steps] == [True, False, False]

@@ -321,6 +321,14 @@ def test_crossing_probability_undoes_the_constant() -> None:
             assert _boundary.crossing_probability(obrien_fleming(clock, alpha), clock) == pytest.approx(alpha, rel=1e-6)
 
 
+@settings(max_examples=10, deadline=None)
+@given(c=st.floats(0.01, 7.99), looks=st.integers(41, 120))
+def test_a_few_crossing_probabilities_are_those_of_many(c: float, looks: int) -> None:
+    clock = tuple(np.arange(1, looks + 1) / looks)
+    many = _boundary.crossing_probability(np.linspace(c, 7.995, 50), clock)
+    assert _boundary.crossing_probability(c, clock) == pytest.approx(many[0], rel=1e-11, abs=1e-300)
+
+
 def test_crossing_probability_falls_without_a_jump_where_its_formulas_meet() -> None:
     c = np.concatenate((np.linspace(0.0, 3.0, 61), [0.999, 1.001, 7.999, 8.001, 12.0]))
     for clock in (None, (0.5, 1.0), tuple(np.linspace(0.05, 1, 20).tolist())):
