@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,10 +45,12 @@ _PANEL = 1.5  # panel width in standard deviations near a likelihood's peak
 _GROWTH = 0.35  # panel width as a share of the distance to that peak
 _NODES = 8  # Gauss-Legendre nodes of a panel, and points of the local interpolation
 _STEPS = 8  # of Newton, which doubles the digits each time
+_SETTLED = 1e-11  # a step of Newton after which no other one is needed
+_LOST = -60.0  # log of a share that no digit of a sum shows
 _MANY = 4_000  # likelihoods whose peaks are no longer looked at one by one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Exact:
     """The e-process of a pair at every look, and what it says about the odds ratio.
 
@@ -78,24 +81,24 @@ class Exact:
     @property
     def odds_ratio(self) -> Floats:
         """Conditional maximum-likelihood odds ratio of arm b against arm a; 0 and infinite included, NaN if unknown."""
-        ratio: Floats = np.exp(self._peak())
+        ratio: Floats = np.exp(self._peak)
         return ratio
 
     @property
     def effect(self) -> Floats:
         """p_b - p_a at the estimated odds ratio and the pooled rate; NaN where no epoch compares the arms."""
-        return np.where(self.compared, self._difference(_known(self._peak())), np.nan)
+        return np.where(self.compared, self._difference(_known(self._peak)), np.nan)
 
     @property
     def relative(self) -> Floats:
         """p_b / p_a - 1 at the estimated odds ratio and the pooled rate; NaN where that leaves arm a no success."""
-        p_a, p_b = fitted_rates(_known(self._peak()), self.mean, self.share_b)
+        p_a, p_b = fitted_rates(_known(self._peak), self.mean, self.share_b)
         ratio: Floats = np.divide(p_b, p_a, out=np.full_like(p_a, np.nan), where=self.compared & (p_a > 0)) - 1
         return ratio
 
     def estimates(self) -> tuple[Floats, Floats]:
         """Difference and relative difference at the latest look, each (...,)."""
-        now = self._part(LATEST)
+        now = self._now
         return now.effect[..., -1], now.relative[..., -1]
 
     def only(self, pairs: slice) -> Exact:
@@ -153,13 +156,11 @@ class Exact:
         The odds ratio is what may be the same in all epochs, so its intervals are intersected over the looks, and the
         result is translated at the pooled rate of the look. (-1, 1) where no epoch compares the arms.
         """
-        return self._translated(self._difference, level, (-1.0, 1.0))
+        return self._translated(self._difference, level, (-1.0, 1.0), self._running(level))
 
     def lift(self, level: float) -> tuple[Floats, Floats]:
         """Interval for p_b / p_a - 1 at every look, translated likewise; the upper end may be infinite."""
-        low, high = self._translated(self._share_of_b, level, (0.0, 1.0))
-        far = np.divide(2 * high - 1, 1 - high, out=np.full_like(high, np.inf), where=high < 1)
-        return (2 * low - 1) / (1 - low), far
+        return _as_lift(*self._translated(self._share_of_b, level, (0.0, 1.0), self._running(level)))
 
     def within(self, level: float, mde: float) -> NDArray[np.bool_]:
         """At every look whether the interval lies inside (-mde, mde)."""
@@ -168,9 +169,17 @@ class Exact:
 
     def latest_intervals(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
         """Ends of the present intervals for the difference and the relative difference, each (...,)."""
-        low, high, lift_low, lift_high = (end[..., -1] for end in (*self.difference(level), *self.lift(level)))
-        return low, high, lift_low, lift_high
+        running, now = self._running_now(level), self._now
+        low, high = now._translated(now._difference, level, (-1.0, 1.0), running)
+        left, right = _as_lift(*now._translated(now._share_of_b, level, (0.0, 1.0), running))
+        return low[..., -1], high[..., -1], left[..., -1], right[..., -1]
 
+    @cached_property
+    def _now(self) -> Exact:
+        """The latest look alone, whose peak is asked for several times."""
+        return self._part(LATEST)
+
+    @cached_property
     def _peak(self) -> Floats:
         """Log odds ratio of the largest likelihood, infinite beyond the grid, NaN where nothing is known."""
         best, last = np.argmax(self.log_likelihood, axis=-1), len(self.theta) - 1
@@ -183,16 +192,23 @@ class Exact:
 
     def _accepted(self, level: float) -> tuple[Floats, Floats]:
         """Ends of the log odds ratios that this look alone does not reject."""
-        line = self.log_e + math.log(check_alpha(level, "level"))
-        inside, last = self.log_likelihood > line[..., None], len(self.theta) - 1
-        first_in, last_in = np.argmax(inside, axis=-1), last - np.argmax(inside[..., ::-1], axis=-1)
-        low = self._crossing(line, np.maximum(first_in - 1, 0))
-        high = self._crossing(line, np.minimum(last_in, last - 1))
+        line, first_in, last_in = self._inside(level)
+        last = len(self.theta) - 1
+        every = np.ones(line.shape, dtype=np.bool_)
+        low = self._crossing(line, np.maximum(first_in - 1, 0), every).reshape(line.shape)
+        high = self._crossing(line, np.minimum(last_in, last - 1), every).reshape(line.shape)
         return np.where(first_in == 0, -np.inf, low), np.where(last_in == last, np.inf, high)
 
-    def _crossing(self, line: Floats, node: NDArray[np.intp]) -> Floats:
-        """Where the likelihood crosses the line between a node and the next."""
-        near = _local(self.theta, self.log_likelihood, node)
+    def _inside(self, level: float) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+        """The line below which a look rejects, and the first and the last node above it."""
+        line = self.log_e + math.log(check_alpha(level, "level"))
+        inside = self.log_likelihood > line[..., None]
+        return line, np.argmax(inside, axis=-1), len(self.theta) - 1 - np.argmax(inside[..., ::-1], axis=-1)
+
+    def _crossing(self, line: Floats, node: NDArray[np.intp], looks: NDArray[np.bool_]) -> Floats:
+        """Where the likelihood of some of the looks crosses the line between a node and the next, (n_chosen,)."""
+        line, node = line[looks], node[looks]
+        near = _local(self.theta, self.log_likelihood[looks], node)
 
         def above(x: Floats) -> tuple[Floats, Floats]:
             height, slope, _ = near.derivatives(x)
@@ -207,20 +223,44 @@ class Exact:
         look = np.minimum(np.arange(low.shape[-1]), last_agreed)
         return np.take_along_axis(low, look, axis=-1), np.take_along_axis(high, look, axis=-1)
 
+    def _running_now(self, level: float) -> tuple[Floats, Floats]:
+        """`_running` at the latest look, each (..., 1), from those looks alone that may cut an end of it.
+
+        The nodes next to a look's ends bracket them; a look whose bracket lies outside another one's cuts nothing.
+        """
+        line, first_in, last_in = self._inside(level)
+        last = len(self.theta) - 1
+        low, high = np.full(line.shape, -np.inf), np.full(line.shape, np.inf)
+        least = self.theta[np.maximum(first_in - 1, 0)].max(axis=-1, keepdims=True)
+        most = self.theta[np.minimum(last_in + 1, last)].min(axis=-1, keepdims=True)
+        cuts_low = (first_in > 0) & (self.theta[first_in] >= least)
+        cuts_high = (last_in < last) & (self.theta[last_in] <= most)
+        low[cuts_low] = self._crossing(line, first_in - 1, cuts_low)
+        high[cuts_high] = self._crossing(line, last_in, cuts_high)
+        ends = low.max(axis=-1, keepdims=True), high.min(axis=-1, keepdims=True)
+        if (ends[0] <= ends[1]).all():
+            return ends
+        low, high = self._running(level)  # the looks contradict each other: see `agrees`
+        return low[..., -1:], high[..., -1:]
+
     def _translated(
-        self, quantity: Callable[..., Floats], level: float, limits: tuple[float, float]
+        self,
+        quantity: Callable[..., Floats],
+        level: float,
+        limits: tuple[float, float],
+        running: tuple[Floats, Floats],
     ) -> tuple[Floats, Floats]:
         """Ends of a quantity that depends on the odds ratio and, a little, on the pooled rate.
 
         The uncertainties of both are joined by the square rule that Newcombe's hybrid interval uses (Zou & Donner 2008,
         Stat Med 27:1693); it matters where successes are few.
         """
-        low, high = self._running(level)
-        estimate = quantity(np.clip(_known(self._peak()), low, high))
-        down, up = quantity(low), quantity(high)
-        rates = self._pooled_interval(level)
-        lowest = np.minimum.reduce([down, *(quantity(low, rate) for rate in rates)])
-        highest = np.maximum.reduce([up, *(quantity(high, rate) for rate in rates)])
+        low, high = running
+        rates = (self.mean, *self._pooled_interval(level))
+        middle = np.clip(_known(self._peak), low, high)
+        every = quantity(np.stack((middle, *[low] * 3, *[high] * 3)), np.stack((self.mean, *rates, *rates)))
+        estimate, down, up = every[0], every[1], every[4]
+        lowest, highest = np.minimum.reduce(every[1:4]), np.maximum.reduce(every[4:])
         lower = np.maximum(estimate - np.hypot(estimate - down, down - lowest), limits[0])
         upper = np.minimum(estimate + np.hypot(up - estimate, highest - up), limits[1])
         return np.where(self.compared, lower, limits[0]), np.where(self.compared, upper, limits[1])
@@ -244,6 +284,12 @@ class Exact:
         return np.divide(p_b, p_a + p_b, out=expit(theta), where=p_a + p_b > 0)
 
 
+def _as_lift(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """p_b / p_a - 1 of p_b / (p_a + p_b)."""
+    far = np.divide(2 * high - 1, 1 - high, out=np.full_like(high, np.inf), where=high < 1)
+    return (2 * low - 1) / (1 - low), far
+
+
 def exact(pair: Pair, alpha: float, horizon: float | None, baseline: float | None = None) -> Exact:
     """The e-process of every pair, its mixture tuned to ``horizon`` sends of both arms.
 
@@ -261,7 +307,8 @@ def exact(pair: Pair, alpha: float, horizon: float | None, baseline: float | Non
     theta, weight = _grid(pair, tuned)
     rows = log_mgf(pair.n_a.ravel(), pair.n_b.ravel(), pair.k.ravel(), theta)
     log_mean = rows.reshape(*pair.k.shape, len(theta))
-    np.cumsum(log_mean, axis=-2, out=log_mean)
+    for look in range(1, log_mean.shape[-2]):  # what cumsum does, which goes node by node and takes five times as long
+        log_mean[..., look, :] += log_mean[..., look - 1, :]
     got = pair.k_b.cumsum(axis=-1)
     log_likelihood = np.subtract(got[..., None] * theta, log_mean, out=log_mean)
     fewest, most = np.maximum(pair.k - pair.n_a, 0.0), np.minimum(pair.n_b, pair.k)
@@ -296,8 +343,14 @@ def _log_mixture(theta: Floats, weight: Floats, rho: Floats) -> Floats:
 
 
 def _log_sum(terms: Floats) -> Floats:
+    """Log of the sum of exponentials over the last axis, in the memory of ``terms``.
+
+    What is lost in the rounding is raised to it: a number that underflows takes thrice as long.
+    """
     peak = terms.max(axis=-1, keepdims=True)
-    total: Floats = peak[..., 0] + np.log(np.exp(terms - peak).sum(axis=-1))
+    terms -= peak
+    np.exp(np.maximum(terms, _LOST, out=terms), out=terms)
+    total: Floats = peak[..., 0] + np.log(terms.sum(axis=-1))
     return total
 
 
@@ -383,6 +436,8 @@ def _root(of: Callable[[Floats], tuple[Floats, Floats]], low: Floats, high: Floa
         step = np.divide(value, slope, out=np.full_like(x, np.inf), where=slope != 0)
         inside = (x - step >= low) & (x - step <= high)
         x = np.where(inside, x - np.where(inside, step, 0.0), (low + high) / 2)
+        if (inside & (np.abs(step) < _SETTLED)).all():  # the next step would be its square
+            break
     return x
 
 

@@ -38,6 +38,24 @@ def log_mgf(n_a: Floats, n_b: Floats, k: Floats, theta: Floats) -> Floats:
     Returns:
         (n_rows, n_theta), 0 at theta = 0.
     """
+    rows, place = _distinct(n_a, n_b, k)
+    found = _log_mgf(n_a[rows], n_b[rows], k[rows], theta)
+    return found if len(rows) == len(k) else found[place]
+
+
+def _distinct(n_a: Floats, n_b: Floats, k: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """One row of each kind, and which of these every row is like: waves of one size have few different counts."""
+    order = np.lexsort((k, n_b, n_a))
+    new = np.ones(len(k), dtype=np.bool_)
+    new[1:] = np.logical_or.reduce([part[order[1:]] != part[order[:-1]] for part in (n_a, n_b, k)])
+    if new.all():
+        return np.arange(len(k)), np.arange(len(k))
+    place = np.empty(len(k), dtype=np.intp)
+    place[order] = np.cumsum(new) - 1
+    return order[new], place
+
+
+def _log_mgf(n_a: Floats, n_b: Floats, k: Floats, theta: Floats) -> Floats:
     low, high = np.maximum(k - n_a, 0.0), np.minimum(n_b, k)
     result = np.empty((len(k), len(theta)))
     small = high - low <= _LARGEST_SUPPORT

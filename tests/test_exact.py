@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
 from scipy.optimize import brentq
+from scipy.special import logsumexp
 from simulated import thompson
 from statsmodels.discrete.conditional_models import ConditionalLogit
 
-from abmail import _hypergeometric
+from abmail import _exact, _hypergeometric
 from abmail._exact import Exact, exact
 from abmail._sequential import Pair, mix
 
@@ -561,3 +562,48 @@ def test_drifting_base_rates_neither_fool_nor_blind_it() -> None:
 
     assert (still.proved(0.05)[:, -1] != 0).sum() <= 46  # of 400 at a true 5 %, more is rarer than 1e-6
     assert (moved.proved(0.05)[:, -1] > 0).mean() > 0.9
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kinds=st.lists(
+        st.tuples(st.sampled_from((0, 1, 7, 250, 10**9)), st.sampled_from((0, 3, 250)), st.floats(0, 1)),
+        min_size=1,
+        max_size=4,
+    ),
+    seed=st.integers(0, 2**16),
+)
+def test_rows_that_are_alike_are_worked_out_once(kinds: list[tuple[int, int, float]], seed: int) -> None:
+    table = np.array([(n_a, n_b, round((n_a + n_b) * rate)) for n_a, n_b, rate in kinds], dtype=np.float64)
+    place = np.random.default_rng(seed).integers(0, len(table), 12)
+    theta = np.array([-9.0, -0.3, 0.0, 0.02, 2.5])
+    n_a, n_b, k = table[place].T
+    together = _hypergeometric.log_mgf(n_a, n_b, k, theta)
+    alone = np.concatenate([_hypergeometric.log_mgf(n_a[[i]], n_b[[i]], k[[i]], theta) for i in range(len(k))])
+    assert together == pytest.approx(alone, rel=1e-11, abs=1e-9)
+    rows, _ = _hypergeometric._distinct(n_a, n_b, k)
+    assert len(rows) == len(np.unique(table[place], axis=0))
+
+
+@given(seed=st.integers(0, 2**16), spread=st.sampled_from((0.0, 1.0, 100.0, 1e5)))
+def test_the_log_of_a_sum_of_exponentials_loses_no_digit(seed: int, spread: float) -> None:
+    terms = spread * np.random.default_rng(seed).normal(size=(3, 400))
+    theirs = logsumexp(terms, axis=-1)
+    assert _exact._log_sum(terms.copy()) == pytest.approx(theirs, rel=1e-13, abs=1e-13)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), size=st.sampled_from((2, 30, 400, 10**6)), rate=st.sampled_from((0.004, 0.2, 0.97)))
+def test_no_further_step_of_newton_moves_an_end(seed: int, size: int, rate: float) -> None:
+    rng = np.random.default_rng(seed)
+    n = rng.integers(1, size + 1, (2, 3, 9)).astype(np.float64)
+    k = rng.binomial(n.astype(np.int64), rate).astype(np.float64)
+    pair = Pair(n_a=n[0], k_a=k[0], n_b=n[1], k_b=k[1])
+    early = exact(pair, 0.05, None)
+    ends = (*early.latest_intervals(0.05), *early.estimates())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_exact, "_SETTLED", 0.0)
+        late = exact(pair, 0.05, None)
+        all_steps = (*late.latest_intervals(0.05), *late.estimates())
+    for end, other in zip(ends, all_steps, strict=True):
+        assert np.allclose(end, other, rtol=1e-10, atol=1e-10, equal_nan=True)
