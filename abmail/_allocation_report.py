@@ -44,6 +44,10 @@ _GOALS: Final[dict[str, _Saying]] = {
         "目標は成果（earn）：残りが少なくなるほど優勢なパターンに寄せ、どのパターンにも{floor}以上を配信します。",
     ),
 }
+_BALANCE_OF_FACTORS: Final = (
+    "Goal balance: the mail leans a little on the leader as the list runs out; every variant keeps at least {floor}.",
+    "目標は両立（balance）：残りが少なくなるほど優勢なパターンにやや寄せ、どのパターンにも{floor}以上を配信します。",
+)
 _SAYINGS: Final[dict[str, _Saying]] = {
     "standing": (
         "People keep coming and no end is planned: a new wave opens every {every}.",
@@ -165,7 +169,9 @@ def _statements(
         return _SAYINGS[key][language == "ja"].format(**values)
 
     if settings.policy in LEARNING:
-        yield _GOALS[settings.goal][language == "ja"].format(floor=f"{evidence.experiment.min_weight:.1%}")
+        leans = settings.goal == "balance" and settings.lean(len(evidence.experiment.factors)) > 1
+        words = _BALANCE_OF_FACTORS if leans else _GOALS[settings.goal]
+        yield words[language == "ja"].format(floor=f"{evidence.experiment.min_weight:.1%}")
         yield evidence.past.prior.statement(language)
     if settings.standing:
         yield say("standing", every=_span(settings.every.total_seconds(), language))

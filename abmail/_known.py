@@ -227,9 +227,9 @@ def _rule(evidence: Evidence) -> tuple[ChanceToBeBest, str]:
         return TopTwo(min_weight=floor, prior=prior), reason("top_two")
     if settings.policy == "exploration":
         return ExplorationSampling(min_weight=floor, prior=prior), reason("exploration")
-    if settings.goal == "earn":
+    if (lean := settings.lean(len(experiment.factors))) > 1:
         planned = None if settings.standing else sum(evidence.waves) or None
-        return Sharpened(planned=planned, min_weight=floor, prior=prior), reason("earn")
+        return Sharpened(planned=planned, power=lean, min_weight=floor, prior=prior), reason(settings.goal)
     return Thompson(min_weight=floor, prior=prior), reason("thompson")
 
 

@@ -385,9 +385,9 @@ def _settings(
     if len(planning.waves(replace(experiment, allocation=bandit), mails)) < 2:
         return
     own_goal = experiment.allocation.goal
-    goals = sorted(_GOALS, key=lambda goal: goal != own_goal)  # with many variants two of them have the same floor
-    floors = {replace(experiment, allocation=replace(bandit, goal=goal)).min_weight: goal for goal in reversed(goals)}
-    ways = {str(goal): replace(bandit, goal=goal) for goal in _GOALS if goal in floors.values()}
+    goals = sorted(_GOALS, key=lambda goal: goal != own_goal)  # with many variants two of them are the same
+    unlike = {_sharing(experiment, replace(bandit, goal=goal)): goal for goal in reversed(goals)}
+    ways = {str(goal): replace(bandit, goal=goal) for goal in _GOALS if goal in unlike.values()}
     ways["even"] = replace(bandit, policy="uniform")
     mine = _own_way(experiment, ways)
     ways.setdefault(mine, experiment.allocation)
@@ -403,11 +403,18 @@ def _own_way(experiment: Experiment, ways: Mapping[str, Allocation]) -> str:
     policy = experiment.allocation.policy
     if policy == "uniform":
         return "even"
-    floors = {
-        name: replace(experiment, allocation=way).min_weight for name, way in ways.items() if policy == way.policy
-    }
-    same = (name for name, floor in floors.items() if math.isclose(floor, experiment.min_weight))
-    return next(same, "definition")
+    floor, lean = _sharing(experiment, experiment.allocation)
+    for name, way in ways.items():
+        its_floor, its_lean = _sharing(experiment, way)
+        if policy == way.policy and lean == its_lean and math.isclose(floor, its_floor):
+            return name
+    return "definition"
+
+
+def _sharing(experiment: Experiment, allocation: Allocation) -> tuple[float, float]:
+    """What tells two bandits apart: the floor of a cell, and how they lean on the leader."""
+    floor = replace(experiment, allocation=allocation).min_weight
+    return floor, allocation.lean(len(experiment.factors))
 
 
 def _least_weight(experiment: Experiment) -> float:
@@ -429,8 +436,8 @@ def options_of(experiment: Experiment, read: ReadOff) -> _Options:
     if settings.policy == "fixed":
         options["allocation"] = FixedShares(shares=_shares(experiment))
     if settings.policy not in {"uniform", "fixed", "test_then_send"}:
-        sharpen = 4.0 if settings.goal == "earn" and settings.policy == "thompson" else 1.0
-        options["allocation"] = ThompsonShares(min_weight=experiment.min_weight, sharpen=sharpen)
+        lean = settings.lean(len(experiment.factors))
+        options["allocation"] = ThompsonShares(min_weight=experiment.min_weight, sharpen=lean)
         ages = together * settings.every.total_seconds() * np.arange(1, math.ceil(settings.waves / together) + 1)
         options["delay"] = DelayCurve.default(window=experiment.metrics.window.total_seconds()).cdf(ages)
     return options

@@ -34,6 +34,10 @@ REASONS: Final[Mapping[str, Why]] = {
         "Thompson sampling that leans on the leader as the list runs out",
         "トンプソン抽出（残りが少なくなるほど首位のパターンに寄せる）",
     ),
+    "balance": Why(
+        "Thompson sampling that leans a little on the leader as the list runs out",
+        "トンプソン抽出（残りが少なくなるほど首位のパターンにやや寄せる）",
+    ),
     "thompson": Why("Thompson sampling over what is known so far", "これまでの結果に基づくトンプソン抽出"),
     # stops and verdicts
     "by_hand": Why("stopped by hand", "手動で停止しました。"),

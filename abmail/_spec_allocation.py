@@ -32,8 +32,10 @@ LEARNING: Final[frozenset[str]] = frozenset({"thompson", "top_two", "exploration
 LATER_DEFAULTS: Final[Mapping[str, Any]] = {"goal": "balance", "assignment": "hash", "standing": False}
 """Keys that the first definitions did not have, with what they mean there."""
 
-_GOALS: Final[Mapping[str, float]] = {"learn": 0.20, "balance": 0.10, "earn": 0.01}
-_TOGETHER: Final = 0.4
+_FLOORS: Final[Mapping[str, float]] = {"learn": 0.20, "balance": 0.10, "earn": 0.01}  # of a cell, by goal
+_TOGETHER: Final[Mapping[str, float]] = {"learn": 0.4, "balance": 0.4, "earn": 0.04}  # of all cells
+_LEANS: Final[Mapping[str, float]] = {"learn": 1.0, "balance": 1.0, "earn": 4.0}
+_LEAN_OF_FACTORS: Final = 2.0  # with the goal balance: Thompson sampling alone goes on trying dozens of near cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Allocation:
         goal: ``learn`` proves more, ``earn`` gains more while sending, ``balance`` lies between; sets ``min_weight``.
         policy: ``thompson`` shifts mail to what works; ``test_then_send`` tests ``first_wave``, then sends the best.
         weights: Share of each cell by its name, sum 1; with policy ``fixed`` alone.
-        min_weight: Smallest share of a cell; where it is absent, the goal's: 0.20, 0.10 or 0.01, at most 0.4 / cells.
+        min_weight: Smallest share of a cell; by default the goal's: 0.20, 0.10 or 0.01, in all at most 0.4; earn 0.04.
         first_wave: Share of the list in the first wave, fraction in (0, 1].
         every: Time between two waves.
         waves: Planned number of waves.
@@ -75,6 +77,16 @@ class Allocation:
         """The attributes whose values have shares of their own; None where all people share alike."""
         return ", ".join(self.features) if self.features else self.segments
 
+    def lean(self, factors: int) -> float:
+        """The power that a cell's chance to be the best is raised to at the end of the list, 1 or more.
+
+        Args:
+            factors: Number of factors whose levels the cells combine.
+        """
+        if self.policy == "thompson" and self.goal == "balance" and factors > 1:
+            return _LEAN_OF_FACTORS
+        return _LEANS[self.goal] if self.policy in {"thompson", "contextual"} else 1.0
+
     @property
     def learns(self) -> bool:
         """Whether later waves depend on what earlier ones have shown."""
@@ -82,8 +94,11 @@ class Allocation:
 
 
 def default_floor(cells: int, goal: str = "balance") -> float:
-    """Smallest weight of a cell where none is given: the goal's for two, and beyond that all together at most 0.4."""
-    return _GOALS[goal] if cells <= 2 else min(_GOALS[goal], _TOGETHER / cells)
+    """Smallest weight of a cell where none is given: 0.20, 0.10 or 0.01 by goal, at most 0.4, 0.4 or 0.04 together.
+
+    What floors cost grows with what they take together, whatever the number of cells.
+    """
+    return min(_FLOORS[goal], _TOGETHER[goal] / max(1, cells))
 
 
 def bad_allocation(read: Mapping[str, Any]) -> Iterator[Refusal]:

@@ -3,7 +3,7 @@
 Run: ``python -m benchmarks.factorial [--replications N] [--seed S] [--jobs J]``. 100,000 mails go out in 50 epochs; the
 answers of an epoch are known at the next. Log odds of a cell are a sum of normal main effects, and in some rows of
 normal terms for each pair of levels. All columns of a row see the same chance instances; the standard error is in
-brackets.
+brackets. Floors are off.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ TEST_SHARE = 0.2
 
 FACTORS = {name: [str(level) for level in range(n)] for name, n in zip(("subject", "cta", "slot"), SIZES, strict=True)}
 LEARN = Factorial.of(FACTORS, rule=Thompson(min_weight=0.0))
+BALANCE = Factorial.of(FACTORS, rule=Sharpened(min_weight=0.0, power=2.0))  # what the goal balance does with factors
 EARN = Factorial.of(FACTORS, rule=Sharpened(min_weight=0.0))
 
 
@@ -73,7 +74,8 @@ COLUMNS: dict[str, Column] = {
     "test, best cell": partial(test_then_send, by_factor=False),
     "test, best levels": partial(test_then_send, by_factor=True),
     "independent": partial(adaptive, independent),
-    "abmail": partial(adaptive, partial(ours, LEARN)),
+    "abmail, learn": partial(adaptive, partial(ours, LEARN)),
+    "abmail, balance": partial(adaptive, partial(ours, BALANCE)),
     "independent, earn": partial(adaptive, partial(independent, power=4.0)),
     "abmail, earn": partial(adaptive, partial(ours, EARN)),
 }

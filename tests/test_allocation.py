@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abmail._spec_allocation import Allocation
+from abmail._spec_types import Goal, Policy
 from abmail.bandit import faded
 from abmail.check import check
 from abmail.engine import Engine
@@ -104,9 +106,12 @@ def field() -> Iterator[Field]:
 
 @pytest.mark.parametrize(
     ("goal", "cells", "floor"),
-    [("learn", 2, 0.20), ("balance", 2, 0.10), ("earn", 2, 0.01), ("learn", 4, 0.10), ("balance", 8, 0.05)],
-)
-def test_each_goal_has_its_floor_and_all_floors_together_stay_under_two_fifths(
+    [
+        ("learn", 2, 0.20), ("balance", 2, 0.10), ("earn", 2, 0.01), ("learn", 4, 0.10), ("balance", 8, 0.05),
+        ("earn", 4, 0.01), ("earn", 40, 0.001),
+    ],
+)  # fmt: skip
+def test_each_goal_has_its_floor_and_all_floors_together_stay_under_two_fifths_or_a_25th(
     goal: str, cells: int, floor: float
 ) -> None:
     subjects = ("plain", *(f"s{i}" for i in range(cells - 1)))
@@ -175,6 +180,39 @@ def test_the_goal_earn_leans_harder_on_the_leader_than_learn_does(field: Field) 
         weights = [one.hour(rates) for _ in range(6)]
         one.engine.close()
         assert weights[-1]["number"] == pytest.approx(0.99 if goal == "earn" else 0.80, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("goal", "policy", "factors", "lean"),
+    [
+        ("learn", "thompson", 3, 1.0), ("balance", "thompson", 1, 1.0), ("balance", "thompson", 2, 2.0),
+        ("earn", "thompson", 1, 4.0), ("earn", "contextual", 1, 4.0), ("balance", "contextual", 2, 1.0),
+        ("balance", "top_two", 2, 1.0), ("balance", "uniform", 2, 1.0),
+    ],
+)  # fmt: skip
+def test_a_goal_leans_on_the_leader_where_that_earns(goal: Goal, policy: Policy, factors: int, lean: float) -> None:
+    assert Allocation(goal=goal, policy=policy).lean(factors) == lean
+
+
+def test_with_several_factors_the_goal_balance_lies_between_learn_and_earn_and_says_so() -> None:
+    subjects = {name: f"The {name} one" for name in ("plain", "number")}
+    factors = {"subject": subjects, "cta": {"go": "Go", "see": "See"}}
+    rates = {"plain": 0.10, "number": 0.18}
+    shares, said = {}, {}
+    for goal in ("learn", "balance", "earn"):
+        one = Field()
+        allocation = {"goal": goal, "min_weight": 0.01}
+        control = {"subject": "plain", "cta": "go"}
+        one.apply(definition(factors=factors, control=control, allocation=allocation), people(800))
+        weights = [one.hour(rates) for _ in range(4)]
+        shares[goal] = weights[-1]["plain+go"] + weights[-1]["plain+see"]
+        report = one.engine.analyze("spring")
+        assert report.allocation is not None
+        said[goal] = report.allocation.statements[0], report.epochs[-1].reason_ja
+        one.engine.close()
+    assert shares["learn"] > shares["balance"] > shares["earn"]
+    assert "leans a little on the leader" in said["balance"][0]
+    assert "やや寄せる" in said["balance"][1]
 
 
 def test_test_then_send_tests_its_share_evenly_waits_and_sends_the_best_to_everybody_else(field: Field) -> None:

@@ -194,7 +194,7 @@ def test_floors_of_many_variants_leave_room_for_learning() -> None:
     own = _power_report._shown(exp, 3_000, 0.04, 0.05, ReadOff())
     settings = list(_power_report._settings(exp, 3_000, 0.04, 0.05, own, ReadOff()))
 
-    assert [round(each.min_weight, 4) for each in settings] == [0.01, 0.04, 0.1]
+    assert [round(each.min_weight, 4) for each in settings] == [0.004, 0.04, 0.1]
     assert [each.name for each in settings if each.chosen] == ["balance"]
 
 
