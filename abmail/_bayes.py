@@ -324,7 +324,8 @@ def _log_density(a: Floats, b: Floats, x: Floats) -> Floats:
     bend = np.empty_like(d)
     np.log1p(mean * np.expm1(np.clip(d, -1.0, 1.0)), out=bend, where=near)
     np.logaddexp(np.log(b / (a + b))[..., None], np.log(mean) + d, out=bend, where=~near)
-    peak = 0.5 * np.log(a / (a + b) * b / (2 * np.pi)) + _stirling_rest(a + b) - _stirling_rest(a) - _stirling_rest(b)
+    rest, rest_a, rest_b = _stirling_rest(np.stack((a + b, a, b)))
+    peak = 0.5 * np.log(a / (a + b) * b / (2 * np.pi)) + rest - rest_a - rest_b
     density: Floats = a[..., None] * d - (a + b)[..., None] * bend + peak[..., None]
     return density
 

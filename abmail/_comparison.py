@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from abmail._later import named_figures
@@ -257,11 +257,11 @@ class Comparison:
             "format_version": FORMAT_VERSION,
             "arms": self.rows(),
             "control": self.control,
-            "decision": asdict(self.decision),
+            "decision": named_figures(self.decision),
             "sentence": self.sentence,
             "srm": self.srm.to_dict(),
-            "method": asdict(self.method),
-            "runner_up": None if self.runner_up is None else asdict(self.runner_up),
+            "method": named_figures(self.method),
+            "runner_up": None if self.runner_up is None else named_figures(self.runner_up),
             "not_beaten": list(self.not_beaten),
             "status": self.status,
             "mde": self.mde,

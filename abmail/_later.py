@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -54,5 +54,5 @@ def named_figures(result: Any) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for field in fields(result):
         value = getattr(result, field.name)
-        figures |= asdict(value.value) if isinstance(value, Later) else {field.name: value}
+        figures |= named_figures(value.value) if isinstance(value, Later) else {field.name: value}
     return figures

@@ -266,12 +266,13 @@ class EpochScore:
         """
         a, b, m, s = self.rate_a, self.rate_b, self.mean, self.share_b
         ratio = np.stack([_divide(b, a, 0.0)] * 2)
+        noise_a, noise_b, squares = squared * self.noise_a, squared * self.noise_b, (a**2, a * b, b**2)
         for _ in range(_ROUNDS_BEFORE):
             p_a = np.minimum(_divide(m, 1 - s + s * ratio, 1.0), 1.0)
-            p_b = np.clip(ratio * p_a, 0.0, 1.0)
-            spread_a = a**2 - squared * self.noise_a * p_a * (1 - p_a)
-            spread_b = b**2 - squared * self.noise_b * p_b * (1 - p_b)
-            root = a * b + np.sqrt(np.maximum((a * b) ** 2 - spread_a * spread_b, 0.0))
+            p_b = np.minimum(np.maximum(ratio * p_a, 0.0), 1.0)
+            spread_a = squares[0] - noise_a * p_a * (1 - p_a)
+            spread_b = squares[2] - noise_b * p_b * (1 - p_b)
+            root = squares[1] + np.sqrt(np.maximum(squares[1] ** 2 - spread_a * spread_b, 0.0))
             ratio = np.stack((_divide(spread_b[0], root[0], -1.0), _divide(root[1], spread_a[1], -1.0)))
         quartic = self._lift_quartic(squared)
         for _ in range(_ROUNDS):
