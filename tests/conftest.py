@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import posting
 import pytest
 import sqlalchemy as sa
 
+from abmail import _outbox
 from abmail.store import Store
 
 
@@ -91,3 +93,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     template: str = request.getfixturevalue("postgres_template")
     with database(request.getfixturevalue("postgres_server"), template) as url:
         yield text_of(url)
+
+
+@pytest.fixture
+def in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails go out with a commit for a batch of them; for tests of what follows from sending (see `posting`)."""
+    monkeypatch.setattr(_outbox._Shift, "work", posting.work)

@@ -121,6 +121,7 @@ def click_some(
     engine.record_all([Event(type=EventType.CLICKED, at=at, message_id=each) for each in clicked], now=at)
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_the_whole_chain_from_plan_to_report(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(audience={"holdout": 0.1}), people(500))
     tick = engine.tick()
@@ -151,6 +152,7 @@ def clicks_for(engine: Engine, transport: Moody, at: datetime, shares: dict[str,
     click_some(engine, transport.messages[first:], np.random.default_rng(11), shares, at)
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_young_mails_are_shown_by_a_method_that_any_number_of_looks_leaves_valid(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -172,6 +174,7 @@ def test_young_mails_are_shown_by_a_method_that_any_number_of_looks_leaves_valid
     assert arms[0][0] < arms[1][0] < arms[1][1] < arms[0][1]  # type: ignore[operator]
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_people_who_are_added_to_a_finished_test_do_not_buy_it_another_look(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -191,6 +194,7 @@ def test_people_who_are_added_to_a_finished_test_do_not_buy_it_another_look(
     assert extended.decision == finished.decision
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_people_who_are_added_while_it_runs_get_a_part_of_what_is_left(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -239,6 +243,7 @@ def test_two_recipients_with_one_address_get_one_mail(engine: Engine, transport:
     assert Counter(m.recipient for m in transport.messages) == Counter(p.email for p in people(5))
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_the_time_limit_counts_from_the_first_wave(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(allocation=waves(), stop={"after": "2d"}), people(1_600))
     clock.forward(days=3)
@@ -249,6 +254,7 @@ def test_the_time_limit_counts_from_the_first_wave(engine: Engine, transport: Mo
     assert len(transport.messages) == 1_600
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_the_holdout_is_recorded_and_never_mailed(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(audience={"holdout": 0.3}), people(400))
     engine.tick()
@@ -385,6 +391,7 @@ def waves(**settings: object) -> dict[str, object]:
     return {"policy": "thompson", "first_wave": 0.25, "every": "1h", "waves": 4, **settings}
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_thompson_sends_in_waves_and_shifts_towards_what_works(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     rng = np.random.default_rng(5)
@@ -405,6 +412,7 @@ def test_thompson_sends_in_waves_and_shifts_towards_what_works(engine: Engine, t
     assert all(w * 2**20 == round(w * 2**20) for e in engine.store.epochs("spring") for w in e.weights)
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_the_first_wave_is_a_sample_of_the_list_and_not_its_beginning(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     engine.tick()
@@ -412,6 +420,7 @@ def test_the_first_wave_is_a_sample_of_the_list_and_not_its_beginning(engine: En
     assert 700 < np.mean(numbers) < 900
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_winner_is_noted_once_and_the_rest_of_the_list_gets_it(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -436,6 +445,7 @@ def test_a_winner_is_noted_once_and_the_rest_of_the_list_gets_it(
     assert report.srm.ok
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_no_winner_is_named_before_the_window_has_closed(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(), people(600))
     engine.tick()
@@ -466,6 +476,7 @@ def test_mail_waits_for_the_window_of_each_recipients_own_zone(engine: Engine, t
     }
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_tick_tells_when_there_is_something_to_do_next(engine: Engine, clock: Clock) -> None:
     apply(engine, definition(allocation=waves(), send_time={"between": "08:00-10:00"}), people(1_600))
     assert engine.tick().next_at == NOW + timedelta(hours=23)  # in an hour the window is closed; 8:00 tomorrow
@@ -508,6 +519,7 @@ def test_a_sender_that_wakes_when_it_is_told_finds_work_each_time(
     assert Counter(Counter(m.recipient for m in transport.messages).values()) == {1: 1_600}
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_decided_test_ships_the_rest_as_soon_as_a_zone_opens(engine: Engine, transport: Moody, clock: Clock) -> None:
     exp = definition(allocation=waves(every="3d"), send_time={"between": "08:00-18:30"})
     apply(engine, exp, in_two_zones(1_600))
@@ -520,6 +532,7 @@ def test_a_decided_test_ships_the_rest_as_soon_as_a_zone_opens(engine: Engine, t
     assert len(transport.messages) == 1_600
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_definition_is_read_once_however_often_the_engine_ticks(
     engine: Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -546,6 +559,7 @@ def test_several_ticks_with_a_limit_send_everybody_once(engine: Engine, transpor
     assert Counter(Counter(m.recipient for m in transport.messages).values()) == {1: 50}
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_look_at_what_is_due_changes_nothing(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     due = engine.due("spring")
@@ -555,6 +569,7 @@ def test_a_look_at_what_is_due_changes_nothing(engine: Engine, transport: Moody)
     assert engine.tick().opened == due.opened
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_look_at_what_is_due_knows_the_verdict_that_a_tick_would_note(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -607,6 +622,7 @@ def test_a_look_counts_no_mail_that_is_put_off_or_whose_zone_is_closed(
     assert engine.waiting() == engine.waiting("spring") == 40 - due
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_the_status_tells_when_the_next_wave_is_due(engine: Engine, clock: Clock) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     assert engine.status()[0].next_at == NOW
@@ -616,6 +632,7 @@ def test_the_status_tells_when_the_next_wave_is_due(engine: Engine, clock: Clock
     assert engine.status()[0].next_at is None
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_stop_cancels_what_waits(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     engine.tick()
@@ -645,6 +662,7 @@ def test_a_mail_that_is_put_off_while_its_test_is_stopped_is_cancelled_too(
     assert tick.next_at is None
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_complaints_and_unsubscribes_count_however_late_they_come(engine: Engine, transport: Moody) -> None:
     exp = definition(metrics={"window": "2h", "guardrails": {"unsubscribed": 0.005}})
     apply(engine, exp, people(100))
@@ -660,6 +678,7 @@ def test_complaints_and_unsubscribes_count_however_late_they_come(engine: Engine
     assert rates == {arm.name: arm.unsubscribes / arm.n for arm in arms}
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_stop_that_ships_a_variant_sends_it_to_the_rest_at_once(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(allocation=waves()), people(1_600))
     engine.tick()
@@ -689,6 +708,7 @@ def test_with_the_company_as_unit_colleagues_get_the_same_variant(engine: Engine
     assert all(len(each) == 1 for each in subjects.values())
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_main_effects_are_reported_for_each_factor(engine: Engine, transport: Moody, clock: Clock) -> None:
     factors = {"subject": {"a": "A", "b": "B"}, "cta": {"x": "X", "y": "Y"}}
     exp = definition(factors=factors, control={"subject": "a", "cta": "x"})
@@ -708,6 +728,7 @@ def test_main_effects_are_reported_for_each_factor(engine: Engine, transport: Mo
     assert cta.levels[1].ci_lower < 0 < cta.levels[1].ci_upper
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_broken_guardrail_is_reported_and_asks_for_a_stop(engine: Engine, transport: Moody) -> None:
     exp = definition(metrics={"guardrails": {"unsubscribed": 0.005}})
     apply(engine, exp, people(600))
@@ -750,6 +771,7 @@ def test_the_report_shows_the_words_of_a_text_that_depends_on_the_reader(engine:
     assert content == [{"subject": "Hello"}, {"subject": "3つの方法 / 3 ways"}]
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_machine_clicks_are_shown_beside_the_result_and_do_not_count(engine: Engine, transport: Moody) -> None:
     apply(engine, definition(), people(100))
     engine.tick()
@@ -776,6 +798,7 @@ def test_a_link_in_a_delivered_mail_leads_back_to_its_message(engine: Engine, tr
     assert (tracked.sent_at, tracked.language) == (NOW, "en")
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_crash_between_two_ticks_changes_neither_epochs_nor_weights(
     store_url: str, clock: Clock, tmp_path: Path
 ) -> None:
@@ -803,6 +826,39 @@ def test_a_crash_between_two_ticks_changes_neither_epochs_nor_weights(
 
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert live([store_url]) == live([other])
+
+
+def test_mails_that_go_out_in_bulk_leave_the_same_ledger_and_counts_as_one_by_one(
+    store_url: str, clock: Clock, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """What the tests with many mails stand on; the faults are those that a mail can have of itself."""
+
+    def sent(url: str) -> tuple[Any, ...]:
+        box = Moody({
+            "r1@c1.example.com": [TransientSendError("451 busy")],
+            "r2@c2.example.com": [PermanentSendError("550 5.1.1 unknown", code=550, kind="hard")],
+            "r3@c3.example.com": [UncertainSendError("no answer after the final dot")],
+        })  # fmt: skip
+        nameless = Recipient(id="n", email="n@example.com", attributes={}, zone=None)
+        with Engine(url, transport=box, secret=b"0123456789abcdef", clock=clock) as opened:
+            apply(opened, definition(), [*people(250), nameless])
+            opened.tick(limit=0)
+            opened.store.suppress(["r4@c4.example.com"], reason="asked", now=NOW)
+            early = [m.id for m in opened.store.messages("spring") if m.recipient in {"r5", "r6"}]
+            opened.record_all([Event(type=EventType.CLICKED, at=NOW, message_id=each) for each in early], now=NOW)
+            tick = opened.tick()
+            ledger = list(opened.store.messages("spring"))
+            return (
+                tick.outbox, ledger, opened.store.suppressed(), opened.store.tally("spring", n_cells=2),
+                [(m.recipient, m.message_id, m.raw) for m in box.messages], opened.waiting("spring"),
+            )  # fmt: skip
+
+    one_by_one = sent(store_url)
+    request.getfixturevalue("in_bulk")
+    in_bulk = sent(f"sqlite:///{tmp_path / 'other.db'}")
+    assert (one_by_one[0].sent, one_by_one[0].failed, one_by_one[0].uncertain) == (246, 2, 1)
+    for single, together in zip(one_by_one, in_bulk, strict=True):
+        assert str(together) == str(single)
 
 
 def test_without_a_transport_nothing_is_sent_and_the_error_says_what_to_do(store_url: str, clock: Clock) -> None:
@@ -927,6 +983,7 @@ def registered(report: ab.Report) -> ab.Report:
 METHODS = ("fixed", "sequential", "anytime", "exact", "aipw", "bayes")
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_second_look_stands_beside_the_registered_analysis_and_leaves_it_as_it_is(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -955,6 +1012,7 @@ def holds_beside(plain: ab.Report, report: ab.Report, method: str) -> None:
     assert ab.Report.from_dict(report.to_dict()) == report
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_second_look_at_a_stricter_level_has_wider_ranges(engine: Engine, transport: Moody, clock: Clock) -> None:
     opposed(engine, transport)
     clock.forward(days=4)
@@ -967,6 +1025,7 @@ def test_a_second_look_at_a_stricter_level_has_wider_ranges(engine: Engine, tran
     assert own.ci_lower < first.ci_lower < first.ci_upper < own.ci_upper  # type: ignore[operator]
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_second_look_can_count_machine_traffic(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(), people(400))
     engine.tick()
@@ -990,6 +1049,7 @@ def test_a_second_look_can_count_machine_traffic(engine: Engine, transport: Mood
     assert "machine traffic counts" in report.second_opinion.note
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_second_look_is_not_told_the_verdict_that_was_noted(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(), people(400))
     engine.tick()
@@ -1002,6 +1062,7 @@ def test_a_second_look_is_not_told_the_verdict_that_was_noted(engine: Engine, tr
     assert report.second_opinion.decision.state == "too_early"
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_method_that_the_data_do_not_allow_says_so_in_its_note(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -1056,6 +1117,7 @@ def test_a_look_that_makes_no_sense_is_refused_in_words(engine: Engine, asked: d
 
 
 @pytest.mark.parametrize("by", ["industry", "domain"])
+@pytest.mark.usefixtures("in_bulk")
 def test_the_counts_of_the_segments_are_of_one_shape_and_add_up_to_the_whole(
     engine: Engine, transport: Moody, clock: Clock, by: str
 ) -> None:
@@ -1081,6 +1143,7 @@ def test_the_counts_of_the_segments_are_of_one_shape_and_add_up_to_the_whole(
     assert ab.stats.compare_segments(parts).n_segments == len(parts)
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_segments_that_differ_get_winners_of_their_own(engine: Engine, transport: Moody, clock: Clock) -> None:
     opposed(engine, transport)
     clock.forward(hours=2)
@@ -1107,6 +1170,7 @@ def test_segments_that_differ_get_winners_of_their_own(engine: Engine, transport
     assert ab.Report.from_dict(report.to_dict()) == report
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_segments_that_are_not_proved_to_differ_get_no_winners(engine: Engine, transport: Moody, clock: Clock) -> None:
     opposed(engine, transport, ALIKE)
     clock.forward(days=4)
@@ -1118,6 +1182,7 @@ def test_segments_that_are_not_proved_to_differ_get_no_winners(engine: Engine, t
     assert "judge them together" in report.to_text()
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_a_test_in_waves_compares_its_segments_by_its_plan(engine: Engine, transport: Moody, clock: Clock) -> None:
     apply(engine, definition(allocation=waves()), industries(1_600))
     for _ in range(4):
@@ -1135,6 +1200,7 @@ def test_a_test_in_waves_compares_its_segments_by_its_plan(engine: Engine, trans
     assert {(s.segment, s.arms[1].ci_lower, s.arms[1].ci_upper) for s in report.segments} == ends
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_the_largest_segments_are_shown_and_the_page_says_how_many_are_not(
     engine: Engine, transport: Moody, clock: Clock
 ) -> None:
@@ -1150,6 +1216,7 @@ def test_the_largest_segments_are_shown_and_the_page_says_how_many_are_not(
     assert "the 20 largest of 31 segments" in report.to_text(width=200)
 
 
+@pytest.mark.usefixtures("in_bulk")
 def test_segments_of_a_test_with_a_broken_split_get_no_winners(engine: Engine, transport: Moody, clock: Clock) -> None:
     exp = definition()
     for person in industries(900):
