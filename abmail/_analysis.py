@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from abmail._by_company import clusters_of, clusters_within, thinning
 from abmail._evidence import Evidence, curve_of, policy_counts
+from abmail._guardrail import breaks_limit
 from abmail._known import factorial_of
 from abmail._reasons import GUARDED, in_japanese, reason
 from abmail.bandit import Thompson, faded
@@ -43,6 +44,7 @@ from abmail.store import State
 __all__ = [
     "Evidence",
     "Findings",
+    "broken_guardrails",
     "curve_of",
     "decision_report",
     "findings",
@@ -446,7 +448,12 @@ def guardrails(evidence: Evidence) -> tuple[GuardrailReport, ...]:
     return tuple(_guardrails(evidence))
 
 
-def _guardrails(evidence: Evidence) -> Iterator[GuardrailReport]:
+def broken_guardrails(evidence: Evidence) -> tuple[GuardrailReport, ...]:
+    """Those of `guardrails` that are broken: what each tick asks; little work where none is."""
+    return tuple(one for one in _guardrails(evidence, only_broken=True) if one.verdict == "broken")
+
+
+def _guardrails(evidence: Evidence, *, only_broken: bool = False) -> Iterator[GuardrailReport]:
     experiment = evidence.experiment
     limits = experiment.metrics.guardrails
     if not len(evidence.sent):
@@ -455,6 +462,8 @@ def _guardrails(evidence: Evidence) -> Iterator[GuardrailReport]:
     for metric, limit in limits.items():
         counts = Counts(evidence.sent, np.minimum(evidence.tally.matrix(metric), evidence.sent))
         said = faded(counts, np.full(len(counts.n), thinning(evidence, metric))) if evidence.companies else counts
+        if only_broken and not breaks_limit(said, limit, alpha=experiment.analysis.alpha):
+            continue
         found = check_guardrails(
             {metric: said}, {metric: limit}, experiment.control_cell.index, experiment.analysis.alpha, names=names
         )

@@ -35,6 +35,7 @@ __all__ = [
     "BROKEN",
     "GuardrailResult",
     "Versus",
+    "breaks_limit",
     "check_guardrails",
     "exceeds_limit",
     "rate_bounds",
@@ -351,6 +352,22 @@ def check_guardrails(
     return tuple(found)
 
 
+def breaks_limit(counts: Counts, limit: float | None, *, alpha: float = 0.05) -> bool:
+    """Whether `check_guardrails` finds an arm broken on this metric, without its ranges and the control.
+
+    Args:
+        counts: Sends and events per epoch and arm.
+        limit: Highest accepted rate, fraction in [0, 1]; None for none.
+        alpha: Level of the metric, fraction in (0, 1).
+    """
+    return bool(_broken(counts, limit, _share(counts.n_arms, limit, alpha)).any())
+
+
+def _share(n_arms: int, limit: float | None, alpha: float) -> float:
+    """The part of the level that one arm has against its limit."""
+    return (alpha if limit is None or n_arms == 1 else alpha / 2) / n_arms
+
+
 def _check_metric(
     metric: str, counts: Counts, limit: float | None, *, base: int, alpha: float, margin: float, labels: tuple[str, ...]
 ) -> list[GuardrailResult]:
@@ -360,7 +377,7 @@ def _check_metric(
     trials, events = n.astype(np.float64), k.astype(np.float64)
     lower = _lower_bound(trials, events, share / n_arms)
     upper = 1 - _lower_bound(trials, trials - events, share / n_arms)
-    broken = _broken(counts, limit, share / n_arms)
+    broken = _broken(counts, limit, _share(n_arms, limit, alpha))
     others = [i for i in range(n_arms) if i != base]
     p_values, effects = np.full((2, n_arms), np.nan)
     if others:

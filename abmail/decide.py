@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from abmail import _planning as planning
-from abmail._analysis import futility_of, guardrails, mature_comparison
+from abmail._analysis import broken_guardrails, futility_of, mature_comparison
 from abmail._evidence import Evidence, curve_of, policy_counts
 from abmail._known import policy_of, shares_of
 from abmail._reasons import reason
@@ -64,7 +64,7 @@ def breaches(evidence: Evidence) -> tuple[tuple[str, str], ...]:
     The control is never among them, as the others are compared with it; nor is the last cell that still gets mail.
     """
     left = [cell.name for cell, on in zip(evidence.experiment.cells, evidence.active, strict=True) if on]
-    broken = {g.arm: g.sentence for g in reversed(guardrails(evidence)) if g.verdict == "broken"}
+    broken = {g.arm: g.sentence for g in reversed(broken_guardrails(evidence))}
     control = evidence.experiment.control_cell.name
     found = [(name, broken[name]) for name in left if name in broken and name != control]
     return tuple(found[: max(len(left) - 1, 0)])

@@ -336,6 +336,20 @@ def test_the_remaining_sayings_are_said_where_they_fit() -> None:
         free[0].sentence_in("fr")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("arms", [1, 2, 4])
+@pytest.mark.parametrize("limit", [0.005, 0.0, 1.0, None])
+def test_a_look_for_broken_limits_finds_those_that_the_whole_check_finds(arms: int, limit: float | None) -> None:
+    rng = np.random.default_rng(7)
+    seen = set()
+    for _ in range(60):
+        n = rng.integers(0, 3_000, (3, arms))
+        counts = Counts(n, rng.binomial(n, rng.choice([0.0, 0.004, 0.007, 0.012])))
+        (*found,) = check_guardrails({"bounced": counts}, {"bounced": limit})
+        seen.add(_guardrail.breaks_limit(counts, limit))
+        assert _guardrail.breaks_limit(counts, limit) == any(one.verdict == "broken" for one in found)
+    assert seen == ({True, False} if limit in {0.005, 0.0} else {False})
+
+
 def test_a_limit_and_the_control_share_the_level_and_arms_share_it_further() -> None:
     counts = Counts([[20_000] * 4], [[40, 44, 39, 47]])
     (first, *_) = check_guardrails({"complained": counts}, {"complained": 0.01})

@@ -151,6 +151,7 @@ WORLDS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
+@pytest.mark.usefixtures("in_bulk")
 @pytest.mark.parametrize("world", WORLDS)
 def test_engine_and_simulator_open_the_same_epochs_with_the_same_weights(world: str, tmp_path: Path) -> None:
     parts, truth = WORLDS[world]
