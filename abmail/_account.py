@@ -87,7 +87,7 @@ class AccountPrior:
 
 
 def prior_from_history(
-    successes: ArrayLike, trials: ArrayLike, experiments: Sequence[object], *, most: float = 20.0
+    successes: ArrayLike, trials: ArrayLike, experiments: Sequence[object], *, most: float = 4.0
 ) -> AccountPrior:
     """Learn a prior from the arms of past experiments, by empirical Bayes.
 
@@ -95,14 +95,14 @@ def prior_from_history(
     (beta-binomial marginal likelihood; Skellam 1948). The arms of an experiment share its list and its day, so each
     experiment counts as one observation, however many arms it had. What the prior is worth, a + b, is the lower end of
     its one-sided 95 % interval (profile likelihood): few experiments, or rates far apart, make it worth little. It is
-    never worth more than ``most``: a prior that knows the account's usual rate well still makes the arms look alike,
-    and the bandit slow (docs/bandit.md).
+    never worth more than ``most`` answers: a prior that knows the account's usual rate well still makes the arms look
+    alike, and the bandit slow (docs/bandit.md). That are 20 mails at a rate of 0.2, and 400 at one of 0.01.
 
     Args:
         successes: (n_arms,) successes of each past arm, ``0 <= successes <= trials``.
         trials: (n_arms,) its mails whose window has closed; arms without any are passed over.
         experiments: (n_arms,) what tells the experiments apart, such as their names.
-        most: Most mails that the prior may be worth, above 0.
+        most: Most answers that the prior may be worth: the largest a, above 0.
 
     Returns:
         The prior; Beta(1, 1) where fewer than three past experiments are known.
@@ -117,7 +117,7 @@ def prior_from_history(
     """
     k, n, group = _past(successes, trials, experiments)
     if not 0 < most < np.inf:
-        raise ValueError(f"most is {most:g} mails, must be a positive number")
+        raise ValueError(f"most is {most:g} answers, must be a positive number")
     names, size = np.unique(group, return_counts=True)
     if len(names) < _FEWEST:
         return AccountPrior(a=1.0, b=1.0, experiments=len(names), arms=len(k))
@@ -130,8 +130,8 @@ def prior_from_history(
         centre = means[int(np.argmax(fit.max(axis=0)))]
     profile = fit.max(axis=1)
     enough = profile >= profile.max() - _DROP
-    worth = min(float(_WORTHS[int(np.argmax(enough))]), most)
     rate = float(1 / (1 + np.exp(-centre)))
+    worth = min(float(_WORTHS[int(np.argmax(enough))]), most / rate)
     return AccountPrior(a=worth * rate, b=worth * (1 - rate), experiments=len(names), arms=len(k))
 
 

@@ -27,7 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, ndtr, ndtri
 
-from abmail.bandit import DelayCurve, EpsilonGreedy, Hierarchical, Policy, Sharpened, Thompson, TopTwo, Uniform
+from abmail.bandit import (
+    DelayCurve,
+    EpsilonGreedy,
+    Hierarchical,
+    Policy,
+    Sharpened,
+    Thompson,
+    TopTwo,
+    Uniform,
+    prior_from_history,
+)
 from abmail.simulate import Log, replay
 from abmail.stats import Counts
 from benchmarks.real_data import data_folder, upworthy
@@ -35,10 +45,13 @@ from benchmarks.real_data import data_folder, upworthy
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+Beta = tuple[float, float]
+
 HOUR = 3_600.0
 WINDOW = 72 * HOUR
 MEDIAN, SPREAD = 2.5 * HOUR, float(np.log(24 / 2.5) / ndtri(0.7))
 TEST_SHARE, WAIT = 0.2, 4 * HOUR
+PAST = 50
 ALIKE: Final = np.inf
 SHAPES = np.array([ALIKE, 1_600, 800, 400, 200, 100, 64, 40, 25, 16, 10, 6, 4, 2.5])  # of the gamma; 1 / sqrt is the sd
 LEVELS = np.exp(np.linspace(np.log(0.0005), np.log(0.12), 160))
@@ -143,48 +156,53 @@ class Way:
     """A way to share a mailing.
 
     Attributes:
-        policy: Mails on the list -> the policy.
+        policy: Mails on the list, and the account's prior (a, b) -> the policy.
         waves: Number of hourly waves.
         late: Whether answers take their time; False is the ceiling with as many waves.
         aware: Whether a silence counts by the curve of the delays.
     """
 
-    policy: Callable[[int], Policy]
+    policy: Callable[[int, Beta], Policy]
     waves: int = 24
     late: bool = True
     aware: bool = True
 
-    def clicks(self, rates: Floats, mails: int, rng: np.random.Generator) -> float:
+    def clicks(self, rates: Floats, mails: int, prior: Beta, rng: np.random.Generator) -> float:
         """Clicks to expect of one mailing."""
         mailing = Mailing(rates, mails, self.waves, rng)
         total = mailing.send(np.full(len(rates), 1 / len(rates)))
-        policy = self.policy(mails)
+        policy = self.policy(mails, prior)
         for _ in range(self.waves - 1):
             total += mailing.send(policy.weights(mailing.known(late=self.late, aware=self.aware)))
         return total
 
 
-def sharpened(mails: int) -> Policy:
-    """The goal ``earn``, arm by arm."""
+def sharpened(mails: int, _prior: Beta) -> Policy:
+    """The goal ``earn``, arm by arm, in an account's first experiment."""
     return Sharpened(planned=mails, min_weight=0.0)
 
 
-def pooled(mails: int) -> Policy:
+def experienced(mails: int, prior: Beta) -> Policy:
+    """The goal ``earn``, arm by arm, in an account that has a past."""
+    return Sharpened(planned=mails, min_weight=0.0, prior=prior)
+
+
+def pooled(mails: int, _prior: Beta) -> Policy:
     """The goal ``earn``, with the arms' rates drawn to each other as far as they are alike."""
     return Hierarchical(rule=Sharpened(planned=mails, min_weight=0.0))
 
 
-def bold(mails: int) -> Policy:
+def bold(mails: int, _prior: Beta) -> Policy:
     """The goal ``earn`` that leans on the leader twice as hard at the end."""
     return Sharpened(planned=mails, min_weight=0.0, power=8.0)
 
 
-def naive(_mails: int) -> Policy:
+def naive(_mails: int, _prior: Beta) -> Policy:
     """Thompson sampling as textbooks have it."""
     return Thompson(min_weight=0.0, level_sd=0.0)
 
 
-def thompson(floor: float, _mails: int) -> Policy:
+def thompson(floor: float, _mails: int, _prior: Beta) -> Policy:
     """Thompson sampling that knows of late answers."""
     return Thompson(min_weight=floor)
 
@@ -199,6 +217,8 @@ WAYS: dict[str, Way] = {
     "the same if answers came at once": Way(pooled, waves=48, late=False),
     "earn, 48 waves": Way(sharpened, waves=48),
     "earn, power 8, 48 waves": Way(bold, waves=48),
+    "earn, the account's past, 48 waves": Way(experienced, waves=48),
+    "earn, the account's past, 96 waves": Way(experienced, waves=96),
 }
 
 
@@ -210,22 +230,34 @@ def classical(rates: Floats, mails: int, rng: np.random.Generator) -> float:
     return float(n @ rates + (mails - n.sum()) * rates[rate == rate.max()].mean())
 
 
-def one_test(spread: Spread, seed: int, names: Sequence[str], task: tuple[int, Counts]) -> list[float]:
+def priors(tests: Sequence[Counts]) -> list[Beta]:
+    """What each test's account has learnt by then, from the 50 tests of the group before its own."""
+    learnt = []
+    for start in range(0, len(tests), PAST):
+        group = tests[start : start + PAST]
+        k = np.concatenate([test.successes.sum(axis=0) for test in group])
+        n = np.concatenate([test.n.sum(axis=0) for test in group])
+        owner = [number for number, test in enumerate(group) for _ in range(test.n_arms)]
+        learnt.append(prior_from_history(k, n, owner).beta)
+    return [learnt[number // PAST - 1] for number in range(len(tests))]
+
+
+def one_test(spread: Spread, seed: int, names: Sequence[str], task: tuple[int, Counts, Beta]) -> list[float]:
     """Mails, clicks by an even split and by the best, by the classical test, and by every way."""
-    number, test = task
+    number, test, prior = task
     mails = int(test.n.sum())
     rates = spread.draw(test, np.random.default_rng([seed, number, 0]))
     row = [float(mails), mails * float(rates.mean()), mails * float(rates.max())]
     row.append(classical(rates, mails, np.random.default_rng([seed, number, 1])))
     generators = {name: np.random.default_rng([seed, number, 2 + i]) for i, name in enumerate(WAYS)}
-    return row + [WAYS[name].clicks(rates, mails, generators[name]) for name in names]
+    return row + [WAYS[name].clicks(rates, mails, prior, generators[name]) for name in names]
 
 
 def print_upworthy(every: int, seed: int, jobs: int, names: Sequence[str]) -> None:
     """Mail each test once under every policy, and print what it brought."""
     start, tests = time.perf_counter(), upworthy(data_folder())[False]
     spread = Spread.fit(tests)
-    tasks = [(i, test) for i, test in enumerate(tests) if i % every == 0]
+    tasks = [(i, *known) for i, known in enumerate(zip(tests, priors(tests), strict=True)) if i % every == 0]
     with ProcessPoolExecutor(jobs) as pool:
         rows = np.array(list(pool.map(partial(one_test, spread, seed, names), tasks, chunksize=8)))
     mails, even, best = rows[:, 0], rows[:, 1], rows[:, 2]
