@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,11 +72,14 @@ def hold_contest(plan: Plan, arrays: Arrays, base: int, mde: float | None) -> Co
     """
     n_arms = arrays.n_arms
     others = np.array([arm for arm in range(n_arms) if arm != base])
-    first, second = np.triu_indices(len(others), 1)
-    a, b = np.append(np.full(len(others), base), others[first]), np.append(others, others[second])
+    pairs = [(base, arm) for arm in others.tolist()] + list(combinations(others.tolist(), 2))
+    a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     few = len(a) * arrays.n[..., 0, :].size <= _TOGETHER
     everyone = plan.test(arrays, a, b) if few else None
-    versus = plan.test(arrays, a[: len(others)], others) if everyone is None else everyone.only(slice(len(others)))
+    if everyone is None:
+        versus = plan.test(arrays, a[: len(others)], others)
+    else:  # of two arms there is one pair alone, which keeps what it has worked out
+        versus = everyone if len(a) == len(others) else everyone.only(slice(len(others)))
     leader = _leader(versus.estimates()[0], others, base)
     level = 2 * plan.alpha / n_arms
     n_looks = arrays.n.shape[-1]
@@ -99,7 +103,7 @@ def hold_contest(plan: Plan, arrays: Arrays, base: int, mde: float | None) -> Co
         others=others,
         versus=versus,
         everyone=everyone,
-        pairs=tuple(zip(a.tolist(), b.tolist(), strict=True)) if everyone is not None else (),
+        pairs=tuple(pairs) if everyone is not None else (),
         leader=leader,
         beats=beats,
         winner=np.where((first_win < n_looks) & (first_win <= first_close), champion, -1),

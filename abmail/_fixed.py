@@ -62,7 +62,7 @@ class ScoreTest:
         """Difference of the two rates; NaN where an arm got nobody."""
         return np.where((self.pair.n_a > 0) & (self.pair.n_b > 0), self._known_effect, np.nan)
 
-    @property
+    @cached_property
     def relative(self) -> Floats:
         """Relative difference of the two rates; NaN where arm a has no success."""
         rate_a, rate_b = self._rates
