@@ -123,19 +123,14 @@ class Search:
         return invert(self.fits, self.start, self.lowest, self.highest, near=self.near)
 
     def running_ends(self) -> tuple[Floats, Floats]:
-        """Both ends of what all looks bear with, around the latest estimate, (...,); that itself where they don't.
+        """Both ends of what all looks bear with, (...,), to the bit those of `ends`; nan where the present one doesn't.
 
-        A value is in all intervals when the look that bears least with it does: one search, not one for every look.
+        Looks whose ends lie beyond those of another look are not searched any further.
         """
-        start = self.start[..., -1]
-        low, high = np.maximum.reduce(self.near[0], axis=-1), np.minimum.reduce(self.near[1], axis=-1)
-        return invert(
-            lambda at: np.minimum.reduce(self.fits(at[..., None]), axis=-1),
-            start,
-            self.lowest,
-            self.highest,
-            near=(np.minimum(low, start), np.maximum(high, start)),
-        )
+        low, high = invert(self.fits, self.start, self.lowest, self.highest, near=self.near, running=True)
+        low, high = np.maximum.reduce(low, axis=-1), np.minimum.reduce(high, axis=-1)
+        holds = (low <= self.start[..., -1]) & (self.start[..., -1] <= high) & (low < high)
+        return np.where(holds, low, np.nan), np.where(holds, high, np.nan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -473,10 +468,10 @@ class Mixture:
         allowed = self._allowed(level)
         low, high = self.score.difference_search(allowed).running_ends()
         left, right = self.score.share_search(allowed).running_ends()
-        if (low < high).all() and (left < right).all():
+        if not (np.isnan(low).any() or np.isnan(left).any()):
             return low, high, _odds_to_lift(left), _odds_to_lift(right)
         ends = np.stack((low, high, _odds_to_lift(left), _odds_to_lift(right)))
-        apart = ~((low < high) & (left < right))  # the effect moved, or nothing is known: see `overlap`
+        apart = np.isnan(low) | np.isnan(left)  # the effect moved, or nothing is known: see `overlap`
         rest = self._part((apart,))
         ends[:, apart] = np.stack((*rest.difference(level), *rest.lift(level)))[..., -1]
         return ends[0], ends[1], ends[2], ends[3]
@@ -603,14 +598,21 @@ def gap(allowed: Floats, distance: Floats) -> Floats:
 
 
 def invert(
-    fits: Gap, start: Floats, lowest: float, highest: float, *, near: tuple[Floats, Floats] | None = None
+    fits: Gap,
+    start: Floats,
+    lowest: float,
+    highest: float,
+    *,
+    near: tuple[Floats, Floats] | None = None,
+    running: bool = False,
 ) -> tuple[Floats, Floats]:
     """Both ends of the set around ``start`` on which ``fits`` is not negative.
 
     The distance in units of the allowed one, (1 - gap) / (1 + gap), is nearly straight, so the secant through the
     latest two points finds where it is 1 in a few steps. Where it leaves what is known to hold an end, and every third
     time where that takes long, the step halves instead. ``fits`` takes and gives arrays with a first axis more.
-    Ends that are ``near`` those looked for save a step or two.
+    Ends that are ``near`` those looked for save a step or two. Where only the intersection over the last axis is asked
+    for (``running``), an end is left as it is, too far out, once another one is known to lie further in.
     """
     places = np.empty((3 if near is None else 5, *start.shape))
     places[0], places[1], places[2] = start, lowest, highest
@@ -631,6 +633,9 @@ def invert(
         inside = np.where((good | reached) & ~settled, x, inside)
         outside = np.where(good, outside, x)
         settled = settled | reached | (np.abs(outside - inside) < _ENOUGH)
+        if running:
+            settled[0] |= inside[0] < np.maximum.reduce(outside[0], axis=-1)[..., None]
+            settled[1] |= inside[1] > np.minimum.reduce(outside[1], axis=-1)[..., None]
         if np.logical_and.reduce(settled, axis=None):
             break
         slope = y_before - y
