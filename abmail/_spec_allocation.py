@@ -83,6 +83,8 @@ class Allocation:
         Args:
             factors: Number of factors whose levels the cells combine.
         """
+        if self.standing:  # people keep coming: there is no end to lean towards
+            return 1.0
         if self.policy == "thompson" and self.goal == "balance" and factors > 1:
             return _LEAN_OF_FACTORS
         return _LEANS[self.goal] if self.policy in {"thompson", "contextual"} else 1.0

@@ -195,6 +195,7 @@ def test_the_goal_earn_leans_harder_on_the_leader_than_learn_does(field: Field) 
 )  # fmt: skip
 def test_a_goal_leans_on_the_leader_where_that_earns(goal: Goal, policy: Policy, factors: int, lean: float) -> None:
     assert Allocation(goal=goal, policy=policy).lean(factors) == lean
+    assert Allocation(goal=goal, policy=policy, standing=True).lean(factors) == 1.0
 
 
 def test_with_several_factors_the_goal_balance_lies_between_learn_and_earn_and_says_so() -> None:
